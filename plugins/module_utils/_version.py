@@ -1,0 +1,94 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A version of a key in a vault as it was observed, and how it differs from what is declared; pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime
+
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._public_key import PublicKey, thumbprint
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
+
+#: Tag on imported oct keys: the CKA_ID of the generation. They have no public key, so it is where to look, not proof.
+GENERATION_TAG = "keyferry-generation"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a key in a vault.
+
+    :ivar kid: its identifier with the version
+    :ivar version: 32 hexadecimal digits
+    :ivar type: Azure's kty
+    :ivar public_key: None for oct keys
+    :ivar hsm_platform: 2 for FIPS 140-3 level 3, 1 for the older HSMs, 0 for software; None where Azure does not tell
+    """
+
+    kid: str
+    version: str
+    type: str
+    public_key: PublicKey | None
+    operations: tuple[str, ...]
+    enabled: bool
+    not_before: datetime | None
+    expires: datetime | None
+    created: datetime | None
+    tags: t.Mapping[str, str]
+    recovery_level: str
+    hsm_platform: str | None = None
+
+    @property
+    def thumbprint(self) -> str | None:
+        """RFC 7638 thumbprint of the public key."""
+        return thumbprint(self.public_key) if self.public_key else None
+
+    def is_of(self, wanted_thumbprint: str | None, generation: str | None) -> bool:
+        """Tell whether this version is the key with that thumbprint or, for oct keys, looks like that generation."""
+        if self.public_key is not None:
+            return self.thumbprint == wanted_thumbprint
+        return generation is not None and self.tags.get(GENERATION_TAG) == generation
+
+    def attributes(self) -> dict[str, t.Any]:
+        """Return what can be declared, in the words of the options."""
+        return {
+            "operations": sorted(self.operations),
+            "enabled": self.enabled,
+            "not_before": self.not_before and format_moment(self.not_before),
+            "expires": self.expires and format_moment(self.expires),
+            "tags": dict(self.tags),
+        }
+
+
+def declared_attributes(declaration: Declaration, generation: str | None) -> dict[str, t.Any]:
+    """Return the attributes of a version imported for this declaration, as Version.attributes() gives them."""
+    mark = {GENERATION_TAG: generation} if declaration.spec.type == "oct" and generation else {}
+    return {
+        "operations": sorted(declaration.wanted_operations),
+        "enabled": declaration.enabled is not False,
+        "not_before": declaration.not_before and format_moment(declaration.not_before),
+        "expires": declaration.expires and format_moment(declaration.expires),
+        "tags": {**(declaration.tags or {}), **mark},
+    }
+
+
+def drift(declaration: Declaration, version: Version) -> dict[str, t.Any]:
+    """Return the attributes that have to change and their new values; what is not declared stays as it is.
+
+    Declared tags are merged into those that are there.
+    """
+    before = version.attributes()
+    after = {
+        "operations": sorted(declaration.operations) if declaration.operations else None,
+        "enabled": declaration.enabled,
+        "not_before": declaration.not_before and format_moment(declaration.not_before),
+        "expires": declaration.expires and format_moment(declaration.expires),
+        "tags": {**version.tags, **declaration.tags} if declaration.tags else None,
+    }
+    return {name: value for name, value in after.items() if value is not None and value != before[name]}
