@@ -1,0 +1,40 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""CKA_ID of the generations that Keyferry makes: UUIDv7 (RFC 9562, 5.7), unique and sorted by time; pure."""
+
+from __future__ import annotations
+
+#: A random CKA_ID of 16 bytes passes for version 7 once in 64 times; a time in these years makes that once in 7,000
+_EARLIEST_MS = 1_735_689_600_000  # 2025-01-01
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+
+
+def make_id(now_ms: int, random: bytes, existing: list[bytes]) -> bytes:
+    """Return a new CKA_ID that sorts after all of ours in ``existing``, even when the clock went back.
+
+    :param now_ms: milliseconds since 1970
+    :param random: 10 random bytes
+    """
+    latest = max((_milliseconds(other) for other in existing if is_ours(other)), default=0)
+    octets = bytearray(max(now_ms, latest + 1).to_bytes(6, "big") + random)
+    octets[6] = octets[6] & 0x0F | 0x70
+    octets[8] = octets[8] & 0x3F | 0x80
+    return bytes(octets)
+
+
+def is_ours(identifier: bytes) -> bool:
+    """Tell whether a CKA_ID has the form of ours; any other belongs to a key made elsewhere."""
+    return (
+        len(identifier) == 16
+        and identifier[6] >> 4 == 7
+        and identifier[8] >> 6 == 2
+        and _EARLIEST_MS <= _milliseconds(identifier) < _LATEST_MS
+    )
+
+
+def _milliseconds(identifier: bytes) -> int:
+    return int.from_bytes(identifier[:6], "big")
