@@ -1,0 +1,166 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A vault, and the one way in which requests go to it: outcome-aware, because a repeated import makes a second version."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address, parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, explain
+
+T = t.TypeVar("T")
+
+#: Microsoft's advice for 429: wait 1, 2, 4, 8 and 16 seconds; the real one has no Retry-After
+_LONGEST_WAIT = 16
+
+#: A request that was never sent is tried this often in all: a wrong name or proxy does not heal
+_UNSENT_TRIES = 3
+
+_CONNECT_TIMEOUT = 20
+_READ_TIMEOUT = 60
+
+
+class Uncertain(ByokError):
+    """A request may or may not have been carried out, and reading back did not tell."""
+
+
+class Vault:
+    """A vault or Managed HSM.
+
+    :param client: a KeyClient of azure-keyvault-keys
+    :param settle_time: seconds after which an unanswered request counts as not carried out
+    :param throttle_timeout: seconds to wait in all for a vault that answers 429
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        client: t.Any,
+        settle_time: float,
+        throttle_timeout: float,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.address = address
+        self.client = client
+        self.request_id: str | None = None
+        self._settle_time = settle_time
+        self._throttle_timeout = throttle_timeout
+        self.sleep = sleep
+        self._now: datetime | None = None
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the vault's last answer, by its Date header: what is due never hangs on this host's clock."""
+        if self._now is None:
+            raise ByokError(f"The {self} has sent no Date header", "See what is between this host and the vault")
+        return self._now
+
+    def read(self, what: str, call: t.Callable[..., T]) -> T:
+        """Send a request that changes nothing; repeat it while the vault is throttled or not reached.
+
+        :param what: what is done, for an error, such as ``Reading the key x``
+        :param call: sends it, with the keyword arguments that it is given passed on to the SDK
+        :raises AzureError: with what Azure answered
+        """
+        return self._send(what, call, repeat_uncertain=True)
+
+    def read_if_there(self, what: str, call: t.Callable[..., T]) -> T | None:
+        """Like read(), but None where Azure answers 404."""
+        try:
+            return self.read(what, call)
+        except AzureError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def write(self, what: str, call: t.Callable[..., T], landed: t.Callable[[], T | None]) -> T:
+        """Send a request that changes something, and carry it out exactly once as far as that can be known.
+
+        429 is a certain no, so it is repeated. When the answer is lost or 5xx: read back; wait for the settle time, for
+        a request can commit late; read back; then try once more.
+
+        :param landed: reads back; returns the outcome if the request was carried out
+        :raises AzureError: with what Azure answered
+        :raises Uncertain: when the second try had no certain answer either
+        """
+        for _attempt in range(2):
+            try:
+                return self._send(what, call, repeat_uncertain=False)
+            except _Unanswered as unanswered:
+                cause = unanswered
+                for wait in (0, self._settle_time):
+                    self.sleep(wait)
+                    outcome = landed()
+                    if outcome is not None:
+                        return outcome
+        raise Uncertain(f"{what}: whether it was done is not known ({cause})", "Run again later: what is done is not done again")
+
+    def _send(self, what: str, call: t.Callable[..., T], *, repeat_uncertain: bool) -> T:
+        from azure.core import exceptions
+
+        waited, wait, tries = 0.0, 1, 0
+        while True:
+            try:
+                return call(retry_total=0, raw_response_hook=self._note)
+            except (exceptions.AzureError, ValueError) as error:  # a challenge for another resource is a ValueError
+                tries += 1
+                status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
+                uncertain = (status is not None and (status >= 500 or status == 408)) or (
+                    status is None and _may_have_been_sent(error)
+                )
+                if uncertain and not repeat_uncertain:
+                    raise _Unanswered(str(explain(error, what))) from error
+                again = (
+                    waited < self._throttle_timeout
+                    if status == 429
+                    else (uncertain or isinstance(error, exceptions.ServiceRequestError)) and tries < _UNSENT_TRIES
+                )
+                if not again:
+                    raise explain(error, what) from error
+                pause = min(wait, self._throttle_timeout - waited) if status == 429 else wait
+                self.sleep(pause)
+                waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
+
+    def _note(self, response: t.Any) -> None:
+        headers = response.http_response.headers
+        if headers.get("Date"):
+            self._now = parsedate_to_datetime(headers["Date"]).astimezone(timezone.utc)
+        self.request_id = headers.get("x-ms-request-id", self.request_id)
+
+
+class _Unanswered(Exception):
+    """The request may have been carried out."""
+
+
+def _may_have_been_sent(error: Exception) -> bool:
+    from azure.core.exceptions import IncompleteReadError, ServiceResponseError
+
+    return isinstance(error, (ServiceResponseError, IncompleteReadError))
+
+
+def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
+    """Return the vault of a module's options; nothing is sent yet.
+
+    :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
+    """
+    address = parse_address(options["vault_url"], options["cloud_environment"])
+    credential = make_credential(options, address.login_host)
+    try:
+        from azure.keyvault.keys import KeyClient
+    except ImportError as error:
+        raise MissingLibrary("azure-keyvault-keys", error) from error
+    client = KeyClient(address.url, credential, connection_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
+    return Vault(address, client, options["settle_time"], options["throttle_timeout"])

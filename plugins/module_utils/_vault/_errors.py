@@ -1,0 +1,96 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Azure's errors in words."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+
+#: The first row that fits wins: status, Azure's inner or outer code (None: any), a part of the text ("": any), remedy
+_REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
+    (401, None, "", "See that the credential belongs to the vault's tenant and cloud, and that this host's clock is right"),
+    (403, "ForbiddenByRbac", "", "Give the identity the role Key Vault Crypto Officer (on a Managed HSM: Managed HSM "
+     "Crypto User, and Crypto Officer for deleted keys); a new assignment takes some minutes"),
+    (403, "ForbiddenByPolicy", "", "Add the missing key permission to the vault's access policy"),
+    (403, "ForbiddenByFirewall", "", "Let this host's address through the vault's firewall, or run where it is let through"),
+    (403, None, "purge protection", "Leave purge off; the name is free again when the retention is over"),
+    (403, None, "", "See that the identity has the role for this action, and that the key is enabled"),
+    (404, None, "", "See that the name is right, and that the key was not deleted"),
+    (409, "ObjectIsDeletedButRecoverable", "", "Recover the deleted key, purge it, or use another name"),
+    (409, "ObjectIsBeingDeleted", "", "Wait until the deletion is done, then run again"),
+    (409, None, "", "Another request changes the same key; run again when it is done"),
+    (429, None, "", "The vault takes no more requests for now; run again later, or set throttle_timeout higher"),
+    (400, None, "", "Correct what Azure names; a package can be made again with byok_wrap"),
+)  # fmt: skip
+
+_AADSTS = {
+    "AADSTS7000215": "Give the secret's value (not its id), as it is now in the app registration",
+    "AADSTS7000222": "The secret has expired: make a new one in the app registration",
+    "AADSTS700027": "Register this certificate in the app registration, or give the registered one",
+    "AADSTS700016": "Correct client_id and tenant",
+    "AADSTS90002": "Correct tenant",
+}
+
+
+class AzureError(ByokError):
+    """What Azure or the way to it answered.
+
+    :ivar status: the HTTP status; None when there was no answer
+    :ivar code: Azure's inner code, or its outer one
+    """
+
+    def __init__(self, what: str, remedy: str, status: int | None = None, code: str | None = None) -> None:
+        super().__init__(what, remedy)
+        self.status = status
+        self.code = code
+
+
+def explain(error: Exception, what: str) -> AzureError:
+    """Turn an exception of the SDK into a sentence.
+
+    :param what: what was tried, naming key and vault
+    """
+    status = getattr(error, "status_code", None)
+    if status is None:
+        return _no_answer(error, what)
+    code, text = _code_and_text(error)
+    remedy = next(
+        remedy
+        for known, known_code, part, remedy in (*_REMEDIES, (status, None, "", "Run again later"))
+        if known == status and known_code in (None, code) and part in text.lower()
+    )
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    request = headers.get("x-ms-request-id")
+    named = ", ".join(part for part in (code, f"request {request}" if request else None) if part)
+    return AzureError(f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}", remedy, status, code)
+
+
+def _no_answer(error: Exception, what: str) -> AzureError:
+    text = _first_line(getattr(error, "message", None) or str(error))
+    code = next((code for code in _AADSTS if code in text), None)
+    if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError"):
+        remedy = _AADSTS.get(code or "", "Correct the credential's options, or log in again")
+        return AzureError(f"{what} failed: no token for Azure: {text}", remedy, code=code)
+    return AzureError(
+        f"{what} failed: {text}",
+        "See that vault_url is right and that this host reaches it: name resolution, firewall, proxy (HTTPS_PROXY) and "
+        "certificates (REQUESTS_CA_BUNDLE)",
+    )
+
+
+def _code_and_text(error: t.Any) -> tuple[str | None, str]:
+    odata = getattr(error, "error", None)
+    if odata is None:
+        return None, str(getattr(error, "message", error))
+    inner = odata.innererror if isinstance(odata.innererror, dict) else {}
+    return inner.get("code") or odata.code, odata.message or ""
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0].rstrip(".") if text.strip() else "no reason given"
