@@ -1,0 +1,29 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every module promises."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Standard attributes; private to the collection."""
+
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the token or the vault.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: full
+  idempotent:
+    description: When run twice in a row with the same arguments, the second run does nothing and says so.
+    support: full
+  action_group:
+    description: Use C(group/keyferry.azure.byok) in C(module_defaults) to set token and vault once for a play.
+    support: full
+    membership: keyferry.azure.byok
+"""

@@ -1,0 +1,119 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of one declared key: a module's own options, and the same again in its list option."""
+
+from __future__ import annotations
+
+import textwrap
+
+_OPTIONS = r"""
+name:
+  description:
+    - Name of the key in the vault, and label (CKA_LABEL) in the token.
+    - Letters, digits and hyphens, at most 127.
+  type: str
+  required: REQUIRED
+type:
+  description:
+    - Type of the key, needed with its name.
+    - V(oct) keys, which are AES keys, can be imported into a Managed HSM only.
+  type: str
+  required: REQUIRED
+  choices: [RSA, EC, oct]
+size:
+  description: Size in bits. V(2048), V(3072) or V(4096) for RSA, V(128), V(192) or V(256) for oct.
+  type: int
+curve:
+  description: Curve of an EC key.
+  type: str
+  choices: [P-256, P-384, P-521, P-256K]
+operations:
+  description:
+    - What the key is for, in Azure's words. EC keys can V(sign) and V(verify) only; oct keys cannot do that.
+    - If not given, a new key is for all that its type allows, and the operations of a version that is there are left alone.
+  type: list
+  elements: str
+  choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
+generation:
+  description:
+    - The generation that is meant, by its CKA_ID in hexadecimal digits.
+    - Needed where several keys that were made elsewhere share the label. If not given, the newest one is meant.
+  type: str
+allow_external_origin:
+  description: Take a key although its CKA_LOCAL or CKA_ALWAYS_SENSITIVE is false, so that others may hold it as well.
+  type: bool
+  default: false
+after_transfer:
+  description:
+    - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no further vault.
+  type: str
+  choices: [keep, lock]
+  default: keep
+enabled:
+  description: Whether the version can be used. A new version can, if this is not given.
+  type: bool
+not_before:
+  description: From when on the version is valid, ISO 8601 with a time zone.
+  type: str
+expires:
+  description: When the version expires, ISO 8601 with a time zone.
+  type: str
+tags:
+  description: Tags of the version. They are merged with those that are there.
+  type: dict
+"""
+
+
+def _alone(options: str) -> str:
+    return "options:\n" + textwrap.indent(options.replace("REQUIRED", "false").lstrip(), "  ")
+
+
+def _in_list(name: str, more: str = "") -> str:
+    item = textwrap.indent(_OPTIONS.replace("REQUIRED", "true").lstrip() + more, "    ")
+    head = f"{name}:\n  description: Many keys in one call, instead of O(name).\n  type: list\n  elements: dict\n"
+    return "options:\n" + textwrap.indent(f"{head}  suboptions:\n{item}", "  ")
+
+
+_PATH = """path:
+  description:
+    - Path of the key transfer package, by custom ending in C(.byok). Written with mode 0600, and the receipt beside it with
+      C(.receipt.json) appended.
+    - If not given, the package is in the results only.
+  type: path
+"""
+_IMPORT = """path:
+  description: Path of the key transfer package, with its receipt beside it, if there is one, with C(.receipt.json) appended.
+  type: path
+package:
+  description: The key transfer package itself, instead of a path.
+  type: jsonarg
+thumbprint:
+  description:
+    - RFC 7638 thumbprint of the key, as M(keyferry.azure.byok_target_key) returned it, the declaration has it, or a person
+      tells it. It says which key the package must hold. For oct keys, the generation does that.
+  type: str
+replaces:
+  description:
+    - The newest version of the name, which this import may supersede. Without it, only a name without versions is imported.
+  type: str
+prove:
+  description:
+    - Have the vault use the key by an operation that it allows, and check the outcome against the token's key.
+    - Done without being asked after the import of an oct key, which has no public key to compare.
+  type: bool
+  default: false
+"""
+
+
+class ModuleDocFragment:
+    """Options of declared keys; private to the collection."""
+
+    DOCUMENTATION = _alone(_OPTIONS)
+    TARGET_KEYS = _in_list("target_keys")
+    DECLARATIONS = _in_list("declarations")
+    PACKAGE = _alone(_PATH)
+    PACKAGES = _in_list("packages", _PATH)
+    IMPORT = _alone(_IMPORT)
+    IMPORTS = _in_list("imports", _IMPORT)

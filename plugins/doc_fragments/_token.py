@@ -1,0 +1,58 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that name a PKCS#11 token."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Token options; private to the collection."""
+
+    DOCUMENTATION = r"""
+options:
+  pkcs11_library:
+    description:
+      - Path of the token's PKCS#11 library on the host where the module runs.
+      - If not given, the environment variable E(BYOK_PKCS11_LIBRARY) is used.
+    type: path
+  token_label:
+    description:
+      - Label of the token.
+      - If not given, the environment variable E(BYOK_TOKEN_LABEL) is used.
+    type: str
+  token_serial:
+    description: Serial number of the token, where several have the same label.
+    type: str
+  pin_file:
+    description:
+      - Path of a file on the host where the module runs that holds the user's PIN and nothing else. Preferred to O(pin).
+      - If not given, the environment variable E(BYOK_PIN_FILE) is used.
+      - The PIN is tried once and never again, because tokens lock after a few wrong tries.
+    type: path
+  pin:
+    description:
+      - The user's PIN. Prefer O(pin_file). Before ansible-core 2.22 Ansible replaces the PIN's text wherever it stands in
+        the results, so that a short one can spoil the version of a key that happens to hold the same digits.
+      - If neither is given, the environment variable E(BYOK_PIN) is used.
+    type: str
+  library_environment:
+    description: Environment variables that the PKCS#11 library wants, set in the module's process before it is loaded.
+    type: dict
+  profile:
+    description:
+      - Which kind of token it is, which decides the wrap mechanisms that are tried.
+      - With V(auto), the token's manufacturer tells.
+    type: str
+    choices: [auto, generic, luna, softhsm]
+    default: auto
+  lock_directory:
+    description: Directory for the lock file of the token, which keeps two runs on one host from making the same key twice.
+    type: path
+    default: /tmp
+  lock_timeout:
+    description: Seconds to wait for another run that holds the lock.
+    type: int
+    default: 600
+"""

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that name a vault and a credential."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Vault options; private to the collection."""
+
+    DOCUMENTATION = r"""
+options:
+  vault_url:
+    description: URL of the Key Vault Premium or Managed HSM, such as V(https://contoso.vault.azure.net).
+    type: str
+  auth_source:
+    description:
+      - Where the credential comes from.
+      - V(auto) takes O(secret), O(x509_certificate_path) or O(federated_token_file), the first that is there together with
+        O(tenant) and O(client_id), and else the az CLI.
+      - V(env) does the same without the az CLI. V(workload_identity) takes O(federated_token_file) alone. V(msi) takes a
+        managed identity, the one of O(client_id) if it is given. V(cli) takes the az CLI.
+      - If not given, the environment variable E(ANSIBLE_AZURE_AUTH_SOURCE) is used.
+    type: str
+    choices: [auto, cli, env, msi, workload_identity]
+    default: auto
+  client_id:
+    description:
+      - Client id of the service principal or managed identity.
+      - If not given, the environment variable E(AZURE_CLIENT_ID) is used.
+    type: str
+  secret:
+    description:
+      - Client secret of the service principal.
+      - If not given, the environment variables E(AZURE_SECRET) and E(AZURE_CLIENT_SECRET) are used.
+    type: str
+  tenant:
+    description:
+      - Tenant of the service principal.
+      - If not given, the environment variables E(AZURE_TENANT) and E(AZURE_TENANT_ID) are used.
+    type: str
+  x509_certificate_path:
+    description:
+      - Path of a PEM file with the certificate and private key of the service principal.
+      - If not given, the environment variables E(AZURE_X509_CERTIFICATE_PATH) and E(AZURE_CLIENT_CERTIFICATE_PATH) are used.
+    type: path
+  federated_token_file:
+    description:
+      - Path of a file with the token that a workload identity exchanges.
+      - If not given, the environment variable E(AZURE_FEDERATED_TOKEN_FILE) is used.
+    type: path
+  cloud_environment:
+    description:
+      - The cloud of the vault.
+      - If not given, the environment variable E(AZURE_CLOUD_ENVIRONMENT) is used.
+    type: str
+    choices: [AzureCloud, AzureChinaCloud, AzureUSGovernment]
+    default: AzureCloud
+  settle_time:
+    description:
+      - Seconds after which a request without an answer counts as not carried out, if reading back does not show it.
+      - A request that timed out can commit late, and a repeated import makes a second version, which cannot be deleted.
+    type: int
+    default: 60
+  throttle_timeout:
+    description: Seconds that one request may wait in all while the vault answers that it takes no more requests (429).
+    type: int
+    default: 120
+"""

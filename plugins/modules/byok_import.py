@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_import
+short_description: Import key transfer packages into a vault, once, and compare what arrived
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Every import makes a new version, and a version cannot be deleted alone. So a key that is there in any version is not
+    imported again, and what was lost on the way is looked for before it is sent once more.
+  - The package is checked before it is sent. What arrived is compared with the key that it must be, by the public key; another
+    one is disabled, and the module fails.
+  - Attributes that differ from what is declared are updated, never imported.
+requirements:
+  - azure-keyvault-keys >= 4.11.0
+  - azure-identity >= 1.19.0
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration
+  - keyferry.azure._declaration.import
+  - keyferry.azure._declaration.imports
+options:
+  packages:
+    description:
+      - The result RV(keyferry.azure.byok_wrap#module:packages). Each entry belongs to the import of the same name and tells
+        its package, receipt and thumbprint.
+    type: list
+    elements: dict
+  allow_unverified_origin:
+    description: Import a package although nothing that can be trusted says which key it must hold.
+    type: bool
+    default: false
+notes:
+  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used, and
+    no PKCS#11 library is needed.
+seealso:
+  - module: keyferry.azure.byok_wrap
+  - module: keyferry.azure.byok_plan
+"""
+
+EXAMPLES = r"""
+---
+- name: Import a package that came on a carrier
+  keyferry.azure.byok_import:
+    vault_url: https://contoso.vault.azure.net
+    name: signing-key
+    type: EC
+    curve: P-256
+    operations: [sign, verify]
+    tags:
+      owner: payments
+    path: /media/carrier/signing-key.byok
+    thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+    prove: true
+"""
+
+RETURN = r"""
+imports:
+  description: One entry per key.
+  returned: always, without the keys that failed before anything was sent
+  type: list
+  elements: dict
+  contains: &import
+    name:
+      description: The key's name.
+      type: str
+    kid:
+      description: Identifier of the version that is this key; V(null) for one that would be imported.
+      type: str
+    version:
+      description: That version.
+      type: str
+    thumbprint:
+      description: RFC 7638 thumbprint of its public key; V(null) for oct keys.
+      type: str
+    generation:
+      description: CKA_ID of the generation in the token, if it is known.
+      type: str
+    imported:
+      description: Whether this run imported it, or would.
+      type: bool
+    updated:
+      description: Whether this run updated attributes, or would.
+      type: bool
+    current:
+      description: Whether it is the newest version of its name.
+      type: bool
+    origin:
+      description: Why the package is believed to hold the key. V(token) when M(keyferry.azure.byok_wrap) told the thumbprint,
+        V(declared) when the options did, else V(unverified).
+      type: str
+    identity:
+      description: Why the version is believed to be the key. V(public_key) when the thumbprints are equal, V(proved) when the
+        vault answered a challenge of the token, V(tag_only) when only a tag says so, V(unverified) when there was nothing to
+        compare with.
+      type: str
+    proof:
+      description: What proved it, as C(operation) and C(algorithm), or C(unprovable) with the reason.
+      type: dict
+    attributes:
+      description: The version's operations, enabled, not_before, expires and tags.
+      type: dict
+    hsm_platform:
+      description: V(2) for FIPS 140-3 level 3, V(1) for the older HSMs; V(null) where Azure does not tell.
+      type: str
+    request_id:
+      description: Azure's request id of the import.
+      type: str
+    replaced:
+      description: The version that was the newest before.
+      type: str
+    receipt:
+      description: The receipt, completed with the import, if there is one.
+      type: dict
+  sample:
+    - name: signing-key
+      kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
+      version: 0123456789abcdef0123456789abcdef
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      imported: true
+      updated: false
+      current: true
+      origin: declared
+      identity: public_key
+      proof:
+        operation: sign
+        algorithm: ES256
+      attributes:
+        operations: [sign, verify]
+        enabled: true
+        not_before: null
+        expires: null
+        tags:
+          owner: payments
+      hsm_platform: "2"
+      request_id: 4d6f6e64-6179-4279-8f6b-000000000000
+      replaced: null
+      receipt: {}
+import:
+  description: The only entry of RV(imports).
+  returned: when O(name) is given
+  type: dict
+  contains: *import
+failures:
+  description: Keys that failed while the others went on.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What failed, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import import_keys
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        import_keys,
+        {
+            **key_options(
+                "imports",
+                path={"type": "path"},
+                package={"type": "jsonarg"},
+                thumbprint={"type": "str"},
+                replaces={"type": "str"},
+                prove={"type": "bool", "default": False},
+            ),
+            "packages": {"type": "list", "elements": "dict"},
+            "allow_unverified_origin": {"type": "bool", "default": False},
+        },
+        **key_constraints("imports"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_kek
+short_description: Make or delete the key exchange key (KEK) of a vault
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - A KEK is an RSA-HSM key in the vault whose only operation is C(import). A key that is wrapped under it can be unwrapped
+    in that vault alone, and nowhere else.
+  - This module neither changes nor deletes a name of which any version is something else than a KEK.
+requirements:
+  - azure-keyvault-keys >= 4.11.0
+  - azure-identity >= 1.19.0
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+options:
+  name:
+    description:
+      - Name of the KEK.
+      - A deleted name stays taken for 7 to 90 days, so a KEK for one run wants a name of its own.
+    type: str
+  state:
+    description: Whether the KEK shall be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  size:
+    description: Size in bits. A KEK that is there with another size is an error.
+    type: int
+    choices: [2048, 3072, 4096]
+    default: 4096
+  expires:
+    description: When the KEK expires, ISO 8601 with a time zone.
+    type: str
+  lifetime:
+    description:
+      - How long a new KEK is valid, as an ISO 8601 duration such as V(PT4H), counted by the vault's clock.
+      - It does not change a KEK that is there.
+    type: str
+  tags:
+    description: Tags of the KEK. They are merged with those that are there.
+    type: dict
+  approved_keks:
+    description:
+      - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that somebody compared with the vault.
+      - A KEK with one of them has RV(kek_trust=pinned).
+    type: list
+    elements: str
+    default: []
+  purge:
+    description:
+      - With O(state=absent), purge the deleted KEK, where the vault's recovery level allows that. An error where it does not,
+        before anything is deleted.
+    type: bool
+    default: false
+  expired_prefix:
+    description:
+      - With O(state=absent) and instead of O(name), delete what interrupted runs left behind. That is every key whose name
+        begins so, and of which every version is an import-only RSA-HSM key that has expired by the vault's clock.
+      - With O(purge=true), they are purged where the vault's recovery level allows that.
+    type: str
+  delete_timeout:
+    description: Seconds to wait until the vault has finished a deletion.
+    type: int
+    default: 300
+notes:
+  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
+seealso:
+  - module: keyferry.azure.byok_wrap
+"""
+
+EXAMPLES = r"""
+---
+- name: Make a KEK for this run
+  keyferry.azure.byok_kek:
+    vault_url: https://keyferry-lab-premium.vault.azure.net
+    name: keyferry-kek-2026-11-22
+    size: 4096
+    lifetime: PT4H
+  register: kek
+
+- name: Use a KEK that two people have compared with the vault
+  keyferry.azure.byok_kek:
+    vault_url: https://keyferry-lab-premium.vault.azure.net
+    name: keyferry-kek-2026-11-22
+    approved_keks:
+      - "{{ kek.kek_fingerprint }}"
+
+- name: Delete it
+  keyferry.azure.byok_kek:
+    vault_url: https://keyferry-lab-premium.vault.azure.net
+    name: keyferry-kek-2026-11-22
+    state: absent
+"""
+
+RETURN = r"""
+kek_id:
+  description: The KEK's identifier with its version, as M(keyferry.azure.byok_wrap) wants it.
+  returned: O(state=present), V(null) in check mode when it would be made
+  type: str
+  sample: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
+kek_public_key:
+  description: The public key as PEM.
+  returned: O(state=present), V(null) in check mode when it would be made
+  type: str
+  sample: "-----BEGIN PUBLIC KEY-----\nMIIC...\n-----END PUBLIC KEY-----\n"
+kek_fingerprint:
+  description: SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits.
+  returned: O(state=present), V(null) in check mode when it would be made
+  type: str
+  sample: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+kek_trust:
+  description:
+    - Why the KEK is believed to be the vault's own.
+    - V(created), because this run made it and nobody made a version of that name before; V(pinned), because its fingerprint
+      is in O(approved_keks); else V(unverified).
+  returned: O(state=present), V(null) in check mode when it would be made
+  type: str
+  sample: created
+kek:
+  description: More about the KEK.
+  returned: O(state=present)
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    size:
+      description: Its size in bits.
+      type: int
+    expires:
+      description: When it expires.
+      type: str
+    enabled:
+      description: Whether it can be used.
+      type: bool
+    tags:
+      description: Its tags.
+      type: dict
+    recovery_level:
+      description: What the vault does with deleted keys.
+      type: str
+  sample:
+    name: keyferry-kek
+    size: 4096
+    expires: "2026-11-22T16:00:00Z"
+    enabled: true
+    tags: {}
+    recovery_level: Recoverable+Purgeable
+deleted:
+  description: Names of the KEKs that were deleted or purged, or would be.
+  returned: O(state=absent)
+  type: list
+  elements: str
+  sample: [keyferry-kek-2026-11-22]
+failures:
+  description: Empty; here so that all modules return it.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS, VAULT_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import ensure_kek
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        ensure_kek,
+        {
+            **TOKEN_OPTIONS,
+            **VAULT_OPTIONS,
+            "name": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "size": {"type": "int", "choices": [2048, 3072, 4096], "default": 4096},
+            "expires": {"type": "str"},
+            "lifetime": {"type": "str"},
+            "tags": {"type": "dict"},
+            "approved_keks": {"type": "list", "elements": "str", "default": []},
+            "purge": {"type": "bool", "default": False},
+            "expired_prefix": {"type": "str"},
+            "delete_timeout": {"type": "int", "default": 300},
+        },
+        mutually_exclusive=[("expires", "lifetime"), ("name", "expired_prefix")],
+        required_if=[("state", "present", ("name",)), ("state", "absent", ("name", "expired_prefix"), True)],
+    )
+
+
+if __name__ == "__main__":
+    main()

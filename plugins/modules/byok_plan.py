@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_plan
+short_description: Say what has to be done so that a vault holds the declared keys
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Compares the declared keys, what M(keyferry.azure.byok_target_key) found in the token, and what the vault holds, and says
+    for every key what has to be done and why. Nothing is changed.
+  - A version in the vault and a generation in the token belong together when their thumbprints are equal. Oct keys have no
+    public key, so they are recognised by the tag C(keyferry-generation), which says where to look but proves nothing.
+requirements:
+  - azure-keyvault-keys >= 4.11.0
+  - azure-identity >= 1.19.0
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration
+  - keyferry.azure._declaration.declarations
+attributes:
+  diff_mode:
+    support: N/A
+    details: This module changes nothing.
+options:
+  target_keys:
+    description:
+      - The result RV(keyferry.azure.byok_target_key#module:target_keys) for the same keys, in check mode or not.
+    type: list
+    elements: dict
+    required: true
+notes:
+  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used. No
+    PKCS#11 library is needed, so token and vault may be reached from two hosts.
+seealso:
+  - module: keyferry.azure.byok_target_key
+  - module: keyferry.azure.byok_import
+"""
+
+EXAMPLES = r"""
+---
+- name: Look into the token
+  keyferry.azure.byok_target_key:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: signing-key
+    type: EC
+    curve: P-256
+  check_mode: true
+  register: in_token
+
+- name: Say what has to be done
+  keyferry.azure.byok_plan:
+    vault_url: https://contoso.vault.azure.net
+    name: signing-key
+    type: EC
+    curve: P-256
+    target_keys: "{{ in_token.target_keys }}"
+  register: plan
+"""
+
+RETURN = r"""
+plan:
+  description: One entry per key.
+  returned: always, without the keys that failed
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    action:
+      description:
+        - V(transfer), the key has to be brought to the vault.
+        - V(update), it is there, and attributes have to change.
+        - V(none), it is there as declared.
+        - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
+          is not in the token.
+      type: str
+    reason:
+      description: Why.
+      type: str
+    kind:
+      description: Type with size or curve.
+      type: str
+    generation:
+      description: CKA_ID of the generation that it is about; V(null) for one that has to be made.
+      type: str
+    thumbprint:
+      description: Its thumbprint.
+      type: str
+    version:
+      description: The newest version in the vault.
+      type: str
+    kid:
+      description: Identifier of that version.
+      type: str
+    changes:
+      description: For V(update), the attributes with C(before) and C(after).
+      type: dict
+  sample:
+    - name: signing-key
+      action: update
+      reason: differs in tags
+      kind: P-256
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      version: 0123456789abcdef0123456789abcdef
+      kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
+      changes:
+        tags:
+          before: {}
+          after:
+            owner: payments
+transfers:
+  description: The declarations of the keys to transfer, for M(keyferry.azure.byok_target_key) and M(keyferry.azure.byok_wrap).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+imports:
+  description: The declarations of the keys to transfer or update, for M(keyferry.azure.byok_import).
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - name: signing-key
+      type: EC
+      curve: P-256
+      tags:
+        owner: payments
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+failures:
+  description: Keys that failed while the others went on.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What failed, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._planning import plan_keys
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        plan_keys,
+        {
+            **key_options("declarations"),
+            "target_keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
+        },
+        **key_constraints("declarations"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_target_key
+short_description: See that target keys are in a PKCS#11 token
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Finds the declared keys in the token by their label and makes those that are missing, so that they can be brought to a
+    vault. A key that is there is never replaced.
+  - A key that was made elsewhere is adopted if it is of the declared type, extractable, sensitive, and was born in the token.
+requirements:
+  - python-pkcs11 >= 0.10.1
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration
+  - keyferry.azure._declaration.target_keys
+options:
+  transferred:
+    description:
+      - Thumbprints (for oct keys generations) that have arrived where they shall go. Keys with O(after_transfer=lock) are
+        locked if they are among them.
+    type: list
+    elements: str
+    default: []
+notes:
+  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
+  - In check mode the thumbprint of a key that would be made is not known.
+seealso:
+  - module: keyferry.azure.byok_plan
+  - module: keyferry.azure.byok_wrap
+"""
+
+EXAMPLES = r"""
+---
+- name: See that one key is in the token
+  keyferry.azure.byok_target_key:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: storage-key
+    type: RSA
+    size: 3072
+    operations: [wrapKey, unwrapKey]
+  register: storage
+
+- name: See that many keys are in the token
+  keyferry.azure.byok_target_key:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    target_keys:
+      - name: storage-key
+        type: RSA
+        size: 3072
+        operations: [wrapKey, unwrapKey]
+      - name: signing-key
+        type: EC
+        curve: P-256
+"""
+
+RETURN = r"""
+target_keys:
+  description: One entry per key.
+  returned: always, without the keys that failed
+  type: list
+  elements: dict
+  contains: &target_key
+    name:
+      description: The key's name.
+      type: str
+      returned: always
+    created:
+      description: Whether this run made it, or would.
+      type: bool
+      returned: always
+    generation:
+      description: CKA_ID of the generation that is meant, in hexadecimal digits; V(null) for a key that would be made.
+      type: str
+      returned: always
+    thumbprint:
+      description: Its RFC 7638 thumbprint; V(null) for oct keys and for a key that would be made.
+      type: str
+      returned: always
+    generations:
+      description: All generations of the key in the token, oldest first; those made elsewhere before all others.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        generation:
+          description: CKA_ID in hexadecimal digits.
+          type: str
+        kind:
+          description: Type with size or curve.
+          type: str
+        thumbprint:
+          description: RFC 7638 thumbprint of the public key; V(null) for oct keys.
+          type: str
+        public_key:
+          description: The public key as PEM; V(null) for oct keys.
+          type: str
+        made_by_keyferry:
+          description: Whether CKA_ID has the form that this module gives it (UUIDv7).
+          type: bool
+        origin:
+          description: V(token) when the token says that it made the key and never gave it out in the clear, V(external) when
+            it says otherwise, V(unknown) when it does not say.
+          type: str
+        CKA_LOCAL:
+          description: Whether the token made the key.
+          type: bool
+        CKA_ALWAYS_SENSITIVE:
+          description: Whether the key was sensitive all its life.
+          type: bool
+        CKA_SENSITIVE:
+          description: Whether the key's value can not be read.
+          type: bool
+        CKA_EXTRACTABLE:
+          description: Whether the key can be wrapped.
+          type: bool
+        CKA_NEVER_EXTRACTABLE:
+          description: V(false) for every key that can be brought.
+          type: bool
+        CKA_KEY_GEN_MECHANISM:
+          description: Number of the mechanism that made the key.
+          type: int
+  sample:
+    - name: signing-key
+      created: true
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      generations:
+        - generation: 01a2032eafaa71a4a5d1e84832f381a3
+          kind: P-256
+          thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+          public_key: "-----BEGIN PUBLIC KEY-----\nMFkw...\n-----END PUBLIC KEY-----\n"
+          made_by_keyferry: true
+          origin: token
+          CKA_LOCAL: true
+          CKA_ALWAYS_SENSITIVE: true
+          CKA_SENSITIVE: true
+          CKA_EXTRACTABLE: true
+          CKA_NEVER_EXTRACTABLE: false
+          CKA_KEY_GEN_MECHANISM: 4160
+target_key:
+  description: The only entry of RV(target_keys).
+  returned: when O(name) is given
+  type: dict
+  contains: *target_key
+token:
+  description: The token's identity.
+  returned: always
+  type: dict
+  sample:
+    label: byok
+    serial: "1312109861410"
+    manufacturer: SafeNet
+    model: LunaSA 7.4.0
+    firmware: "7.4"
+    library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+failures:
+  description: Keys that failed while the others went on.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What failed, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import ensure_target_keys
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        ensure_target_keys,
+        {
+            **key_options("target_keys"),
+            "transferred": {"type": "list", "elements": "str", "default": []},
+        },
+        **key_constraints("target_keys"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_wrap
+short_description: Wrap target keys into key transfer packages
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Wraps keys of a PKCS#11 token under the KEK of a vault, as Microsoft's Bring your own key specification says. The key
+    leaves the token wrapped, and nobody but that vault can unwrap it.
+  - Before a real key is touched, a throw-away key is wrapped and unwrapped to see what the token's wrap mechanism really
+    produces (a rehearsal). It uses session objects only, so it is done in check mode as well.
+  - No network is needed. The KEK is given as PEM, with its fingerprint, which has to come by a way that can be trusted.
+requirements:
+  - python-pkcs11 >= 0.10.1
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration
+  - keyferry.azure._declaration.package
+  - keyferry.azure._declaration.packages
+attributes:
+  idempotent:
+    support: partial
+    details: Wrapping is random, so a package is kept only where O(path) or O(packages[].path) holds one of the same key
+      under the same KEK, with its receipt, unchanged. Without a path, every run wraps.
+options:
+  kek_id:
+    description:
+      - The KEK's identifier with its version. Required; only in check mode it may be missing, when the KEK is yet to be made.
+    type: str
+  kek_public_key:
+    description: The KEK's public key as PEM. Required like O(kek_id).
+    type: str
+  kek_fingerprint:
+    description:
+      - SHA-256 of the KEK's SubjectPublicKeyInfo in hexadecimal digits. Required like O(kek_id). Another KEK is refused.
+    type: str
+  kek_trust:
+    description: Why the KEK is believed to be the vault's own, as M(keyferry.azure.byok_kek) returned it.
+    type: str
+    choices: [created, pinned, unverified]
+    default: unverified
+  allow_unverified_kek:
+    description: Wrap under a KEK with O(kek_trust=unverified). If it is not the vault's own, whoever made it gets the key.
+    type: bool
+    default: false
+  allow_trailing_zeros:
+    description:
+      - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether Azure takes that is not known.
+    type: bool
+    default: false
+notes:
+  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
+seealso:
+  - name: Bring your own key specification
+    description: Microsoft's specification of the package.
+    link: https://learn.microsoft.com/azure/key-vault/keys/byok-specification
+  - module: keyferry.azure.byok_kek
+  - module: keyferry.azure.byok_import
+"""
+
+EXAMPLES = r"""
+---
+- name: Wrap a key on a host without network
+  keyferry.azure.byok_wrap:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: signing-key
+    type: EC
+    curve: P-256
+    path: /media/carrier/signing-key.byok
+    kek_id: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
+    kek_public_key: "{{ lookup('ansible.builtin.file', '/media/carrier/kek.pem') }}"
+    kek_fingerprint: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+    kek_trust: pinned
+"""
+
+RETURN = r"""
+packages:
+  description: One entry per key.
+  returned: always, without the keys that failed, and empty for keys that would be wrapped
+  type: list
+  elements: dict
+  contains: &package
+    name:
+      description: The key's name.
+      type: str
+    generation:
+      description: CKA_ID of the generation in hexadecimal digits.
+      type: str
+    thumbprint:
+      description: RFC 7638 thumbprint of the key; V(null) for oct keys.
+      type: str
+    kek_id:
+      description: The KEK that it was wrapped under.
+      type: str
+    path:
+      description: Where the package is.
+      type: str
+    content:
+      description: The package, where no path was given.
+      type: str
+    sha256:
+      description: SHA-256 of the package.
+      type: str
+    wrapped:
+      description: Whether this run wrapped the key, and did not keep a package that was there.
+      type: bool
+    challenge:
+      description: For oct keys, something encrypted in the token that only a vault with the same key can decrypt.
+      type: dict
+    receipt:
+      description: The receipt, an in-toto Statement v1; docs/receipt.schema.json describes it.
+      type: dict
+  sample:
+    - name: signing-key
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      kek_id: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
+      path: /media/carrier/signing-key.byok
+      content: null
+      sha256: 05882432528761c73795b8923199a88dc9cabfe09c17136d707e7ecec41ebf11
+      wrapped: true
+      challenge: null
+      receipt: {}
+package:
+  description: The only entry of RV(packages).
+  returned: when O(name) is given
+  type: dict
+  contains: *package
+rehearsal:
+  description: What the rehearsal showed; V(null) where nothing had to be wrapped.
+  returned: always
+  type: dict
+  sample:
+    profile: luna
+    mechanism: CKM_AES_KWP (Luna) (0x80000171)
+    parameter: a65959a6
+    finding: RFC 5649 over PKCS#8
+failures:
+  description: Keys that failed while the others went on.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What failed, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._token._packages import wrap_packages
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        wrap_packages,
+        {
+            **key_options("packages", path={"type": "path"}),
+            "kek_id": {"type": "str"},
+            "kek_public_key": {"type": "str"},
+            "kek_fingerprint": {"type": "str"},
+            "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"], "default": "unverified"},
+            "allow_unverified_kek": {"type": "bool", "default": False},
+            "allow_trailing_zeros": {"type": "bool", "default": False},
+        },
+        **key_constraints("packages"),
+    )
+
+
+if __name__ == "__main__":
+    main()
