@@ -1,0 +1,76 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
+from azure import identity
+
+LOGIN = "login.microsoftonline.us"
+IDS = {"tenant": "11111111-1111-1111-1111-111111111111", "client_id": "22222222-2222-2222-2222-222222222222"}
+
+
+def options(**given: t.Any) -> dict[str, t.Any]:
+    """The credential's options, None where they are not given."""
+    names = ("client_id", "secret", "tenant", "x509_certificate_path", "federated_token_file")
+    return {**dict.fromkeys(names), "auth_source": "auto", **given}
+
+
+def certificate(folder: Path) -> str:
+    """A PEM with a self-signed certificate and its key."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509.oid import NameOID
+
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "byok")])
+    now = datetime.now(timezone.utc)
+    signed = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(key, hashes.SHA256())
+    path = folder / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return str(path)
+
+
+def test_every_source_makes_its_credential(tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("x")
+    federated = {"federated_token_file": str(token_file)}
+    by_certificate = {"x509_certificate_path": certificate(tmp_path)}
+    for given, kind in (
+        ({**IDS, "secret": "s", **by_certificate}, identity.ClientSecretCredential),
+        ({**IDS, **by_certificate, **federated}, identity.CertificateCredential),
+        ({**IDS, **federated}, identity.WorkloadIdentityCredential),
+        ({**IDS, "secret": "s", **federated, "auth_source": "workload_identity"}, identity.WorkloadIdentityCredential),
+        ({**IDS, "secret": "s", "auth_source": "env"}, identity.ClientSecretCredential),
+        ({"auth_source": "msi"}, identity.ManagedIdentityCredential),
+        ({**IDS, "secret": "s", "auth_source": "cli"}, identity.AzureCliCredential),
+        ({}, identity.AzureCliCredential),
+        ({"secret": "s"}, identity.AzureCliCredential),
+    ):
+        assert type(make_credential(options(**given), LOGIN)) is kind, given
+
+
+@pytest.mark.parametrize("source", ["env", "workload_identity"])
+def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
+    with pytest.raises(ByokError, match=f"auth_source {source}.*AZURE_TENANT"):
+        make_credential(options(**IDS, auth_source=source), LOGIN)
+
+
+def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "certificate.pem"
+    for write in (lambda: None, lambda: path.write_text("nonsense")):
+        write()
+        with pytest.raises(ByokError, match="do not fit together"):
+            make_credential(options(**IDS, x509_certificate_path=str(path)), LOGIN)

@@ -1,0 +1,55 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import explain
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format
+
+
+def answer(status: int, code: str, inner: str | None, message: str) -> HttpResponseError:
+    """What the SDK raises for a body of Key Vault."""
+    error = HttpResponseError(message=message)
+    error.status_code = status
+    error.error = ODataV4Format({"code": code, "message": message, **({"innererror": {"code": inner}} if inner else {})})
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "inner", "message", "says"),
+    [
+        (403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized.\r\nCaller: appid=1", "Key Vault Crypto Officer"),
+        (403, "Forbidden", "ForbiddenByPolicy", "does not have keys purge permission", "access policy"),
+        (403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized", "firewall"),
+        (403, "Forbidden", None, 'Operation "purge" is not allowed because purge protection is enabled', "purge off"),
+        (403, "Forbidden", None, "Operation sign is not permitted on this key.", "role for this action"),
+        (409, "Conflict", "ObjectIsDeletedButRecoverable", "deleted but recoverable state", "Recover the deleted key"),
+        (409, "Conflict", "ObjectIsBeingDeleted", "is currently being deleted", "Wait until the deletion"),
+        (429, "Throttled", None, "too many requests", "throttle_timeout"),
+        (400, "BadParameter", None, "Unsupported key operation(s)", "what Azure names"),
+        (418, "Teapot", None, "short and stout", "Run again later"),
+    ],
+)
+def test_answers_in_words(status: int, code: str, inner: str | None, message: str, says: str) -> None:
+    error = explain(answer(status, code, inner, message), "Importing the key x into the vault y")
+    first_line = message.splitlines()[0].rstrip(".")
+    assert str(error).startswith(f"Importing the key x into the vault y failed: Azure answered {status} ({inner or code}): ")
+    assert first_line in str(error)
+    assert says in str(error)
+    assert "\n" not in str(error)
+    assert "appid" not in str(error)
+    assert (error.status, error.code) == (status, inner or code)
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("Authentication failed: AADSTS7000215: Invalid client secret provided.", "the secret's value"),
+        ("Authentication failed: AADSTS7000222: The provided client secret keys are expired.", "has expired"),
+        ("Please run 'az login' to set up an account", "log in again"),
+    ],
+)
+def test_no_token_in_words(message: str, says: str) -> None:
+    assert says in str(explain(ClientAuthenticationError(message=message), "Reading"))

@@ -1,0 +1,47 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_duration, parse_moment
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.datetimes(min_value=datetime(1971, 1, 1), timezones=st.just(timezone.utc)))
+def test_a_moment_survives_writing_and_reading(moment: datetime) -> None:
+    assert parse_moment(format_moment(moment)) == moment.replace(microsecond=0)
+
+
+def test_a_moment_is_turned_to_utc() -> None:
+    assert format_moment(parse_moment("2027-01-31T02:00:00+02:00")) == "2027-01-31T00:00:00Z"
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2027-01-31", "2027-01-31T00:00:00", "2027-13-01T00:00:00Z"])
+def test_a_moment_without_a_time_zone_or_a_meaning_is_refused(text: str) -> None:
+    with pytest.raises(ByokError, match="moment with a time zone"):
+        parse_moment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("PT4H", timedelta(hours=4)),
+        ("P2DT12H", timedelta(days=2, hours=12)),
+        ("P1W", timedelta(weeks=1)),
+        ("PT1M30S", timedelta(seconds=90)),
+    ],
+)
+def test_durations(text: str, duration: timedelta) -> None:
+    assert parse_duration(text) == duration
+
+
+@pytest.mark.parametrize("text", ["", "P", "PT", "PT0S", "4H", "P1M", "P1Y", "-PT1H", "PT1.5H"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(ByokError, match="ISO 8601"):
+        parse_duration(text)
