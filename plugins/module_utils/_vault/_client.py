@@ -26,6 +26,17 @@ _LONGEST_WAIT = 16
 #: A request that was never sent is tried this often in all: a wrong name or proxy does not heal
 _UNSENT_TRIES = 3
 
+#: What urllib3, requests and ssl call errors before any byte of a request was sent
+_NEVER_SENT = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "Failed to establish a new connection",
+    "Failed to resolve",
+    "ConnectTimeout",
+    "Tunnel connection failed",
+    "CERTIFICATE_VERIFY_FAILED",
+)
+
 _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
 
@@ -118,9 +129,7 @@ class Vault:
             except (exceptions.AzureError, ValueError) as error:  # a challenge for another resource is a ValueError
                 tries += 1
                 status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
-                uncertain = (status is not None and (status >= 500 or status == 408)) or (
-                    status is None and _may_have_been_sent(error)
-                )
+                uncertain = _may_have_been_sent(error) if status is None else status >= 500 or status == 408
                 if uncertain and not repeat_uncertain:
                     raise _Unanswered(str(explain(error, what))) from error
                 again = (
@@ -146,9 +155,12 @@ class _Unanswered(Exception):
 
 
 def _may_have_been_sent(error: Exception) -> bool:
-    from azure.core.exceptions import IncompleteReadError, ServiceResponseError
+    # Behind a proxy azure-core says ServiceRequestError, "not sent", also when the connection broke after the request.
+    from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
 
-    return isinstance(error, (ServiceResponseError, IncompleteReadError))
+    if isinstance(error, ServiceRequestError):
+        return not any(word in str(error) for word in _NEVER_SENT)
+    return isinstance(error, ServiceResponseError | IncompleteReadError)
 
 
 def open_vault(options: t.Mapping[str, t.Any]) -> Vault:

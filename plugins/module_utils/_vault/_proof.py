@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import typing as t
@@ -65,7 +66,7 @@ def _prove_signature(vault: Vault, name: str, version: Version, public_key: RsaP
     algorithm = "RS256" if isinstance(public_key, RsaPublicKey) else _EC_ALGORITHMS[public_key.curve]
     digest = hashlib.new(_HASHES[algorithm], os.urandom(_SECRET_BYTES)).digest()
     prehashed = utils.Prehashed(getattr(hashes, _HASHES[algorithm].upper())())
-    signature = _use(vault, name, version, "sign", lambda client, **o: client.sign(algorithm, digest, **o).signature)
+    signature = _use(vault, name, version, "sign", algorithm, digest)
     key = to_cryptography(public_key)
     try:
         if isinstance(public_key, RsaPublicKey):
@@ -86,11 +87,7 @@ def _prove_decryption(vault: Vault, name: str, version: Version, public_key: Rsa
     secret = os.urandom(_SECRET_BYTES)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     ciphertext = to_cryptography(public_key).encrypt(secret, oaep)
-    calls: dict[str, t.Callable[..., bytes]] = {
-        "decrypt": lambda client, **o: client.decrypt(_RSA_ENCRYPTION, ciphertext, **o).plaintext,
-        "unwrapKey": lambda client, **o: client.unwrap_key(_RSA_ENCRYPTION, ciphertext, **o).key,
-    }
-    if _use(vault, name, version, operation, calls[operation]) != secret:
+    if _use(vault, name, version, operation, _RSA_ENCRYPTION, ciphertext) != secret:
         raise _disproved(vault, name, version, f"it does not decrypt ({_RSA_ENCRYPTION}) what its public key encrypted")
     return {"operation": operation, "algorithm": _RSA_ENCRYPTION}
 
@@ -103,19 +100,37 @@ def _prove_oct(vault: Vault, name: str, version: Version, challenge: t.Mapping[s
     if operation not in version.operations:
         return {"unprovable": f"{operation} is not among the operations of the version"}
 
-    def answer(client: t.Any, **options: t.Any) -> bytes:
-        if operation == "unwrapKey":
-            return bytes(client.unwrap_key(algorithm, ciphertext, **options).key)
-        return bytes(client.decrypt(algorithm, ciphertext, iv=bytes.fromhex(challenge["iv"]), **options).plaintext)
-
-    if hashlib.sha256(_use(vault, name, version, operation, answer)).hexdigest() != challenge["sha256"]:
+    iv = {"iv": bytes.fromhex(challenge["iv"])} if "iv" in challenge else {}
+    answer = _use(vault, name, version, operation, algorithm, ciphertext, **iv)
+    if hashlib.sha256(answer).hexdigest() != challenge["sha256"]:
         raise _disproved(vault, name, version, f"its answer ({algorithm}) to the token's challenge is wrong")
     return {"operation": operation, "algorithm": algorithm}
 
 
-def _use(vault: Vault, name: str, version: Version, operation: str, call: t.Callable[..., bytes]) -> bytes:
-    client = vault.client.get_cryptography_client(name, key_version=version.version)
-    return vault.read(f"Proving the key {name} by {operation} in the {vault}", lambda **options: call(client, **options))
+def _use(vault: Vault, name: str, version: Version, operation: str, algorithm: str, value: bytes, **more: bytes) -> bytes:
+    """Return the outcome of an operation in the vault.
+
+    Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a random key of its own.
+    """
+    from azure.core.rest import HttpRequest
+
+    body = {"alg": algorithm, **{member: _encode(octets) for member, octets in {"value": value, **more}.items()}}
+    request = HttpRequest("POST", f"/keys/{name}/{version.version}/{operation.lower()}", json=body)
+
+    def send(**options: t.Any) -> bytes:
+        response = vault.client.send_request(request, **options)
+        response.raise_for_status()
+        return _decode(response.json()["value"])
+
+    return vault.read(f"Proving the key {name} by {operation} in the {vault}", send)
+
+
+def _encode(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _disproved(vault: Vault, name: str, version: Version, why: str) -> NotOurKey:

@@ -24,7 +24,8 @@ def answered(status: int) -> HttpResponseError:
 
 
 LOST = ServiceResponseError("the connection was lost")
-UNSENT = ServiceRequestError("no route")
+UNSENT = ServiceRequestError("(Caused by NewConnectionError('Failed to establish a new connection: no route'))")
+LOST_BEHIND_A_PROXY = ServiceRequestError("(Caused by ProxyError('Unable to connect to proxy', RemoteDisconnected()))")
 
 
 class Service:
@@ -80,7 +81,7 @@ def test_429_for_ever_ends_after_the_time_that_was_given() -> None:
     assert service.waited == [1, 2, 4, 8, 16, 9]
 
 
-@pytest.mark.parametrize("outcome", [LOST, answered(503), answered(500), answered(408)])
+@pytest.mark.parametrize("outcome", [LOST, LOST_BEHIND_A_PROXY, answered(503), answered(500), answered(408)])
 def test_a_lost_answer_is_read_back_and_not_sent_again(outcome: Exception) -> None:
     service = Service(outcome, commits=[1])
     assert (service.write(), service.sent, service.now) == ("read back", 1, 0)
