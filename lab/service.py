@@ -1,0 +1,219 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vaults over HTTP: who may ask for what, what an answer looks like, and the faults on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lab import rules
+from lab.access_tokens import AccessTokens, Unauthorized
+from lab.clock import Clock
+from lab.faults import Faults, suffer
+from lab.hosts import Host, Kind
+from lab.journal import Journal, request_id
+from lab.limits import CREATIONS, Limits, allowance
+from lab.proxy import tunnel_of
+from lab.refusals import Refusal, bad_parameter, firewall
+from lab.roles import DEFAULT_ROLES, allowed, missing_role
+from lab.store import Properties, Store
+from lab.tenant import Client, Tenant
+from lab.vault import Body, Call, Vault
+
+
+@dataclass(frozen=True)
+class _Route:
+    """An operation: how it is asked for, and what does it."""
+
+    operation: str
+    method: str
+    path: re.Pattern[str]
+    work: Callable[[Vault, Call], Awaitable[Body | None]]
+
+
+def _route(operation: str, method: str, path: str, work: Callable[[Vault, Call], Awaitable[Body | None]]) -> _Route:
+    return _Route(operation, method, re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), work)
+
+
+_KEY, _VERSION, _DELETED = "/keys/{name}", "/keys/{name}/{version}", "/deletedkeys/{name}"
+_ROUTES = (
+    _route("create", "POST", f"{_KEY}/create", Vault.create),
+    _route("import", "PUT", _KEY, Vault.import_key),
+    _route("list", "GET", "/keys", Vault.list_keys),
+    _route("versions", "GET", f"{_KEY}/versions", Vault.list_versions),
+    _route("get", "GET", f"{_KEY}(?:/{{version}})?", Vault.get),
+    _route("update", "PATCH", f"{_KEY}(?:/{{version}})?", Vault.update),
+    _route("delete", "DELETE", _KEY, Vault.delete),
+    _route("list_deleted", "GET", "/deletedkeys", Vault.list_deleted),
+    _route("get_deleted", "GET", _DELETED, Vault.get_deleted),
+    _route("recover", "POST", f"{_DELETED}/recover", Vault.recover),
+    _route("purge", "DELETE", _DELETED, Vault.purge),
+    *(
+        _route(operation, "POST", f"{_VERSION}/{operation.lower()}", Vault.use)
+        for operation in ("sign", "verify", "encrypt", "decrypt", "wrapKey", "unwrapKey")
+    ),
+)
+# Recorded: the headers that every answer of a vault, and of a Managed HSM, has.
+_HEADERS = {
+    Kind.VAULT: {
+        "Cache-Control": "no-cache",
+        "Pragma": "no-cache",
+        "Expires": "-1",
+        "x-ms-keyvault-service-version": "lab",
+        "Strict-Transport-Security": "max-age=31536000;includeSubDomains",
+        "X-Content-Type-Options": "nosniff",
+    },
+    Kind.MANAGED_HSM: {
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": "default-src 'self'",
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "SAMEORIGIN",
+    },
+}
+_BOTH_HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "x-ms-keyvault-region": "lab",
+    "x-ms-keyvault-network-info": "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the lab was started. `delete_delay` in seconds; `rate_factor` multiplies every documented rate."""
+
+    tolerate_trailing_zeros: bool = False
+    delete_delay: float = 1.0
+    rate_factor: float = 1.0
+
+
+class Vaults:
+    """All vaults of the lab: a vault exists as soon as it is named."""
+
+    def __init__(self, store: Store, clock: Clock, tenant: Tenant, tokens: AccessTokens, options: Options) -> None:
+        self._store, self._clock, self._tenant, self._tokens, self._options = store, clock, tenant, tokens, options
+        self._limits = Limits(options.rate_factor)
+        self.faults, self.journal = Faults(), Journal()
+
+    def properties(self, host: Host) -> Properties:
+        """The properties of a vault; before they are set, a new vault's."""
+        return self._store.properties(host.name) or Properties(
+            rsa_exponent_padded=host.kind is Kind.VAULT, delete_delay=self._options.delete_delay
+        )
+
+    def set_properties(self, host: Host, properties: Properties) -> None:
+        self._store.set_properties(host.name, properties)
+
+    def vault(self, host: Host) -> Vault:
+        return Vault(host, self.properties(host), self._store, self._clock, self._options.tolerate_trailing_zeros)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request to a vault (ASGI)."""
+        request, tunnel = Request(scope, receive), tunnel_of(scope)
+        assert tunnel.host
+        started = time.monotonic()
+        try:
+            client = self._authenticate(request, tunnel.host)
+        except Unauthorized as unauthorized:
+            response = self._challenge(request, tunnel.host, str(unauthorized))
+            self.journal.log(request, response.status_code, started)
+        else:
+            response = await self._carry_out(request, tunnel.host, client, tunnel.drop, started)
+        await response(scope, receive, send)
+
+    def _authenticate(self, request: Request, host: Host) -> Client:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
+        return self._tokens.check(token, host.resource)
+
+    def _challenge(self, request: Request, host: Host, message: str) -> Response:
+        """401 (recorded): it says where to get a token and for what; Managed HSM's has no body."""
+        body = {"error": {"code": "Unauthorized", "message": message}} if host.kind is Kind.VAULT else None
+        response = self._response(request, host, 401, body)
+        authorization = f"https://{host.cloud.login}/{self._tenant.id}"
+        response.headers["WWW-Authenticate"] = f'Bearer authorization="{authorization}", resource="{host.resource}"'
+        return response
+
+    async def _carry_out(
+        self, request: Request, host: Host, client: Client, drop: Callable[[], None], started: float
+    ) -> Response:
+        status, body, fault = 200, None, None
+        operation, name = "unknown", ""
+        try:
+            route, parameters = _find(request)
+            operation, name = route.operation, parameters.get("name", "")
+            call = await _call(request, route, parameters)
+            vault = self.vault(host)
+            self._admit(vault, client, call)
+            fault = self.faults.take(operation, host.name, name)
+            body = await suffer(fault, lambda: route.work(vault, call), drop)
+            status = 200 if body is not None else 204
+        except Refusal as refusal:
+            status, body = refusal.status, {"error": refusal.error}
+        self.journal.record(operation, request, status, started, name, fault.kind if fault else None)
+        return self._response(request, host, status, body)
+
+    def _admit(self, vault: Vault, client: Client, call: Call) -> None:
+        """Let a call pass the firewall, the roles and the rate limits, in this order."""
+        host, properties = vault.host, vault.properties
+        if properties.firewall:
+            raise firewall()
+        roles = properties.roles.get(client.name, DEFAULT_ROLES.get(client.name, {}).get(host.kind, []))
+        if not allowed(host.kind, roles, call.operation):
+            caller = f"appid={client.client_id};oid={client.object_id};iss=https://sts.windows.net/{self._tenant.id}/"
+            raise missing_role(host, call.operation, call.name, caller)
+        kty, size = _key_class(vault, call)
+        self._limits.admit(host.name, allowance(host.kind, call.operation, kty, size), self._clock.now())
+
+    def _response(self, request: Request, host: Host, status: int, body: Any) -> Response:
+        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = _BOTH_HEADERS | _HEADERS[host.kind] | {"x-ms-request-id": request_id(request)}
+        headers["Date"] = formatdate(self._clock.now(), usegmt=True)
+        if client_request_id := request.headers.get("x-ms-client-request-id"):
+            headers["x-ms-client-request-id"] = client_request_id
+        return Response(content, status, headers)
+
+
+def _find(request: Request) -> tuple[_Route, dict[str, str]]:
+    """Return the operation that a request asks for, and what its path names."""
+    path = request.url.path.rstrip("/")  # the SDK asks for /keys/NAME/
+    for route in _ROUTES:
+        if route.method == request.method and (match := route.path.fullmatch(path)):
+            return route, {name: value for name, value in match.groupdict().items() if value}
+    raise Refusal(404, "NotFound", f"The lab does not model {request.method} {path}.")
+
+
+async def _call(request: Request, route: _Route, parameters: dict[str, str]) -> Call:
+    query = dict(request.query_params)
+    if "api-version" not in query:
+        raise bad_parameter("api-version must be specified")
+    if "name" in parameters:
+        rules.key_name(parameters["name"])
+    content = await request.body()
+    try:
+        body = json.loads(content) if content else {}
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise bad_parameter("The request body is no JSON object.")
+    return Call(route.operation, body=body, query=query, **parameters)
+
+
+def _key_class(vault: Vault, call: Call) -> tuple[str, int]:
+    """Return type and size in bits of the key of a call; of one to be made the size does not matter."""
+    if call.operation in CREATIONS:
+        asked = call.body.get("key", call.body)
+        return (str(asked.get("kty")) if isinstance(asked, dict) else "", 0)
+    return vault.key_class(call.name, call.version)

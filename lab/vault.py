@@ -1,0 +1,310 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vault or Managed HSM: its operations on keys, and the answers it gives.
+
+Sources: Key Vault REST reference, recordings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from lab import operations, package, rules
+from lab.clock import Clock
+from lab.hosts import Host, Kind
+from lab.key_types import KEY_TYPES
+from lab.material import Material, from_base64, generate, integer, private_key
+from lab.refusals import (
+    Refusal,
+    bad_parameter,
+    being_deleted,
+    being_recovered,
+    deleted_but_recoverable,
+    deleted_key_not_found,
+    key_not_found,
+)
+from lab.rules import State
+from lab.store import Name, Properties, Store, Version
+
+Body = dict[str, Any]
+
+_TAKEN: dict[State, Callable[[str], Refusal]] = {
+    State.BEING_DELETED: being_deleted,
+    State.DELETED: deleted_but_recoverable,
+    State.BEING_RECOVERED: being_recovered,
+}
+_PAGE = 25  # items: the documented default and maximum
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: the operation, the key it names, the JSON body and the query of its URL."""
+
+    operation: str
+    name: str = ""
+    version: str = ""
+    body: Body = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+class Vault:
+    """One vault with its present properties."""
+
+    def __init__(self, host: Host, properties: Properties, store: Store, clock: Clock, tolerate_trailing_zeros: bool) -> None:
+        self.host, self.properties = host, properties
+        self._store, self._clock, self._tolerate_trailing_zeros = store, clock, tolerate_trailing_zeros
+
+    async def create(self, call: Call) -> Body:
+        """Make a key in the HSM, or the next version of one."""
+        body = call.body
+        kty = body.get("kty")
+        key_type = rules.key_type(self.host.kind, kty)
+        key_ops = rules.operations(self.host.kind, key_type, body.get("key_ops"), kek=True)
+        attributes = rules.attributes(body)
+        size = rules.size(key_type.family, body.get("key_size"))
+        curve = rules.curve(body.get("crv") or "P-256") if key_type.family == "EC" else ""
+        self._check_free(call.name)
+        material = await asyncio.to_thread(generate, key_type.family, size, curve)
+        return self._add(call.name, str(kty), material, key_ops, attributes)
+
+    async def import_key(self, call: Call) -> Body:
+        """Unwrap a key transfer package into the next version of a key: always a new version, never over an old one."""
+        key, attributes = call.body.get("key"), rules.attributes(call.body)
+        if not isinstance(key, dict):
+            raise bad_parameter("Property 'key' is required.")
+        if not isinstance(key.get("key_hsm"), str) or not key["key_hsm"]:
+            raise bad_parameter("The lab imports key transfer packages only: the property 'key_hsm' is missing.")
+        key_type = rules.key_type(self.host.kind, key.get("kty"))
+        key_ops = rules.operations(self.host.kind, key_type, key.get("key_ops"))
+        curve = rules.curve(key.get("crv")) if key_type.family == "EC" else None
+        self._check_free(call.name)
+        parcel = package.parse(key["key_hsm"])
+        plaintext = package.unwrap(self._kek(parcel.kid), parcel.ciphertext)
+        material = package.target_key(key_type.family, curve, plaintext, self._tolerate_trailing_zeros)
+        if key_type.family == "RSA" and key.get("crv"):
+            # Recorded: a stray crv is echoed back.
+            material = replace(material, public={**material.public, "crv": str(key["crv"])})
+        return self._add(call.name, key["kty"], material, key_ops, attributes)
+
+    async def get(self, call: Call) -> Body:
+        return self._bundle(self._active(call.name).name, self._version(call))
+
+    async def update(self, call: Call) -> Body:
+        """Change what the request names of a version; tags are replaced as a whole."""
+        name, version = self._active(call.name), self._version(call)
+        attributes = rules.attributes(call.body)
+        if asked := call.body.get("key_ops"):
+            version.key_ops = rules.changed_operations(self.host.kind, KEY_TYPES[version.kty], version.key_ops, asked)
+        for member in ("enabled", "nbf", "exp", "tags"):
+            if (value := getattr(attributes, member)) is not None:
+                setattr(version, member, value)
+        version.updated = int(self._clock.now())
+        self._store.update(self.host.name, name.name, version)
+        return self._bundle(name.name, version)
+
+    async def list_keys(self, call: Call) -> Body:
+        names = [name for name in self._store.names(self.host.name) if self._state(name) is State.ACTIVE]
+        return self._page(call, "/keys", names, self._key_item)
+
+    async def list_versions(self, call: Call) -> Body:
+        """List the versions of a key. Recorded: an unknown name has an empty list, not a 404."""
+        name = self._store.name(self.host.name, call.name)
+        versions: list[Version] = []
+        if name and self._state(name) is State.ACTIVE:
+            # No order is documented: this one does not tell which is the newest.
+            versions = sorted(self._store.versions(self.host.name, call.name), key=lambda version: version.version)
+        path = f"/keys/{call.name}/versions"
+        return self._page(call, path, versions, lambda version: self._item(call.name, version, version.version))
+
+    async def delete(self, call: Call) -> Body:
+        name = self._active(call.name)
+        self._store.change(self.host.name, name.name, "deleted", self._clock.now())
+        bundle = self._bundle(name.name, self._newest(name.name))
+        return self._deletion(self._existing(name.name)) | bundle
+
+    async def list_deleted(self, call: Call) -> Body:
+        names = [name for name in self._store.names(self.host.name) if self._state(name) is State.DELETED]
+        return self._page(call, "/deletedkeys", names, lambda name: self._deletion(name) | self._key_item(name))
+
+    async def get_deleted(self, call: Call) -> Body:
+        name = self._deleted(call.name)
+        bundle = self._bundle(name.name, self._newest(name.name))
+        bundle["attributes"].pop("hsmPlatform", None)  # recorded: absent here alone
+        return self._deletion(name) | bundle
+
+    async def recover(self, call: Call) -> Body:
+        name = self._deleted(call.name)
+        self._store.change(self.host.name, name.name, "recovered", self._clock.now())
+        return self._bundle(name.name, self._newest(name.name))
+
+    async def purge(self, call: Call) -> None:
+        """Remove a deleted key for ever; its name stays busy for the vault's delay."""
+        name = self._deleted(call.name)
+        rules.purgeable(self.properties.purge_protection)
+        self._store.change(self.host.name, name.name, "purged", self._clock.now())
+
+    async def use(self, call: Call) -> Body:
+        """Sign, verify, encrypt, decrypt, wrapKey or unwrapKey."""
+        name, version = self._active(call.name), self._version(call)
+        self._check_usable(call.operation, version)
+        family = KEY_TYPES[version.kty].family
+        answer = operations.perform(call.operation, family, version.material, call.body)
+        return answer if call.operation == "verify" else {"kid": self._kid(name.name, version.version)} | answer
+
+    def key_class(self, name: str, version: str) -> tuple[str, int]:
+        """Return type and size in bits of a key, on which its rate limit depends; nothing for one that is not there."""
+        found = next(self._store.versions(self.host.name, name, version), None)
+        return (found.kty, found.material.size) if found else ("", 0)
+
+    def _kek(self, kid: str) -> rsa.RSAPrivateKey:
+        """Return the KEK that a package names: of this vault, by its exact version, and only for import."""
+        prefix = f"{self.host.url}/keys/"
+        name, _, version = kid[len(prefix) :].partition("/")
+        if not kid.lower().startswith(prefix) or not version:
+            raise bad_parameter(f"The package's KEK {kid} is not a key version of this vault: expected {prefix}NAME/VERSION.")
+        known = self._store.name(self.host.name, name)
+        kek = next(self._store.versions(self.host.name, name, version), None)
+        if not known or self._state(known) is not State.ACTIVE or not kek:
+            raise bad_parameter(f"The package's KEK {kid} does not exist in this vault.")
+        if kek.kty != "RSA-HSM":
+            raise bad_parameter(f"The package's KEK {kid} is of type {kek.kty}; expected RSA-HSM.")
+        self._check_usable(rules.IMPORT, kek)
+        key = private_key(kek.material)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        return key
+
+    def _check_usable(self, operation: str, version: Version) -> None:
+        rules.usable(operation, version.key_ops, version.enabled, version.nbf, version.exp, self._clock.now())
+
+    def _add(self, name: str, kty: str, material: Material, key_ops: list[str], attributes: rules.Attributes) -> Body:
+        self._check_free(name)
+        now = int(self._clock.now())
+        enabled = attributes.enabled is not False
+        version = Version(
+            secrets.token_hex(16),
+            kty,
+            material,
+            key_ops,
+            enabled,
+            attributes.nbf,
+            attributes.exp,
+            now,
+            now,
+            attributes.tags,
+        )
+        self._store.add(self.host.name, name, version)
+        return self._bundle(self._existing(name).name, version)
+
+    def _check_free(self, name: str) -> None:
+        """Refuse a new version under a name that is deleted or on its way, or where there is no room."""
+        known = self._store.name(self.host.name, name)
+        if known:
+            state = self._state(known)
+            if state in _TAKEN:
+                raise _TAKEN[state](name)
+            if state is State.FREE:
+                self._store.forget(self.host.name, name)
+        if self.host.kind is Kind.MANAGED_HSM:
+            rules.room(self.host.kind, len(self._store.names(self.host.name)), self._store.count(self.host.name, name))
+
+    def _state(self, name: Name) -> State:
+        properties = self.properties
+        return rules.state(name.change, name.changed, self._clock.now(), properties.delete_delay, properties.retention_days)
+
+    def _existing(self, name: str) -> Name:
+        known = self._store.name(self.host.name, name)
+        if not known:
+            raise key_not_found(name)
+        return known
+
+    def _active(self, name: str) -> Name:
+        known = self._existing(name)
+        if self._state(known) is not State.ACTIVE:
+            raise key_not_found(name)
+        return known
+
+    def _deleted(self, name: str) -> Name:
+        known = self._store.name(self.host.name, name)
+        if not known or self._state(known) is not State.DELETED:
+            raise deleted_key_not_found(name)
+        return known
+
+    def _version(self, call: Call) -> Version:
+        version = next(self._store.versions(self.host.name, call.name, call.version), None)
+        if not version:
+            raise key_not_found(f"{call.name}/{call.version}")
+        return version
+
+    def _newest(self, name: str) -> Version:
+        return next(self._store.versions(self.host.name, name))
+
+    def _kid(self, name: str, version: str = "") -> str:
+        return f"{self.host.url}/keys/{name}" + (f"/{version}" if version else "")
+
+    def _attributes(self, version: Version) -> Body:
+        attributes: Body = {"enabled": version.enabled}
+        attributes |= {member: value for member in ("nbf", "exp") if (value := getattr(version, member)) is not None}
+        attributes |= {
+            "created": version.created,
+            "updated": version.updated,
+            "recoveryLevel": rules.recovery_level(self.properties.purge_protection, self.properties.retention_days),
+            "recoverableDays": self.properties.retention_days,
+            "exportable": False,
+        }
+        if self.host.kind is Kind.VAULT:
+            # Documented: "2" is the present HSM platform, "0" software.
+            attributes["hsmPlatform"] = "2" if KEY_TYPES[version.kty].hardware else "0"
+        return attributes
+
+    def _bundle(self, name: str, version: Version) -> Body:
+        """Return a KeyBundle. Recorded: vaults write an RSA-HSM key's exponent as 00 01 00 01."""
+        public = dict(version.material.public)
+        if version.kty == "RSA-HSM" and self.properties.rsa_exponent_padded:
+            public["e"] = integer(int.from_bytes(from_base64(public["e"]), "big"), length=4)
+        key = {"kid": self._kid(name, version.version), "kty": version.kty, "key_ops": version.key_ops, **public}
+        return {"key": key, "attributes": self._attributes(version)} | _tags(version)
+
+    def _item(self, name: str, version: Version, shown: str = "") -> Body:
+        return {"kid": self._kid(name, shown), "attributes": self._attributes(version)} | _tags(version)
+
+    def _key_item(self, name: Name) -> Body:
+        return self._item(name.name, self._newest(name.name))
+
+    def _deletion(self, name: Name) -> Body:
+        return {
+            "recoveryId": f"{self.host.url}/deletedkeys/{name.name}",
+            "deletedDate": int(name.changed),
+            "scheduledPurgeDate": rules.scheduled_purge(name.changed, self.properties.retention_days),
+        }
+
+    def _page(self, call: Call, path: str, items: list[Any], render: Callable[[Any], Body]) -> Body:
+        """Return a page of a list. Recorded: on the last one a vault's nextLink is null, a Managed HSM's is absent."""
+        try:
+            size = int(call.query.get("maxresults", _PAGE))
+            start = int(base64.b64decode(call.query.get("$skiptoken", "")) or 0)
+        except (ValueError, binascii.Error):
+            raise bad_parameter("maxresults or $skiptoken is invalid.") from None
+        if not 1 <= size <= _PAGE:
+            raise bad_parameter(f"maxresults must be between 1 and {_PAGE}.")
+        answer: Body = {"value": [render(item) for item in items[start : start + size]]}
+        if len(items) > start + size:
+            token = base64.b64encode(str(start + size).encode()).decode()
+            query = {"api-version": call.query["api-version"], "$skiptoken": token, "maxresults": size}
+            answer["nextLink"] = f"{self.host.url}{path}?{urlencode(query)}"
+        elif self.host.kind is Kind.VAULT:
+            answer["nextLink"] = None
+        return answer
+
+
+def _tags(version: Version) -> Body:
+    return {} if version.tags is None else {"tags": version.tags}
