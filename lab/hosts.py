@@ -57,7 +57,7 @@ class Host:
 def find_host(name: str) -> Host | None:
     """Return the lab's host of this name, or None where the name belongs to somebody else."""
     name = name.lower()
-    label, _, domain = name.partition(".")
+    label, _dot, domain = name.partition(".")
     for cloud in CLOUDS:
         if name == cloud.login:
             return Host(name, Kind.LOGIN, cloud)

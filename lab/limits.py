@@ -46,6 +46,6 @@ class Limits:
         taken, weight = self._calls[host], 1 / (calls * self._factor)
         while taken and not now - _WINDOW < taken[0][0] <= now:
             taken.popleft()
-        if sum(part for _, part in taken) + weight > 1 + 1e-9:
+        if sum(part for _when, part in taken) + weight > 1 + 1e-9:
             raise throttled()
         taken.append((now, weight))

@@ -64,8 +64,8 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        method, target, *_ = [*head.split(b"\r\n")[0].decode("latin-1").split(" "), ""]
-        name, _, port = target.rpartition(":")
+        method, target, *_rest = [*head.split(b"\r\n")[0].decode("latin-1").split(" "), ""]
+        name, _colon, port = target.rpartition(":")
         host = find_host(name) if method == "CONNECT" and port == "443" else None
         if host:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -133,7 +133,7 @@ class Vaults:
         await response(scope, receive, send)
 
     def _authenticate(self, request: Request, host: Host) -> Client:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, _space, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
         return self._tokens.check(token, host.resource)

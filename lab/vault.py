@@ -169,7 +169,7 @@ class Vault:
     def _kek(self, kid: str) -> rsa.RSAPrivateKey:
         """Return the KEK that a package names: of this vault, by its exact version, and only for import."""
         prefix = f"{self.host.url}/keys/"
-        name, _, version = kid[len(prefix) :].partition("/")
+        name, _slash, version = kid[len(prefix) :].partition("/")
         if not kid.lower().startswith(prefix) or not version:
             raise bad_parameter(f"The package's KEK {kid} is not a key version of this vault: expected {prefix}NAME/VERSION.")
         known = self._store.name(self.host.name, name)

@@ -25,5 +25,5 @@ attributes:
   action_group:
     description: Use C(group/keyferry.azure.byok) in C(module_defaults) to set token and vault once for a play.
     support: full
-    membership: keyferry.azure.byok
+    membership: [keyferry.azure.byok]
 """

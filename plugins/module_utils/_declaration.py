@@ -130,18 +130,19 @@ def parse_operations(name: str, spec: KeySpec, operations: t.Sequence[str] | Non
     return tuple(operation for operation in allowed if operation in operations)
 
 
-def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] | None:
+def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None, most: int = MAX_TAGS) -> dict[str, str] | None:
     """Return the tags with their values as strings.
 
+    :param most: how many there may be
     :raises ByokError: when they break Azure's limits
     """
     if tags is None:
         return None
     texts = {str(tag): str(value) for tag, value in tags.items()}
-    if len(texts) > MAX_TAGS or any(len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair):
+    if len(texts) > most or any(len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair):
         raise ByokError(
             f"The key {name} is declared with tags that Azure does not take",
-            f"Azure takes at most {MAX_TAGS} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
+            f"Declare at most {most} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
         )
     return texts
 
@@ -163,7 +164,7 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         enabled=options["enabled"],
         not_before=not_before,
         expires=expires,
-        tags=parse_tags(name, options["tags"]),
+        tags=parse_tags(name, options["tags"], MAX_TAGS - (spec.type == "oct")),  # oct keys carry a tag of ours
         generation=options["generation"] and options["generation"].lower(),
         allow_external_origin=options["allow_external_origin"],
         after_transfer=options["after_transfer"],

@@ -56,7 +56,7 @@ class EcPublicKey:
         return self.curve
 
 
-PublicKey = RsaPublicKey | EcPublicKey
+PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
 
 
 def curve_parameters(curve: str) -> bytes:

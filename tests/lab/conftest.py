@@ -36,7 +36,7 @@ class Lab:
         self.folder = folder
         self.facts: dict[str, Any] = json.loads((folder / "lab.json").read_text())
 
-    @functools.cache  # noqa: B019 (there is one lab)
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (there is one lab)
     def credential(self, client: str = "operator", **changes: str) -> ClientSecretCredential:
         facts = self.facts["clients"][client]
         values = {

@@ -42,7 +42,7 @@ def test_refusals_commit_nothing(
     vault: Vault, client: KeyClient, target: JsonWebKey, fault: Fault, kind: str, status: int, inner: dict[str, str]
 ) -> None:
     fault(operation="import", kind=kind, count=2, vault=vault.host)
-    for _ in range(2):
+    for _time in range(2):
         with pytest.raises(HttpResponseError) as error:
             client.import_key("target", target, retry_total=0)
         assert error.value.status_code == status

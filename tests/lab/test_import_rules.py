@@ -178,7 +178,7 @@ def test_operations_of_the_type(vault: Vault) -> None:
 
 def test_every_import_makes_a_version(vault: Vault) -> None:
     file = wrap(vault.kek(), pkcs8(ec_key()))
-    kids = {send(vault, file).json()["key"]["kid"] for _ in range(3)}
+    kids = {send(vault, file).json()["key"]["kid"] for _time in range(3)}
     assert len(kids) == 3
     assert {item["kid"] for item in vault.do("GET", "/keys/target/versions")["value"]} == kids
 

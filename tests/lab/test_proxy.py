@@ -48,7 +48,7 @@ def test_plain_http_is_no_way_out(lab: Lab) -> None:
 
 
 def test_host_header_is_the_tunnels_host(lab: Lab) -> None:
-    _, connection = connect(lab, "keyferry-lab-x.vault.azure.net:443")
+    _status, connection = connect(lab, "keyferry-lab-x.vault.azure.net:443")
     context = ssl.create_default_context(cafile=lab.facts["ca"])
     with context.wrap_socket(connection, server_hostname="keyferry-lab-x.vault.azure.net") as tunnel:
         tunnel.sendall(b"GET /keys HTTP/1.1\r\nHost: keyferry-lab-y.vault.azure.net\r\nConnection: close\r\n\r\n")

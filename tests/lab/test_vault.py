@@ -240,9 +240,9 @@ def test_recovery_levels_and_purge_protection(vault: Vault, protected: bool, day
 
 def test_rate_limit(vault: Vault, clock: Callable[[float], None]) -> None:
     """The recorded 429; what was refused does not count, and after 10 s there is room again."""
-    for _ in range(10):
+    for _time in range(10):
         assert vault.ask("POST", "/keys/name/create", EC).ok
-    for _ in range(3):
+    for _time in range(3):
         throttled = vault.ask("POST", "/keys/name/create", EC)
         assert error_of(throttled, 429) == {
             "code": "Throttled",
@@ -254,13 +254,13 @@ def test_rate_limit(vault: Vault, clock: Callable[[float], None]) -> None:
 
 
 def test_software_keys_have_a_rate_of_their_own(vault: Vault) -> None:
-    for _ in range(20):
+    for _time in range(20):
         assert vault.ask("POST", "/keys/name/create", {"kty": "EC"}).ok
     assert vault.ask("POST", "/keys/name/create", {"kty": "EC"}).status_code == 429
 
 
 def test_managed_hsm_takes_100_versions(hsm: Vault) -> None:
-    for _ in range(100):
+    for _time in range(100):
         hsm.native("name")
     assert "100 versions" in error_of(hsm.ask("POST", "/keys/name/create", EC), 409)["message"]
     assert hsm.ask("POST", "/keys/other/create", EC).ok

@@ -103,7 +103,6 @@ def _load(path: str | None) -> t.Any:
 
     class ThreadSafeLibrary(_pkcs11.lib):
         def initialize(self) -> None:
-            _initialise_for_threads(self.so)
             try:
                 super().initialize()  # p11-kit gives every caller a function list of its own
             except PKCS11Error as error:
@@ -111,6 +110,7 @@ def _load(path: str | None) -> t.Any:
                     raise
 
     try:
+        _initialise_for_threads(path)
         with calling("C_Initialize", f"Initialising the PKCS#11 library {path}"):
             return ThreadSafeLibrary(path)
     except (OSError, AttributeError) as error:

@@ -67,8 +67,7 @@ def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
         raise ByokError(f"The KEK {kid} is not in the {vault} any more", "Wrap the key again under a KEK that is there")
     _refuse_no_kek(vault, key_id.name, [version])
     _refuse_unusable(vault, key_id.name, version)
-    assert isinstance(version.public_key, RsaPublicKey)  # what _refuse_no_kek() has seen to
-    return version.public_key
+    return _public_key(version)
 
 
 def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
@@ -130,10 +129,9 @@ def _keep(
     check_mode: bool,
 ) -> Outcome:
     """Keep a KEK that is there; only its tags and, where a moment is declared, its expiry are brought in line."""
-    assert isinstance(current.public_key, RsaPublicKey)  # what _refuse_no_kek() has seen to
-    if current.public_key.size != size:
+    if _public_key(current).size != size:
         raise ByokError(
-            f"The KEK {name} in the {vault} has {current.public_key.size} bits, but {size} are declared",
+            f"The KEK {name} in the {vault} has {_public_key(current).size} bits, but {size} are declared",
             "Declare its size as it is, or use another name",
         )
     wanted = {
@@ -232,6 +230,10 @@ def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
         raise ByokError(f"The KEK {name} in the {vault} {state}", "Let byok_kek make one under another name, and wrap under that")
 
 
+def _public_key(kek: Version) -> RsaPublicKey:
+    return t.cast(RsaPublicKey, kek.public_key)  # _refuse_no_kek() has seen to that
+
+
 def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:
     if params["expires"]:
         return parse_moment(params["expires"])
@@ -239,8 +241,8 @@ def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | No
 
 
 def _result(name: str, version: Version, created: bool, approved: t.Iterable[str]) -> dict[str, t.Any]:
-    assert isinstance(version.public_key, RsaPublicKey)  # what _refuse_no_kek() has seen to
-    pem = to_pem(version.public_key)
+    public_key = _public_key(version)
+    pem = to_pem(public_key)
     digest = fingerprint(pem)
     attributes = version.attributes()
     return {
@@ -250,7 +252,7 @@ def _result(name: str, version: Version, created: bool, approved: t.Iterable[str
         "kek_trust": kek_trust(digest, created, approved),
         "kek": {
             "name": name,
-            "size": version.public_key.size,
+            "size": public_key.size,
             "expires": attributes["expires"],
             "enabled": version.enabled,
             "tags": attributes["tags"],

@@ -59,7 +59,7 @@ def test_every_source_makes_its_credential(tmp_path: Path) -> None:
         ({}, identity.AzureCliCredential),
         ({"secret": "s"}, identity.AzureCliCredential),
     ):
-        assert type(make_credential(options(**given), LOGIN)) is kind, given
+        assert isinstance(make_credential(options(**given), LOGIN), kind), given
 
 
 @pytest.mark.parametrize("source", ["env", "workload_identity"])
