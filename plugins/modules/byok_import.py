@@ -66,7 +66,7 @@ EXAMPLES = r"""
 RETURN = r"""
 imports:
   description: One entry per key.
-  returned: always, without the keys that failed before anything was sent
+  returned: always, without the keys that failed before anything was sent, or of which another key arrived
   type: list
   elements: dict
   contains: &import

@@ -13,7 +13,7 @@ import os
 import re
 import time
 import typing as t
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 
@@ -48,11 +48,17 @@ def process_lock(
 
 
 def _open(path: str) -> int:
-    # Never follow a link that somebody laid in a shared directory; another user's lock file is opened without O_CREAT,
-    # which Linux refuses in sticky directories (fs.protected_regular).
+    """Open the lock file, and make it if need be; never through a link that somebody laid in a shared directory."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, flags if os.path.exists(path) else flags | os.O_CREAT, 0o644)
+        while True:
+            # Not O_CREAT at once: Linux refuses that for another user's file in a sticky directory.
+            with suppress(FileNotFoundError):
+                return os.open(path, flags)
+            with suppress(FileExistsError):
+                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL)
+                os.fchmod(descriptor, 0o644)  # readable by all, whatever the umask, because all have to lock it
+                return descriptor
     except OSError as error:
         raise ByokError(
             f"The lock file {path} cannot be opened ({error.strerror})", "Set lock_directory to one that can be written"

@@ -162,9 +162,9 @@ def _converge(vault: Vault, wanted: Import, keks: dict[str, RsaPublicKey], check
     changes = drift(wanted.declaration, found) if current else {}
     if changes:
         before = found.attributes()
-        outcome.changes.append(Change(f"key {name} in the {vault}", {at: before[at] for at in changes}, changes))
         if not check_mode:
             found = update(vault, name, found, changes)
+        outcome.changes.append(Change(f"key {name} in the {vault}", {at: before[at] for at in changes}, changes))
     result = _result(wanted, found, current=current, updated=bool(changes))
     outcome.result["imports"].append(result)
     if wanted.prove and not check_mode:
@@ -206,6 +206,7 @@ def _import(
         if wanted.prove or wanted.challenge:
             _add_proof(result, prove(vault, name, version, wanted.challenge))
     except NotOurKey as error:
+        outcome.result["imports"].remove(result)  # it must not pass for the key
         raise _disable(vault, name, version, error) from error
     if wanted.receipt:
         _complete_receipt(vault, wanted, version, result)
