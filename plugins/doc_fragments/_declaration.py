@@ -110,10 +110,11 @@ prove:
 class ModuleDocFragment:
     """Options of declared keys; private to the collection."""
 
-    DOCUMENTATION = _alone(_OPTIONS)
-    TARGET_KEYS = _in_list("target_keys")
-    DECLARATIONS = _in_list("declarations")
-    PACKAGE = _alone(_PATH)
-    PACKAGES = _in_list("packages", _PATH)
-    IMPORT = _alone(_IMPORT)
-    IMPORTS = _in_list("imports", _IMPORT)
+    # Annotated, because ansible-test's yamllint takes every plain assignment here for a literal.
+    DOCUMENTATION: str = _alone(_OPTIONS)
+    TARGET_KEYS: str = _in_list("target_keys")
+    DECLARATIONS: str = _in_list("declarations")
+    PACKAGE: str = _alone(_PATH)
+    PACKAGES: str = _in_list("packages", _PATH)
+    IMPORT: str = _alone(_IMPORT)
+    IMPORTS: str = _in_list("imports", _IMPORT)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_name, parse_tags
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._kek_trust import kek_trust
+from ansible_collections.keyferry.azure.plugins.module_utils._kek_trust import kek_trust, normalise_fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey, fingerprint, to_pem
@@ -73,6 +73,7 @@ def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
 def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     name, size = check_name(params["name"]), params["size"]
     tags = parse_tags(name, params["tags"])
+    approved = [normalise_fingerprint(each) for each in params["approved_keks"]]  # before anything is made
     versions = read_versions(vault, name)
     expires = _wanted_expiry(vault, params)
     where = f"KEK {name} in the {vault}"
@@ -114,7 +115,7 @@ def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> O
     versions = read_versions(vault, name)
     created = not answer_lost and [version.version for version in versions] == [made.version]
     _refuse_no_kek(vault, name, versions)
-    result = _result(name, made, created, params["approved_keks"])
+    result = _result(name, made, created, approved)
     return Outcome(result, [Change(where, {}, {**facts, "tags": tags or {}, "fingerprint": result["kek_fingerprint"]})])
 
 

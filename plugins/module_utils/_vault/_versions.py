@@ -115,7 +115,7 @@ def to_version(bundle: t.Any) -> Version:
         expires=properties.expires_on,
         created=properties.created_on,
         tags=properties.tags or {},
-        recovery_level=str(properties.recovery_level or ""),
+        recovery_level=_plain(properties.recovery_level or ""),
         hsm_platform=getattr(properties, "hsm_platform", None),
     )
 
