@@ -38,7 +38,7 @@ transfer() {
     key() { verb=$1; shift; "$AZ" keyvault key "$verb" "$option" "$vault" --output tsv "$@"; }
 
     expect "$vault: create a KEK" import \
-        key create --name kek --kty RSA-HSM --size 3072 --ops import --query 'join(`,`, key.keyOps)'
+        key create --name kek --kty RSA-HSM --size 3072 --ops import --query key.keyOps
     kid=$(key show --name kek --query key.kid)
     key download --name kek --file "$work/$vault.pem"
     for type in RSA EC $more; do
@@ -50,7 +50,7 @@ transfer() {
         key download --name "$type" --file "$work/$vault-$type.pem"
         expect "$vault: the public key of $type arrived" "$public" cat "$work/$vault-$type.pem"
     done
-    expect "$vault: list" "$(printf '%s\n' EC RSA kek $more | LC_ALL=C sort)" list_names
+    expect "$vault: list" "$(printf '%s\n' EC RSA kek ${more:+"$more"} | LC_ALL=C sort)" list_names
     expect "$vault: delete" "$url/deletedkeys/EC" key delete --name EC --query recoveryId
     expect "$vault: list-deleted" EC key list-deleted --query '[].name'
     expect "$vault: recover" EC-HSM key recover --name EC --query key.kty
