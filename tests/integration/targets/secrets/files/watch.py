@@ -1,0 +1,37 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a command; write its output to argv[1], and to argv[2] what ps shows meanwhile: every command line and environment.
+
+usage: watch.py OUTPUT PROCESSES COMMAND...; ends with the command's return code
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def sample(seen: set[bytes]) -> None:
+    for file in (*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")):
+        try:
+            seen.add(file.read_bytes())
+        except OSError:  # it has ended, or it is another user's
+            continue
+
+
+def main() -> int:
+    seen: set[bytes] = set()
+    with open(sys.argv[1], "wb") as output:
+        process = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            sample(seen)
+            time.sleep(0.02)
+    Path(sys.argv[2]).write_bytes(b"\n".join(seen))
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
