@@ -33,8 +33,9 @@ def kek_trust(fingerprint: str, made_by_this_run: bool, approved: t.Iterable[str
 
     :param fingerprint: of the KEK's public key
     :param made_by_this_run: and there was no version of that name before
-    :param approved: fingerprints that the user pinned
+    :param approved: fingerprints that the user pinned; where there are any, no other KEK is trusted, not even a new one
     """
-    if fingerprint in {normalise_fingerprint(each) for each in approved}:
+    pinned = {normalise_fingerprint(each) for each in approved}
+    if fingerprint in pinned:
         return "pinned"
-    return "created" if made_by_this_run else "unverified"
+    return "created" if made_by_this_run and not pinned else "unverified"

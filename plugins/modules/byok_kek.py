@@ -53,7 +53,7 @@ options:
   approved_keks:
     description:
       - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that somebody compared with the vault.
-      - A KEK with one of them has RV(kek_trust=pinned).
+      - A KEK with one of them has RV(kek_trust=pinned), and any other V(unverified), even if this run made it.
     type: list
     elements: str
     default: []
@@ -123,7 +123,7 @@ kek_trust:
   description:
     - Why the KEK is believed to be the vault's own.
     - V(created), because this run made it and nobody made a version of that name before; V(pinned), because its fingerprint
-      is in O(approved_keks); else V(unverified).
+      is in O(approved_keks); else V(unverified). Where O(approved_keks) is given, it has to be in there.
   returned: O(state=present), V(null) in check mode when it would be made
   type: str
   sample: created

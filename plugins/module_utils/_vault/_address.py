@@ -4,13 +4,14 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The URL of a vault, and the cloud that it is in; pure."""
+"""The URL of a vault, the cloud that it is in, and what follows from its kind; pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 
 #: cloud -> (suffix of vaults, suffix of Managed HSMs, login host); Microsoft's lists of endpoints per cloud
@@ -53,3 +54,14 @@ def parse_address(url: str | None, cloud: str) -> Address:
             f"Give https://NAME.{vault_suffix} or https://NAME.{hsm_suffix}, or another cloud_environment",
         )
     return Address(f"https://{match[1]}.{match[2]}", match[1], match[2] == hsm_suffix, login_host)
+
+
+def refuse_type(address: Address, declaration: Declaration) -> None:
+    """Refuse oct keys for a vault (Microsoft, "Import HSM-protected keys": only supported on Managed HSM).
+
+    :raises ByokError: for one
+    """
+    if declaration.spec.type == "oct" and not address.managed_hsm:
+        raise ByokError(
+            f"The key {declaration.name} is an oct key, and the {address} takes none by import", "Use a Managed HSM for it"
+        )

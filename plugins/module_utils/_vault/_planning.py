@@ -24,8 +24,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
     KnownGeneration,
     plan_key,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import observe
 
 
@@ -42,7 +42,7 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     for item in items:
         try:
             declaration = parse_declaration(item)
-            refuse_type(vault, declaration)
+            refuse_type(vault.address, declaration)
             action = _plan(vault, declaration, _in_token(declaration, observed.get(declaration.name)))
         except ByokError as error:
             outcome.failures.add(item["name"], error)
