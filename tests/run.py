@@ -11,6 +11,7 @@ prove that a clone is enough, and ansible-test finds the folder ansible_collecti
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,10 @@ VENV = Path(sys.prefix)
 # The ansible-core releases of `make test-long`, and the Python to try each with.
 CORES = {"2.17.0": "3.10", "2.18.0": "3.11", "2.19.0": "3.11", "2.20.0": "3.12", "2.21.0": "3.12", "2.22.0rc1": "3.13"}
 WITHOUT_PYLINT = "2.22.0rc1"  # would install it from GitHub, which not every network reaches
+
+LAB = f"-r {ROOT}/lab/requirements.txt\n"
+# The oldest libraries that we support: what azure.azcollection pins, which share an execution environment with us.
+OLDEST = (ROOT / "meta/ee-requirements.txt").read_text().replace(">=", "==") + "azure-core==1.31.0\n"
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,21 @@ def short_steps(not_run: list[str]) -> Iterator[Step]:
     yield Step("reuse", "reuse lint")
     yield Step("ruff check", "ruff check .")
     yield Step("ruff format", "ruff format --check .")
+    # Last, because its environment is made while the others run.
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    oldest = make_venv("oldest Azure libraries", sys.executable, f"ansible-core>=2.17\n{OLDEST}{LAB}")
+    command = f"ansible-test integration --python {python} --color no byok_import"
+    yield Step("integration of byok_import with the oldest Azure libraries", command, oldest, lab=True)
 
 
 def long_steps(not_run: list[str]) -> Iterator[Step]:
     """Every ansible-core, the first with the oldest libraries that we support; every Python; Galaxy's own checks."""
     libraries = (ROOT / "meta/ee-requirements.txt").read_text()
-    others = f"-r {ROOT}/lab/requirements.txt\n-r {ROOT}/tests/unit/requirements.txt\nshellcheck-py\n"
+    others = f"{LAB}-r {ROOT}/tests/unit/requirements.txt\nshellcheck-py\n"
     for core, python in CORES.items():
         name = f"ansible-core {core}"
         if interpreter := shutil.which(f"python{python}", path=search_path()):
-            chosen = libraries.replace(">=", "==") if core == min(CORES) else libraries
+            chosen = OLDEST if core == min(CORES) else libraries
             venv = make_venv(name, interpreter, f"ansible-core~={core}\n{chosen}{others}")
             sanity = ""
             if core == WITHOUT_PYLINT:
@@ -231,9 +241,9 @@ def main() -> int:
     """Run all steps, as many at a time as there are processors, and sum up."""
     not_run: list[str] = []
     make_home()
-    steps = list(short_steps(not_run))
+    steps = short_steps(not_run)
     if "--long" in sys.argv:
-        steps += long_steps(not_run)
+        steps = itertools.chain(steps, long_steps(not_run))
     else:
         not_run.append("other releases of ansible-core, other Pythons, galaxy-importer: make test-long")
     counts: Counter[str] = Counter()

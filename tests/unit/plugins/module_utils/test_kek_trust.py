@@ -20,6 +20,7 @@ COLONS = ":".join(["AB"] * 32)
         (False, ["cd" * 32], "unverified"),
         (False, [COLONS], "pinned"),
         (True, [PRINT], "pinned"),
+        (True, ["cd" * 32], "unverified"),
     ],
 )
 def test_trust(made: bool, approved: list[str], trust: str) -> None:

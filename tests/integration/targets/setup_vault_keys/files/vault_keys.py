@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from azure.core.rest import HttpRequest
 from azure.identity import ClientSecretCredential
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 from azure.keyvault.keys.crypto import EncryptionAlgorithm, KeyWrapAlgorithm, SignatureAlgorithm
@@ -42,6 +43,8 @@ def thumbprint(key: KeyVaultKey) -> str | None:
 
 def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
     """Return the operations that worked: sign with verify, decrypt and unwrapKey of what was encrypted and wrapped."""
+    if size:
+        return use_oct(client, key, size)
     jwk: Any = key.key
     crypto, used = client.get_cryptography_client(key.name, key_version=key.properties.version), []
     allowed = set(key.key_operations)
@@ -51,14 +54,30 @@ def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
         if crypto.verify(algorithm, digest, crypto.sign(algorithm, digest).signature).is_valid:
             used.append("sign")
     if {"encrypt", "decrypt"} <= allowed:
-        encryption = EncryptionAlgorithm("RSA-OAEP-256" if jwk.n else f"A{size}CBCPAD")
-        iv = {} if jwk.n else {"iv": bytes(16)}
-        if crypto.decrypt(encryption, crypto.encrypt(encryption, PLAINTEXT, **iv).ciphertext, **iv).plaintext == PLAINTEXT:
+        encryption = EncryptionAlgorithm.rsa_oaep_256
+        if crypto.decrypt(encryption, crypto.encrypt(encryption, PLAINTEXT).ciphertext).plaintext == PLAINTEXT:
             used.append("decrypt")
     if {"wrapKey", "unwrapKey"} <= allowed:
-        wrapping = KeyWrapAlgorithm("RSA-OAEP-256" if jwk.n else f"A{size}KW")
+        wrapping = KeyWrapAlgorithm.rsa_oaep_256
         if crypto.unwrap_key(wrapping, crypto.wrap_key(wrapping, PLAINTEXT).encrypted_key).key == PLAINTEXT:
             used.append("unwrapKey")
+    return used
+
+
+def use_oct(client: KeyClient, key: KeyVaultKey, size: int) -> list[str]:
+    """The same for an oct key, by plain requests: CryptographyClient takes a random key of its own and asks no vault."""
+    used = []
+    for there, back, body in (
+        ("encrypt", "decrypt", {"alg": f"A{size}CBCPAD", "iv": base64url(bytes(16))}),
+        ("wrapKey", "unwrapKey", {"alg": f"A{size}KW"}),
+    ):
+        if {there, back} <= set(key.key_operations):
+            value = base64url(PLAINTEXT)
+            for operation in (there, back):
+                request = HttpRequest("POST", f"{key.id}/{operation.lower()}", json={**body, "value": value})
+                value = client.send_request(request).json()["value"]
+            if value == base64url(PLAINTEXT):
+                used.append(back)
     return used
 
 
