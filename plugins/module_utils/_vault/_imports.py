@@ -12,7 +12,7 @@ import json
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_unique
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_unique, parse_declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._file import write_private
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
@@ -46,8 +46,9 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     outcome = Outcome({"imports": []})
     for item in items:
         try:
-            wanted = read_import(item, wrapped.get(item["name"]), params["allow_unverified_origin"])
-            refuse_type(vault.address, wanted.declaration)
+            declaration = parse_declaration(item)
+            refuse_type(vault.address, declaration)
+            wanted = read_import(declaration, item, wrapped.get(item["name"]), params["allow_unverified_origin"])
             _converge(vault, wanted, keks, check_mode, outcome)
         except ByokError as error:
             outcome.failures.add(item["name"], error)

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, parse_declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._file import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
@@ -45,12 +45,19 @@ class Import:
         return version.is_of(self.thumbprint, self.generation)
 
 
-def read_import(item: t.Mapping[str, t.Any], wrapped: t.Mapping[str, t.Any] | None, allow_unverified: bool) -> Import:
+def read_import(
+    declaration: Declaration,
+    item: t.Mapping[str, t.Any],
+    wrapped: t.Mapping[str, t.Any] | None,
+    allow_unverified: bool,
+) -> Import:
     """Put together what the options, the results of byok_wrap and the receipt say; they must not contradict.
 
-    :raises ByokError: when they do, or nothing says which key the package must hold
+    :param item: the options of byok_import for this key
+    :param wrapped: byok_wrap's result for it
+    :param allow_unverified: import a package although nothing that can be trusted says which key it must hold
+    :raises ByokError: when they contradict, or nothing says which key the package must hold
     """
-    declaration = parse_declaration(item)
     wrapped = wrapped or {}
     path = item["path"] or wrapped.get("path")
     text = item["package"] or wrapped.get("content") or (path and read_text(path))

@@ -43,7 +43,7 @@ def thumbprint(key: KeyVaultKey) -> str | None:
 
 def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
     """Return the operations that worked: sign with verify, decrypt and unwrapKey of what was encrypted and wrapped."""
-    if size:
+    if size and key.key_type.startswith("oct"):
         return use_oct(client, key, size)
     jwk: Any = key.key
     crypto, used = client.get_cryptography_client(key.name, key_version=key.properties.version), []
