@@ -17,7 +17,8 @@ class ByokError(Exception):
     """
 
     def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what.rstrip('.')}. {remedy.rstrip('.')}.")
+        self.what = what.rstrip(".")
+        super().__init__(f"{self.what}. {remedy.rstrip('.')}.")
 
 
 class MissingLibrary(ByokError):

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address, parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, explain
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, VaultUnavailable, explain
 
 T = t.TypeVar("T")
 
@@ -41,7 +41,7 @@ _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
 
 
-class Uncertain(ByokError):
+class Uncertain(VaultUnavailable):
     """A request may or may not have been carried out, and reading back did not tell."""
 
 
@@ -117,7 +117,7 @@ class Vault:
                     outcome = landed()
                     if outcome is not None:
                         return outcome
-        raise Uncertain(f"{what}: whether it was done is not known ({cause})", "Run again later: what is done is not done again")
+        raise Uncertain(f"{cause}; whether it was done is not known", "Run again later: what is done is not done again")
 
     def _send(self, what: str, call: t.Callable[..., T], *, repeat_uncertain: bool) -> T:
         from azure.core import exceptions
@@ -131,7 +131,7 @@ class Vault:
                 status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
                 uncertain = _may_have_been_sent(error) if status is None else status >= 500 or status == 408
                 if uncertain and not repeat_uncertain:
-                    raise _Unanswered(str(explain(error, what))) from error
+                    raise _Unanswered(explain(error, what).what) from error
                 again = (
                     waited < self._throttle_timeout
                     if status == 429

@@ -38,6 +38,19 @@ _AADSTS = {
 }
 
 
+#: What the libraries below the SDK say when no answer came, and the same in words
+_NO_ANSWER = (
+    ("CERTIFICATE_VERIFY_FAILED", "the certificate of the other side is not trusted here"),
+    ("Tunnel connection failed", "the proxy refused to let it through"),
+    ("NameResolutionError", "its name could not be resolved"),
+    ("Failed to resolve", "its name could not be resolved"),
+    ("timed out", "no answer came in time"),
+    ("proxy", "the connection through the proxy failed"),
+    ("Failed to establish a new connection", "no connection could be made"),
+    ("", "the connection broke"),
+)
+
+
 class AzureError(ByokError):
     """What Azure or the way to it answered.
 
@@ -49,6 +62,16 @@ class AzureError(ByokError):
         super().__init__(what, remedy)
         self.status = status
         self.code = code
+
+
+class VaultUnavailable(AzureError):
+    """The vault does not serve this run now, so trying the next key would only cost time."""
+
+
+def not_tried(items: t.Sequence[t.Mapping[str, t.Any]], last: t.Mapping[str, t.Any]) -> list[str]:
+    """Return a warning that names the keys behind ``last``, if there are any; the next run does them."""
+    names = [item["name"] for item in items[items.index(last) + 1 :]]
+    return [f"Not tried, because the vault does not serve this run now: {', '.join(names)}"] if names else []
 
 
 def explain(error: Exception, what: str) -> AzureError:
@@ -68,17 +91,21 @@ def explain(error: Exception, what: str) -> AzureError:
     headers = getattr(getattr(error, "response", None), "headers", {})
     request = headers.get("x-ms-request-id")
     named = ", ".join(part for part in (code, f"request {request}" if request else None) if part)
-    return AzureError(f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}", remedy, status, code)
+    unavailable = status in (401, 408, 429) or status >= 500 or code == "ForbiddenByFirewall"
+    kind = VaultUnavailable if unavailable else AzureError
+    return kind(f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}", remedy, status, code)
 
 
-def _no_answer(error: Exception, what: str) -> AzureError:
-    text = _first_line(getattr(error, "message", None) or str(error))
-    code = next((code for code in _AADSTS if code in text), None)
+def _no_answer(error: Exception, what: str) -> VaultUnavailable:
+    text = str(getattr(error, "message", None) or error)
     if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError"):
+        code = next((code for code in _AADSTS if code in text), None)
         remedy = _AADSTS.get(code or "", "Correct the credential's options, or log in again")
-        return AzureError(f"{what} failed: no token for Azure: {text}", remedy, code=code)
-    return AzureError(
-        f"{what} failed: {text}",
+        return VaultUnavailable(f"{what} failed: no token for Azure: {_first_line(text)}", remedy, code=code)
+    reason = next(words for part, words in _NO_ANSWER if part in text)
+    detail = _first_line(text.rpartition("Tunnel connection failed:")[2].strip(" ')"))
+    return VaultUnavailable(
+        f"{what} failed: {reason} ({detail})",
         "See that vault_url is right and that this host reaches it: name resolution, firewall, proxy (HTTPS_PROXY) and "
         "certificates (REQUESTS_CA_BUNDLE)",
     )

@@ -21,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, not_tried
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._proof import NotOurKey, prove
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
@@ -52,6 +53,9 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
             _converge(vault, wanted, keks, check_mode, outcome)
         except ByokError as error:
             outcome.failures.add(item["name"], error)
+            if isinstance(error, VaultUnavailable):
+                outcome.warnings += not_tried(items, item)
+                break
     if params["imports"] is None and outcome.result["imports"]:
         outcome.result["import"] = outcome.result["imports"][0]
     return outcome

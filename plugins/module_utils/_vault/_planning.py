@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, not_tried
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import observe
 
 
@@ -46,6 +47,9 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
             action = _plan(vault, declaration, _in_token(declaration, observed.get(declaration.name)))
         except ByokError as error:
             outcome.failures.add(item["name"], error)
+            if isinstance(error, VaultUnavailable):
+                outcome.warnings += not_tried(items, item)
+                break
             continue
         outcome.result["plan"].append(_result(declaration, action))
         if action.action in ("transfer", "update"):

@@ -99,7 +99,7 @@ def test_what_was_not_carried_out_is_sent_once_more() -> None:
 
 def test_two_lost_answers_are_left_to_the_next_run() -> None:
     service = Service(LOST, LOST)
-    with pytest.raises(Uncertain, match=r"not known.*the connection was lost.*Run again later"):
+    with pytest.raises(Uncertain, match=r"the connection broke.*not known.*Run again later"):
         service.write()
     assert (service.sent, service.now) == (2, 120)
 

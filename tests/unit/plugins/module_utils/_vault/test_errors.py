@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import explain
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, explain
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format, ServiceRequestError
 
 
 def answer(status: int, code: str, inner: str | None, message: str) -> HttpResponseError:
@@ -53,3 +53,24 @@ def test_answers_in_words(status: int, code: str, inner: str | None, message: st
 )
 def test_no_token_in_words(message: str, says: str) -> None:
     assert says in str(explain(ClientAuthenticationError(message=message), "Reading"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("HTTPSConnectionPool(host='x'): Max retries exceeded (Caused by NameResolutionError('x'))", "could not be resolved"),
+        ("(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]')))", "is not trusted here"),
+        ("('Unable to connect to proxy', OSError('Tunnel connection failed: 403 This is the lab'))", "(403 This is the lab)"),
+        ("(Caused by NewConnectionError('Failed to establish a new connection: refused'))", "no connection could be made"),
+        ("('Connection aborted.', RemoteDisconnected())", "the connection broke"),
+    ],
+)
+def test_no_answer_in_words(text: str, says: str) -> None:
+    error = explain(ServiceRequestError(text), "Reading the key x in the vault y")
+    assert says in str(error)
+    assert isinstance(error, VaultUnavailable)
+
+
+@pytest.mark.parametrize(("status", "stops"), [(401, True), (429, True), (503, True), (403, False), (404, False), (400, False)])
+def test_which_answers_are_the_vault_s_and_not_the_key_s(status: int, stops: bool) -> None:
+    assert isinstance(explain(answer(status, "Code", None, "text"), "Reading"), VaultUnavailable) == stops
