@@ -83,7 +83,7 @@ EXAMPLES = r"""
 ---
 - name: Make a KEK for this run
   keyferry.azure.byok_kek:
-    vault_url: https://keyferry-lab-premium.vault.azure.net
+    vault_url: https://contoso.vault.azure.net
     name: keyferry-kek-2026-11-22
     size: 4096
     lifetime: PT4H
@@ -91,14 +91,14 @@ EXAMPLES = r"""
 
 - name: Use a KEK that two people have compared with the vault
   keyferry.azure.byok_kek:
-    vault_url: https://keyferry-lab-premium.vault.azure.net
+    vault_url: https://contoso.vault.azure.net
     name: keyferry-kek-2026-11-22
     approved_keks:
       - "{{ kek.kek_fingerprint }}"
 
 - name: Delete it
   keyferry.azure.byok_kek:
-    vault_url: https://keyferry-lab-premium.vault.azure.net
+    vault_url: https://contoso.vault.azure.net
     name: keyferry-kek-2026-11-22
     state: absent
 """

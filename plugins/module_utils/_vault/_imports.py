@@ -33,6 +33,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions im
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_import import Import, read_import
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, declared_attributes, drift
 
+#: In check mode a key that has yet to be made has no CKA_ID, but an oct key's version will be tagged with one
+_NOT_MADE_YET = "known when the key is made"
+
 
 def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     """Import what is not there yet in any version, and bring attributes in line.
@@ -100,7 +103,7 @@ def _import(
         _package.lint(package, spec, keks[package.kid].size)
     elif not check_mode:
         raise ByokError(f"The key {name} is not in the {vault}, and there is no package of it", "Wrap it with byok_wrap first")
-    attributes = declared_attributes(wanted.declaration, wanted.generation)
+    attributes = declared_attributes(wanted.declaration, wanted.generation or (_NOT_MADE_YET if check_mode else None))
     facts = {"kind": str(spec), "thumbprint": wanted.thumbprint, "generation": wanted.generation, **attributes}
     change = Change(f"key {name} in the {vault}", {"version": current.version} if current else {}, facts)
     version = None if check_mode else _send(vault, wanted, attributes, current)

@@ -1,0 +1,67 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print the examples of the modules' documentation as one list of tasks, in the order in which a key takes its way.
+
+argv: the folder of the modules, lab.json, and a folder that stands for the carrier.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def examples(module: Path) -> str:
+    """The text that a module's file assigns to EXAMPLES."""
+    for statement in ast.parse(module.read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "EXAMPLES":
+            return str(ast.literal_eval(statement.value))
+    raise LookupError(f"{module} has no EXAMPLES")
+
+
+def main() -> None:
+    modules, lab, carrier = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), sys.argv[3]
+    # What the examples name, and what stands for it here; the longer names first.
+    places = {
+        "https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
+        "https://contoso.vault.azure.net": "https://keyferry-lab-examples.vault.azure.net",
+        "3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c": '"{{ kek.kek_fingerprint }}"',
+        "_WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8": '"{{ in_token.target_keys[0].thumbprint }}"',
+        "/usr/safenet/lunaclient/lib/libCryptoki2_64.so": lab["token"]["library"],
+        "token_label: byok": f"token_label: {lab['token']['label']}",
+        "/run/secrets/byok-pin": lab["token"]["pin_file"],
+        "/media/carrier": carrier,
+    }
+
+    def tasks(module: str) -> list[dict[str, Any]]:
+        text = examples(modules / f"{module}.py")
+        for place, stand_in in places.items():
+            text = text.replace(place, stand_in)
+        loaded: list[dict[str, Any]] = yaml.safe_load(text)
+        return loaded
+
+    *make_kek, delete_kek = tasks("byok_kek")
+    carry_kek = {
+        "name": "Carry the KEK's public key to the token",
+        "ansible.builtin.copy": {"content": "{{ kek.kek_public_key }}", "dest": f"{carrier}/kek.pem", "mode": "0600"},
+    }
+    in_order = [
+        *tasks("byok_target_key"),
+        *tasks("byok_plan"),
+        *make_kek,
+        carry_kek,
+        *tasks("byok_wrap"),
+        *[{**task, "register": "import"} for task in tasks("byok_import")],
+        delete_kek,
+    ]
+    print(yaml.safe_dump(in_order, sort_keys=False))
+
+
+if __name__ == "__main__":
+    main()
