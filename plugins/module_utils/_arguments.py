@@ -75,6 +75,27 @@ DECLARATION_OPTIONS: Spec = {
     "tags": {"type": "dict"},
 }
 
+#: What byok_target_key and byok_wrap return of one key, as options of the modules that take it
+TARGET_KEY_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "created": {"type": "bool"},
+    "generation": {"type": "str"},
+    "thumbprint": {"type": "str"},
+    "generations": {"type": "list", "elements": "dict", "required": True},
+}
+PACKAGE_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "generation": {"type": "str"},
+    "thumbprint": {"type": "str"},
+    "kek_id": {"type": "str"},
+    "path": {"type": "path"},
+    "content": {"type": "jsonarg"},  # before 2.19 Ansible makes a dict of a JSON text
+    "sha256": {"type": "str"},
+    "wrapped": {"type": "bool"},
+    "challenge": {"type": "dict"},
+    "receipt": {"type": "dict"},
+}
+
 
 def key_options(list_option: str, **item_options: dict[str, t.Any]) -> Spec:
     """Return the options of a module that takes one key by its options, or many as a list of dicts with the same.

@@ -35,6 +35,38 @@ options:
         its package, receipt and thumbprint.
     type: list
     elements: dict
+    suboptions:
+      name:
+        description: The key's name.
+        type: str
+        required: true
+      generation:
+        description: CKA_ID of the generation.
+        type: str
+      thumbprint:
+        description: Its thumbprint.
+        type: str
+      kek_id:
+        description: The KEK that it was wrapped under; not used, as the package tells it.
+        type: str
+      path:
+        description: Where the package is.
+        type: path
+      content:
+        description: The package, where there is no path.
+        type: jsonarg
+      sha256:
+        description: SHA-256 of the package; not used, as the receipt tells it.
+        type: str
+      wrapped:
+        description: Whether the key was wrapped in this run; not used.
+        type: bool
+      challenge:
+        description: What the vault has to decrypt to prove that it holds an oct key.
+        type: dict
+      receipt:
+        description: The receipt.
+        type: dict
   allow_unverified_origin:
     description: Import a package although nothing that can be trusted says which key it must hold.
     type: bool
@@ -166,7 +198,11 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    PACKAGE_RESULT,
+    key_constraints,
+    key_options,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import import_keys
 
@@ -184,7 +220,7 @@ def main() -> None:
                 replaces={"type": "str"},
                 prove={"type": "bool", "default": False},
             ),
-            "packages": {"type": "list", "elements": "dict"},
+            "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },
         **key_constraints("imports"),

@@ -37,6 +37,25 @@ options:
     type: list
     elements: dict
     required: true
+    suboptions:
+      name:
+        description: The key's name.
+        type: str
+        required: true
+      created:
+        description: Whether it was made, or would be; not used.
+        type: bool
+      generation:
+        description: CKA_ID of the generation that is meant.
+        type: str
+      thumbprint:
+        description: Its thumbprint; not used, as the generations tell theirs.
+        type: str
+      generations:
+        description: All generations, oldest first, each with C(generation) and C(thumbprint).
+        type: list
+        elements: dict
+        required: true
 notes:
   - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used. No
     PKCS#11 library is needed, so token and vault may be reached from two hosts.
@@ -155,7 +174,11 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    TARGET_KEY_RESULT,
+    key_constraints,
+    key_options,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._planning import plan_keys
 
@@ -166,7 +189,13 @@ def main() -> None:
         plan_keys,
         {
             **key_options("declarations"),
-            "target_keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
+            "target_keys": {
+                "type": "list",
+                "elements": "dict",
+                "options": TARGET_KEY_RESULT,
+                "required": True,
+                "no_log": False,
+            },
         },
         **key_constraints("declarations"),
     )
