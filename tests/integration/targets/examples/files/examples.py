@@ -57,7 +57,7 @@ def main() -> None:
         *make_kek,
         carry_kek,
         *tasks("byok_wrap"),
-        *[{**task, "register": "import"} for task in tasks("byok_import")],
+        *[{**task, "register": "arrived"} for task in tasks("byok_import")],
         delete_kek,
     ]
     print(yaml.safe_dump(in_order, sort_keys=False))
