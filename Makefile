@@ -27,11 +27,12 @@ clean:  ## Remove what these targets made
 	@[ ! -d .lab ] || .venv/bin/python -m lab stop || true
 	rm -rf .venv .cache .demo .lab
 
-# What pip can't install: venv itself, and a token.
+# What pip can't install: venv itself, a token, and another implementation to test against.
 packages:
 	@missing=; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing=python3-venv; \
 	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	[ -z "$$missing" ] && exit; \
 	[ "$$(id -u)" = 0 ] && sudo= || sudo=sudo; \
 	echo Installing by apt: $$missing; \
