@@ -42,9 +42,6 @@ class Failures:
         """Remember that the key ``name`` failed; the first error of a key is the one that counts."""
         self._errors.setdefault(name, error)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._errors
-
     def __bool__(self) -> bool:
         return bool(self._errors)
 

@@ -11,6 +11,7 @@ It holds no secret and no ciphertext. docs/receipt.schema.json describes the pre
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import typing as t
@@ -82,6 +83,16 @@ def package_sha256(receipt: t.Mapping[str, t.Any]) -> str | None:
         return str(receipt["subject"][0]["digest"]["sha256"])
     except (KeyError, IndexError, TypeError):
         return None
+
+
+def path_beside(package_path: str) -> str:
+    """Return where the receipt of a package is."""
+    return f"{package_path}.receipt.json"
+
+
+def to_text(receipt: t.Mapping[str, t.Any]) -> str:
+    """Return a receipt as it is written to a file."""
+    return json.dumps(receipt, indent=2) + "\n"
 
 
 def environment(variables: t.Mapping[str, str]) -> dict[str, bool]:

@@ -83,12 +83,17 @@ def drift(declaration: Declaration, version: Version) -> dict[str, t.Any]:
 
     Declared tags are merged into those that are there.
     """
-    before = version.attributes()
-    after = {
+    wanted = {
         "operations": sorted(declaration.operations) if declaration.operations else None,
         "enabled": declaration.enabled,
         "not_before": declaration.not_before and format_moment(declaration.not_before),
         "expires": declaration.expires and format_moment(declaration.expires),
         "tags": {**version.tags, **declaration.tags} if declaration.tags else None,
     }
-    return {name: value for name, value in after.items() if value is not None and value != before[name]}
+    return differing(version, wanted)
+
+
+def differing(version: Version, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return those of the ``wanted`` attributes that ``version`` has otherwise; None means: left as it is."""
+    there = version.attributes()
+    return {name: value for name, value in wanted.items() if value is not None and value != there[name]}

@@ -67,9 +67,14 @@ class Generation:
         return self.id.hex()
 
     @property
+    def thumbprint(self) -> str | None:
+        """RFC 7638 thumbprint of the public key."""
+        return thumbprint(self.public_key) if self.public_key else None
+
+    @property
     def identity(self) -> str:
         """What transfers name it by: its thumbprint, or for secret keys its CKA_ID."""
-        return thumbprint(self.public_key) if self.public_key else self.hex_id
+        return self.thumbprint or self.hex_id
 
     @property
     def origin(self) -> str:
@@ -82,7 +87,7 @@ class Generation:
         return {
             "generation": self.hex_id,
             "kind": self.kind,
-            "thumbprint": thumbprint(self.public_key) if self.public_key else None,
+            "thumbprint": self.thumbprint,
             "public_key": to_pem(self.public_key) if self.public_key else None,
             "made_by_keyferry": is_ours(self.id),
             "origin": self.origin,

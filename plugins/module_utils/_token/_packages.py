@@ -97,10 +97,11 @@ def _read_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Kek | None:
             return None
         raise ByokError("The KEK is not given whole", "Give kek_id, kek_public_key and kek_fingerprint, as byok_kek returns them")
     _package.parse_kid(kid)
-    if fingerprint(pem) != normalise_fingerprint(expected):
+    found = fingerprint(pem)
+    if found != normalise_fingerprint(expected):
         raise ByokError(
             f"The KEK {kid} was substituted, or comes from elsewhere: the fingerprint of its public key is "
-            f"{fingerprint(pem)} and not {expected}",
+            f"{found} and not {expected}",
             "Do not wrap under it; get its public key from the vault again, and its fingerprint by another way",
         )
     public_key = rsa_from_pem(pem)
@@ -112,7 +113,7 @@ def _read_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Kek | None:
             "Compare its fingerprint in the vault and pin it in byok_kek's approved_keks, or let the run make an "
             "ephemeral KEK; allow_unverified_kek takes the risk",
         )
-    return Kek(kid, public_key, fingerprint(pem), trust)
+    return Kek(kid, public_key, found, trust)
 
 
 def _choose(token: Token, declaration: Declaration, generations: list[Generation], check_mode: bool) -> Generation | None:
@@ -135,7 +136,7 @@ def _choose(token: Token, declaration: Declaration, generations: list[Generation
 def _kept(path: str | None, declaration: Declaration, generation: Generation, kek: Kek) -> dict[str, t.Any] | None:
     """Return the package at ``path`` when it is this key under this KEK, unchanged since it was wrapped."""
     text = path and read_text(path)
-    receipt_text = path and read_text(_receipt_path(path))
+    receipt_text = path and read_text(_receipt.path_beside(path))
     if not path or not text or not receipt_text:
         return None
     try:
@@ -145,7 +146,7 @@ def _kept(path: str | None, declaration: Declaration, generation: Generation, ke
             _package.parse(text).kid == kek.kid
             and predicate["kek"]["fingerprint"] == kek.fingerprint
             and predicate["key"]["generation"] == generation.hex_id
-            and predicate["key"]["thumbprint"] == generation.as_result()["thumbprint"]
+            and predicate["key"]["thumbprint"] == generation.thumbprint
             and _receipt.package_sha256(receipt) == _package.digest(text)
         )
     except (ByokError, ValueError, KeyError, TypeError):
@@ -171,7 +172,7 @@ def _wrap_all(
                 challenge = _challenge(token, name, generation)
                 if path:
                     write_private(path, text)
-                    write_private(_receipt_path(path), json.dumps(receipt, indent=2) + "\n")
+                    write_private(_receipt.path_beside(path), _receipt.to_text(receipt))
             except ByokError as error:
                 outcome.failures.add(name, error)
                 continue
@@ -187,13 +188,12 @@ def _begin_receipt(
     rehearsal: _wrapping.Rehearsal,
     text: str,
 ) -> dict[str, t.Any]:
-    facts = generation.as_result()
     return _receipt.begin(
         key={
             "name": declaration.name,
             "kind": generation.kind,
             "generation": generation.hex_id,
-            "thumbprint": facts["thumbprint"],
+            "thumbprint": generation.thumbprint,
             "sha256": fingerprint(to_pem(generation.public_key)) if generation.public_key else None,
         },
         package_sha256=_package.digest(text),
@@ -231,7 +231,7 @@ def _result(
     return {
         "name": name,
         "generation": generation.hex_id,
-        "thumbprint": generation.as_result()["thumbprint"],
+        "thumbprint": generation.thumbprint,
         "kek_id": kek.kid,
         "path": path,
         "content": text,
@@ -245,11 +245,7 @@ def _change(name: str, generation: Generation | None, kek: Kek | None, path: str
     after = {
         "key": name,
         "generation": generation.hex_id if generation else "the one that would be made",
-        "thumbprint": generation and generation.as_result()["thumbprint"],
+        "thumbprint": generation and generation.thumbprint,
         "kek": kek.kid if kek else "the one that would be made",
     }
     return Change(f"key transfer package {path or f'of {name}'}", {}, after)
-
-
-def _receipt_path(path: str) -> str:
-    return f"{path}.receipt.json"

@@ -72,15 +72,13 @@ def _ensure(
             if not check_mode:
                 _generations.lock(token, declaration.name, current)
             outcome.changes.append(Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}))
-    results = [generation.as_result() for generation in generations]
-    chosen = current.as_result() if current else {}
     outcome.result["target_keys"].append(
         {
             "name": declaration.name,
             "created": created,
-            "generation": chosen.get("generation"),
-            "thumbprint": chosen.get("thumbprint"),
-            "generations": results,
+            "generation": current and current.hex_id,
+            "thumbprint": current and current.thumbprint,
+            "generations": [generation.as_result() for generation in generations],
         }
     )
 
@@ -93,5 +91,5 @@ def _facts(declaration: Declaration, made: Generation | None) -> dict[str, t.Any
         "CKA_SENSITIVE": True,
         "CKA_EXTRACTABLE": True,
         "generation": made and made.hex_id,
-        "thumbprint": made and made.public_key and made.identity,
+        "thumbprint": made and made.thumbprint,
     }

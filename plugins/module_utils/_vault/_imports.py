@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
@@ -106,7 +105,7 @@ def _import(
     attributes = declared_attributes(wanted.declaration, wanted.generation or (_NOT_MADE_YET if check_mode else None))
     facts = {"kind": str(spec), "thumbprint": wanted.thumbprint, "generation": wanted.generation, **attributes}
     change = Change(f"key {name} in the {vault}", {"version": current.version} if current else {}, facts)
-    version = None if check_mode else _send(vault, wanted, attributes, current)
+    version = None if check_mode else _send(vault, wanted, attributes, in_vault)
     result = _result(wanted, version, current=True, imported=True)
     result["request_id"] = version and vault.request_id
     result["replaced"] = current and current.version
@@ -144,7 +143,7 @@ def _complete_receipt(vault: Vault, wanted: Import, version: Version, result: di
     }
     result["receipt"] = _receipt.complete(wanted.receipt or {}, imported)
     if wanted.receipt_path:
-        write_private(wanted.receipt_path, json.dumps(result["receipt"], indent=2) + "\n")
+        write_private(wanted.receipt_path, _receipt.to_text(result["receipt"]))
 
 
 def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> None:
@@ -172,7 +171,7 @@ def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> Non
         )
 
 
-def _send(vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], before: Version | None) -> Version:
+def _send(vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], before: InVault) -> Version:
     from azure.keyvault.keys import JsonWebKey
 
     declaration, text = wanted.declaration, wanted.text or ""
@@ -183,7 +182,7 @@ def _send(vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], befor
         key_ops=list(attributes["operations"]),
         t=text.encode(),
     )
-    known = {version.version for version in read_versions(vault, name)} if before else set()
+    known = {version.version for version in (before.current, *before.older) if version}
 
     def landed() -> Version | None:
         new = [version for version in read_versions(vault, name) if version.version not in known]

@@ -32,7 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions im
     to_version,
     update,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, differing
 
 _TYPE = "RSA-HSM"
 _OPERATIONS = ("import",)
@@ -139,8 +139,7 @@ def _keep(
         "tags": {**current.tags, **tags} if tags else None,
         "expires": format_moment(expires) if expires and params["expires"] else None,
     }
-    before = current.attributes()
-    changes = {at: value for at, value in wanted.items() if value is not None and value != before[at]}
+    before, changes = current.attributes(), differing(current, wanted)
     outcome = Outcome({})
     if changes:
         outcome.changes.append(Change(f"KEK {name} in the {vault}", {at: before[at] for at in changes}, changes))

@@ -63,7 +63,7 @@ def read_import(
     text = item["package"] or wrapped.get("content") or (path and read_text(path))
     if path and not text:
         raise ByokError(f"There is no package {path} on this host", "Wrap the key with byok_wrap, or correct path")
-    receipt_path = path and f"{path}.receipt.json"
+    receipt_path = path and _receipt.path_beside(path)
     receipt = wrapped.get("receipt") or _read_receipt(receipt_path)
     receipt_key = _receipt_key(receipt) if receipt else {}
     declared = {"thumbprint": item["thumbprint"], "generation": declaration.generation}
