@@ -195,7 +195,7 @@ def _expired_absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: boo
         if not name.lower().startswith(prefix) or expires is None or expires > vault.now:
             continue
         versions = read_versions(vault, name)
-        if not all(_is_kek(version) and version.expires and version.expires <= vault.now for version in versions):
+        if not versions or not all(_is_kek(version) and version.expires and version.expires <= vault.now for version in versions):
             continue
         purged = params["purge"] and can_be_purged(versions[0].recovery_level)
         if not check_mode:
