@@ -51,6 +51,18 @@ after_transfer:
   type: str
   choices: [keep, lock]
   default: keep
+create:
+  description: Make the key where the token does not have it. If V(false), a missing key is an error.
+  type: bool
+  default: true
+derive:
+  description: Make the key with CKA_DERIVE as well. That counts in the token only, as Azure has no such operation.
+  type: bool
+  default: false
+modifiable:
+  description: Make the key with CKA_MODIFIABLE. Without it the key cannot be locked, renamed or changed in the token.
+  type: bool
+  default: true
 enabled:
   description: Whether the version can be used. A new version can, if this is not given.
   type: bool
@@ -70,9 +82,9 @@ def _alone(options: str) -> str:
     return "options:\n" + textwrap.indent(options.replace("REQUIRED", "false").lstrip(), "  ")
 
 
-def _in_list(name: str, more: str = "") -> str:
+def _in_list(name: str, more: str = "", description: str = "Many keys in one call, instead of O(name).") -> str:
     item = textwrap.indent(_OPTIONS.replace("REQUIRED", "true").lstrip() + more, "    ")
-    head = f"{name}:\n  description: Many keys in one call, instead of O(name).\n  type: list\n  elements: dict\n"
+    head = f"{name}:\n  description: {description}\n  type: list\n  elements: dict\n"
     return "options:\n" + textwrap.indent(f"{head}  suboptions:\n{item}", "  ")
 
 
@@ -81,6 +93,11 @@ _PATH = """path:
     - Path of the key transfer package, by custom ending in C(.byok). Written with mode 0600, and the receipt beside it with
       C(.receipt.json) appended.
     - If not given, the package is in the results only.
+  type: path
+escrow_path:
+  description:
+    - Path of the escrow package, written like O(path) and with its receipt. Only with O(escrow_public_key).
+    - If not given, the escrow package is in the results only.
   type: path
 """
 _IMPORT = """path:
@@ -113,6 +130,7 @@ class ModuleDocFragment:
     # Annotated, because ansible-test's yamllint takes every plain assignment here for a literal.
     DOCUMENTATION: str = _alone(_OPTIONS)
     TARGET_KEYS: str = _in_list("target_keys")
+    NEEDED_KEYS: str = _in_list("target_keys", description="Keys that shall be made and wrapped; an error if one cannot be.")
     DECLARATIONS: str = _in_list("declarations")
     PACKAGE: str = _alone(_PATH)
     PACKAGES: str = _in_list("packages", _PATH)

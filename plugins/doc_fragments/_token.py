@@ -40,13 +40,26 @@ options:
   library_environment:
     description: Environment variables that the PKCS#11 library wants, set in the module's process before it is loaded.
     type: dict
+  library_parameters:
+    description:
+      - What is handed to the PKCS#11 library when it is initialised (C(pReserved) of C(C_Initialize)). Only NSS wants it, such as
+        V(configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=).
+    type: str
   profile:
     description:
-      - Which kind of token it is, which decides the wrap mechanisms that are tried.
-      - With V(auto), the token's manufacturer tells.
+      - Which kind of token it is. That decides which mechanisms are tried to make and to wrap keys, how return codes are
+        explained, and what M(keyferry.azure.byok_hsm_info) looks at.
+      - With V(auto), the token's manufacturer and model tell, or else the file name of its library.
+      - V(luna) is Thales Luna 7 and Luna Cloud HSM, V(futurex) FxPKCS11, V(nshield) Entrust nShield, V(cloudhsm) AWS CloudHSM,
+        V(nss) NSS softokn.
     type: str
-    choices: [auto, generic, luna, softhsm]
+    choices: [auto, cloudhsm, futurex, generic, luna, nshield, nss, softhsm]
     default: auto
+  sessions:
+    description:
+      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it, NSS cannot do it.
+    type: int
+    default: 1
   lock_directory:
     description: Directory for the lock file of the token, which keeps two runs on one host from making the same key twice.
     type: path

@@ -28,7 +28,13 @@ TOKEN_OPTIONS: Spec = {
     "pin_file": {"type": "path", "fallback": _env("BYOK_PIN_FILE")},
     "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
     "library_environment": {"type": "dict"},
-    "profile": {"type": "str", "default": "auto", "choices": ["auto", "generic", "luna", "softhsm"]},
+    "library_parameters": {"type": "str"},
+    "profile": {
+        "type": "str",
+        "default": "auto",
+        "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
+    },
+    "sessions": {"type": "int", "default": 1},
     "lock_directory": {"type": "path", "default": "/tmp"},
     "lock_timeout": {"type": "int", "default": 600},
 }
@@ -69,6 +75,9 @@ DECLARATION_OPTIONS: Spec = {
     "generation": {"type": "str"},
     "allow_external_origin": {"type": "bool", "default": False},
     "after_transfer": {"type": "str", "default": "keep", "choices": ["keep", "lock"]},
+    "create": {"type": "bool", "default": True},
+    "derive": {"type": "bool", "default": False},
+    "modifiable": {"type": "bool", "default": True},
     "enabled": {"type": "bool"},
     "not_before": {"type": "str"},
     "expires": {"type": "str"},
@@ -103,9 +112,13 @@ def key_options(list_option: str, **item_options: dict[str, t.Any]) -> Spec:
     :param item_options: what the module wants to know of a key beside its declaration
     """
     item = {**DECLARATION_OPTIONS, **item_options}
+    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: key_list(item)}
+
+
+def key_list(item: Spec) -> dict[str, t.Any]:
+    """Return the option that takes many keys, each with these options."""
     required = {name: {**item[name], "required": True} for name in ("name", "type")}
-    many = {"type": "list", "elements": "dict", "options": {**item, **required}, "no_log": False}
-    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: many}
+    return {"type": "list", "elements": "dict", "options": {**item, **required}, "no_log": False}
 
 
 def key_constraints(list_option: str) -> dict[str, t.Any]:

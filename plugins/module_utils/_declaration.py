@@ -61,7 +61,12 @@ class KeySpec:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A key as it shall be, in the token and in the vault; ``None`` means: not declared, so left as it is."""
+    """A key as it shall be, in the token and in the vault; ``None`` means: not declared, so left as it is.
+
+    :ivar create: make it where the token has none
+    :ivar derive: CKA_DERIVE of a key that is made; Azure has no such operation
+    :ivar modifiable: CKA_MODIFIABLE of a key that is made
+    """
 
     name: str
     spec: KeySpec
@@ -73,6 +78,9 @@ class Declaration:
     generation: str | None = None
     allow_external_origin: bool = False
     after_transfer: str = "keep"
+    create: bool = True
+    derive: bool = False
+    modifiable: bool = True
 
     @property
     def wanted_operations(self) -> tuple[str, ...]:
@@ -168,6 +176,9 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         generation=options["generation"] and options["generation"].lower(),
         allow_external_origin=options["allow_external_origin"],
         after_transfer=options["after_transfer"],
+        create=options["create"],
+        derive=options["derive"],
+        modifiable=options["modifiable"],
     )
 
 

@@ -84,9 +84,18 @@ def parse_kid(kid: str) -> KeyId:
 
 def build(kid: str, ciphertext: bytes, generator: str) -> str:
     """Return the text of a package."""
+    return _text({"kid": kid}, ciphertext, generator)
+
+
+def build_escrow(fingerprint: str, ciphertext: bytes, generator: str) -> str:
+    """Return the text of an escrow package: the same format, but for the key with that fingerprint and no vault."""
+    return _text({"escrow": f"sha256:{fingerprint}"}, ciphertext, generator)
+
+
+def _text(recipient: dict[str, str], ciphertext: bytes, generator: str) -> str:
     document = {
         "schema_version": SCHEMA_VERSION,
-        "header": {"kid": kid, "alg": "dir", "enc": ENC},
+        "header": {**recipient, "alg": "dir", "enc": ENC},
         "ciphertext": base64.urlsafe_b64encode(ciphertext).decode().rstrip("="),
         "generator": generator,
     }
@@ -103,6 +112,27 @@ def parse(text: str) -> Package:
 
     :raises ByokError: naming the member that is not as the specification says
     """
+    document, header = _read(text)
+    if "escrow" in header:
+        raise ByokError(
+            f"This package is for the escrow key {header['escrow']} and not for a vault",
+            "Give the package that byok_wrap made under the vault's KEK",
+        )
+    kid = str(header.get("kid"))
+    parse_kid(kid)
+    return Package(kid, _decode(document.get("ciphertext")), str(document.get("generator", "")))
+
+
+def escrow_fingerprint(text: str) -> str | None:
+    """Return the fingerprint of the escrow key that a package is for; None where it is for a vault.
+
+    :raises ByokError: naming the member that is not as the specification says
+    """
+    _document, header = _read(text)
+    return str(header["escrow"]).removeprefix("sha256:") if "escrow" in header else None
+
+
+def _read(text: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     try:
         document = json.loads(text)
     except ValueError:
@@ -122,9 +152,7 @@ def parse(text: str) -> Package:
     ]
     if wrong:
         raise ByokError(f"The key transfer package does not follow the specification: {'; '.join(wrong)}", _REMAKE)
-    kid = str(members.get("kid"))
-    parse_kid(kid)
-    return Package(kid, _decode(document.get("ciphertext")), str(document.get("generator", "")))
+    return document, members
 
 
 def lint(package: Package, spec: KeySpec, kek_size: int) -> None:

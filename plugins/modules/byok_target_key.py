@@ -109,6 +109,10 @@ target_keys:
         public_key:
           description: The public key as PEM; V(null) for oct keys.
           type: str
+        half_made:
+          description: Whether it is a private key of ours without its public key, as a run leaves it that is killed. It is
+            passed over.
+          type: bool
         made_by_keyferry:
           description: Whether CKA_ID has the form that this module gives it (UUIDv7).
           type: bool

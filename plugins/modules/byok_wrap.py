@@ -58,6 +58,19 @@ options:
       - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether Azure takes that is not known.
     type: bool
     default: false
+  escrow_public_key:
+    description:
+      - An RSA public key as PEM, whose private key an HSM of your own holds. Every key is wrapped under it as well, in the same
+        run, so that it is not lost with the token, as on a Luna partition whose private keys can be wrapped and therefore not
+        be cloned or backed up.
+      - An escrow package is for no vault, and M(keyferry.azure.byok_import) refuses it. The KEK's options may be left out if only
+        escrow packages are wanted.
+    type: str
+  escrow_fingerprint:
+    description:
+      - SHA-256 of the escrow key's SubjectPublicKeyInfo in hexadecimal digits, as somebody read it from the escrow HSM. Needed
+        with O(escrow_public_key). Another key is refused.
+    type: str
 notes:
   - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
 seealso:
@@ -83,6 +96,18 @@ EXAMPLES = r"""
     kek_public_key: "{{ lookup('ansible.builtin.file', '/media/carrier/kek.pem') }}"
     kek_fingerprint: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
     kek_trust: pinned
+
+- name: Wrap a key for the escrow HSM alone
+  keyferry.azure.byok_wrap:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: signing-key
+    type: EC
+    curve: P-256
+    escrow_path: /media/escrow/signing-key.escrow
+    escrow_public_key: "{{ lookup('ansible.builtin.file', '/media/carrier/escrow.pem') }}"
+    escrow_fingerprint: 0b1f3b0c9f7b3ad0f0a5bd2c8de5a3f94a9f0ab19bd4e7c6ae9d2f14c55a7c21
 """
 
 RETURN = r"""
@@ -108,7 +133,7 @@ packages:
       description: Where the package is.
       type: str
     content:
-      description: The package, where no path was given.
+      description: The package itself.
       type: str
     sha256:
       description: SHA-256 of the package.
@@ -128,11 +153,25 @@ packages:
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
       kek_id: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
       path: /media/carrier/signing-key.byok
-      content: null
+      content: >-
+        {"schema_version": "1.0.0", "header": {"kid": "...", "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}, "ciphertext": "..."}
       sha256: 05882432528761c73795b8923199a88dc9cabfe09c17136d707e7ecec41ebf11
       wrapped: true
       challenge: null
       receipt: {}
+escrows:
+  description:
+    - The same for the escrow packages, with V(null) as RV(escrows[].kek_id) and RV(escrows[].challenge).
+  returned: always, and empty without O(escrow_public_key)
+  type: list
+  elements: dict
+  contains: *package
+  sample: []
+escrow:
+  description: The only entry of RV(escrows).
+  returned: when O(name) and O(escrow_public_key) are given
+  type: dict
+  contains: *package
 package:
   description: The only entry of RV(packages).
   returned: when O(name) is given
@@ -172,13 +211,15 @@ def main() -> None:
     run_module(
         wrap_packages,
         {
-            **key_options("packages", path={"type": "path"}),
+            **key_options("packages", path={"type": "path"}, escrow_path={"type": "path"}),
             "kek_id": {"type": "str"},
             "kek_public_key": {"type": "str"},
             "kek_fingerprint": {"type": "str"},
             "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"], "default": "unverified"},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
+            "escrow_public_key": {"type": "str"},
+            "escrow_fingerprint": {"type": "str"},
         },
         **key_constraints("packages"),
     )

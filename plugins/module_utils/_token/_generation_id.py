@@ -36,5 +36,10 @@ def is_ours(identifier: bytes) -> bool:
     )
 
 
+def made_at(identifier: bytes) -> float:
+    """Return when one of ours was made, in seconds since 1970."""
+    return _milliseconds(identifier) / 1000
+
+
 def _milliseconds(identifier: bytes) -> int:
     return int.from_bytes(identifier[:6], "big")

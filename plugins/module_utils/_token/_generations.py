@@ -24,18 +24,26 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
     thumbprint,
     to_pem,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token._errors import calling
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key, Session, TokenError, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import is_ours, make_id
+from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
 
-#: CK_UNAVAILABLE_INFORMATION, which tokens give as CKA_KEY_GEN_MECHANISM of keys made elsewhere
-_UNAVAILABLE = 2 ** (8 * 8) - 1
+CKR_MECHANISM_INVALID = 0x70
 
 #: The public exponent of RSA keys, which python-pkcs11 asks the token for
 RSA_EXPONENT = 65537
 
 #: CKA_* that say where a key comes from and what may be done with it (PKCS#11 v3.1, 4.8 to 4.10)
 _EVIDENCE = ("LOCAL", "ALWAYS_SENSITIVE", "SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE", "KEY_GEN_MECHANISM")
+
+#: CKA_* that make up a public key, by its type
+_PUBLIC_PARTS = {"RSA": ("MODULUS", "PUBLIC_EXPONENT"), "EC": ("EC_POINT",)}
+
+_KEY_TYPES = {
+    "PRIVATE_KEY": ("RSA", "EC", "DSA", "DH", "EC_EDWARDS"),
+    "SECRET_KEY": ("AES", "DES3", "GENERIC_SECRET"),
+}
 
 #: Azure's operations -> CKA_* of the private and of the public key; a secret key takes both
 _PRIVATE_USAGE = {"sign": "SIGN", "decrypt": "DECRYPT", "unwrapKey": "UNWRAP"}
@@ -51,7 +59,8 @@ class Generation:
     :ivar spec: None for a key that Azure cannot import
     :ivar public_key: None for secret keys, and where the token holds no public key
     :ivar evidence: CKA_* by name; None where the token does not tell
-    :ivar handle: the private or secret key as python-pkcs11's object
+    :ivar handle: the private or secret key
+    :ivar public_handle: the public key, where the token holds one
     """
 
     id: bytes
@@ -59,7 +68,8 @@ class Generation:
     spec: KeySpec | None
     public_key: PublicKey | None
     evidence: t.Mapping[str, t.Any]
-    handle: t.Any
+    handle: Key
+    public_handle: Key = None
 
     @property
     def hex_id(self) -> str:
@@ -77,6 +87,11 @@ class Generation:
         return self.thumbprint or self.hex_id
 
     @property
+    def half_made(self) -> bool:
+        """Whether this is what a killed run left: a private key of ours, whose public key was not made any more."""
+        return is_ours(self.id) and self.spec is not None and self.spec.type != "oct" and self.public_key is None
+
+    @property
     def origin(self) -> str:
         """``token`` when the token says that it made the key and never gave it out in the clear."""
         told = (self.evidence["CKA_LOCAL"], self.evidence["CKA_ALWAYS_SENSITIVE"])
@@ -90,42 +105,60 @@ class Generation:
             "thumbprint": self.thumbprint,
             "public_key": to_pem(self.public_key) if self.public_key else None,
             "made_by_keyferry": is_ours(self.id),
+            "half_made": self.half_made,
             "origin": self.origin,
             **self.evidence,
         }
 
 
-def list_generations(token: Token, names: t.Collection[str]) -> dict[str, list[Generation]]:
-    """List the generations of the named keys, oldest first; adopted ones before all of ours.
+@dataclass(frozen=True)
+class Leftover:
+    """A public key of ours without its private key: what is left of a run that was killed."""
+
+    id: bytes
+    handle: Key
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the token holds under one name.
+
+    :ivar generations: oldest first, adopted ones before all of ours
+    """
+
+    generations: list[Generation]
+    leftovers: list[Leftover]
+
+
+def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]:
+    """List what the token holds under these names.
 
     The token is searched once per type of key, never once per name: on large tokens a search costs 0.1 s.
 
     :raises ByokError: when the token refuses
     """
-    from pkcs11 import Attribute, KeyType, ObjectClass
-
-    found: dict[str, list[Generation]] = {name: [] for name in names}
-    only = {Attribute.LABEL: next(iter(names))} if len(names) == 1 else {}
-    points: dict[bytes, bytes] | None = None
+    found: dict[str, Found] = {name: Found([], []) for name in names}
+    only: dict[str, Value] = {"LABEL": next(iter(names))} if len(names) == 1 else {}
+    public: dict[bytes, dict[str, t.Any]] = {}
+    for key_type, parts in _PUBLIC_PARTS.items():
+        for handle, read in _search(token, "PUBLIC_KEY", key_type, only, found, parts):
+            public[read["ID"]] = {**read, "handle": handle}
     # Types that are never brought are listed as well, because a label that they hold is taken.
-    for object_class, types in (
-        (ObjectClass.PRIVATE_KEY, (KeyType.RSA, KeyType.EC, KeyType.DSA, KeyType.DH, KeyType.EC_EDWARDS)),
-        (ObjectClass.SECRET_KEY, (KeyType.AES, KeyType.DES3, KeyType.GENERIC_SECRET)),
-    ):
-        for key_type in types:
-            for handle in _search(token, {Attribute.CLASS: object_class, Attribute.KEY_TYPE: key_type, **only}):
-                read = _read(token, handle, ("LABEL", "ID"))
-                name = read["CKA_LABEL"]
-                if name not in found:
-                    continue
-                if key_type is KeyType.EC and points is None:
-                    points = _ec_points(token, only)
-                found[name].append(_describe(token, handle, key_type, read["CKA_ID"] or b"", points or {}))
-    return {name: sorted(keys, key=lambda key: (is_ours(key.id), key.id)) for name, keys in found.items()}
+    for object_class, key_types in _KEY_TYPES.items():
+        for key_type in key_types:
+            for handle, read in _search(token, object_class, key_type, only, found, ()):
+                half = public.pop(read["ID"], {})
+                found[read["LABEL"]].generations.append(_describe(token, handle, key_type, read["ID"], half))
+    for identifier, half in public.items():
+        if is_ours(identifier):
+            found[half["LABEL"]].leftovers.append(Leftover(identifier, half["handle"]))
+    for each in found.values():
+        each.generations.sort(key=lambda key: (is_ours(key.id), key.id))
+    return found
 
 
 def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation | None:
-    """Return the generation that the declaration means: the named one, else the newest; None when there is none.
+    """Return the generation that the declaration means: the named one, else the newest whole one; None when there is none.
 
     :raises ByokError: when the named one is not there, or several adopted keys share the label
     """
@@ -138,6 +171,7 @@ def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Gen
             f"No key labelled {name} has the CKA_ID {declaration.generation}; there are: {_listing(generations)}",
             "Correct generation, or leave it out",
         )
+    generations = [generation for generation in generations if not generation.half_made]
     if len(generations) > 1 and not is_ours(generations[-1].id):
         raise ByokError(
             f"{len(generations)} keys that were made elsewhere are labelled {name}: {_listing(generations)}",
@@ -182,39 +216,67 @@ def refuse_unfit(declaration: Declaration, generation: Generation, token: Token)
         )
 
 
-def make(token: Token, declaration: Declaration, existing: t.Sequence[Generation]) -> Generation:
+def make(token: Token, session: Session, declaration: Declaration, existing: t.Sequence[Generation]) -> Generation:
     """Make a new generation in the token.
 
     :raises ByokError: when the token refuses
     """
-    from pkcs11 import Attribute, KeyType
-
     spec = declaration.spec
     identifier = make_id(time.time_ns() // 1_000_000, os.urandom(10), [key.id for key in existing])
-    common = {Attribute.TOKEN: True, Attribute.LABEL: declaration.name, Attribute.ID: identifier}
-    secret = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True}
+    common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.name, "ID": identifier}
+    secret = {"PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "DERIVE": declaration.derive}
     private_usage, public_usage = (
-        {getattr(Attribute, usage): operation in declaration.wanted_operations for operation, usage in usages.items()}
+        {usage: operation in declaration.wanted_operations for operation, usage in usages.items()}
         for usages in (_PRIVATE_USAGE, _PUBLIC_USAGE)
     )
-    templates = {
-        "public_template": {**common, Attribute.PRIVATE: False, **public_usage},
-        "private_template": {**common, **secret, **private_usage},
-    }
-    # capabilities=0 keeps python-pkcs11's broad defaults out; the templates name every use.
-    with calling("C_GenerateKey", f"Making the {spec} key {declaration.name} in the {token.info}"):
-        if spec.type == "RSA":
-            _public, key = token.session.generate_keypair(KeyType.RSA, spec.size, capabilities=0, **templates)
-        elif spec.type == "EC":
-            parameters = token.session.create_domain_parameters(
-                KeyType.EC, {Attribute.EC_PARAMS: curve_parameters(str(spec.curve))}, local=True
-            )
-            _public, key = parameters.generate_keypair(capabilities=0, **templates)
+    if not declaration.modifiable:
+        common["MODIFIABLE"] = False
+    public = {**common, "PRIVATE": token.profile.private_public_keys, **public_usage}
+    private = {**common, **secret, **private_usage}
+    with token.calling(f"Making the {spec} key {declaration.name}"):
+        if spec.type == "oct":
+            return _describe(token, session.generate_secret(spec.size or 0, {**private, **public_usage}), "AES", identifier, {})
+        if spec.type == "EC":
+            public["EC_PARAMS"] = curve_parameters(str(spec.curve))
+            pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, private)
         else:
-            template = {**common, **secret, **private_usage, **public_usage}
-            key = token.session.generate_key(KeyType.AES, spec.size, capabilities=0, template=template)
-    points = {identifier: _public[Attribute.EC_POINT]} if spec.type == "EC" else {}
-    return _describe(token, key, key.key_type, identifier, points)
+            pair = _make_rsa_pair(token, session, public, private, spec.size or 0)
+        half = {**session.read(pair[0], *_PUBLIC_PARTS[spec.type]), "handle": pair[0]}
+    return _describe(token, pair[1], spec.type, identifier, half)
+
+
+def _make_rsa_pair(
+    token: Token, session: Session, public: dict[str, Value], private: dict[str, Value], bits: int
+) -> tuple[Key, Key]:
+    *preferred, last = token.rsa_generation()
+    for mechanism in preferred:
+        try:
+            with token.calling(f"Making an RSA-{bits} key by {mechanism.name}"):
+                return session.generate_pair(mechanism.number, public, private, bits)
+        except TokenError as error:
+            if error.code != CKR_MECHANISM_INVALID:  # nothing was made, so the next may try
+                raise
+    return session.generate_pair(last.number, public, private, bits)
+
+
+def take_back(token: Token, name: str, generation: Generation) -> None:
+    """Destroy a pair that this very process made and that nobody has been told of.
+
+    :raises ByokError: when the token refuses
+    """
+    with token.calling(f"Taking back the key {name} ({generation.hex_id})"):
+        for handle in (generation.public_handle, generation.handle):
+            if handle is not None:
+                token.session.destroy(handle)
+
+
+def clear_away(token: Token, name: str, leftover: Leftover) -> None:
+    """Destroy a public key that has no private key any more.
+
+    :raises ByokError: when the token refuses
+    """
+    with token.calling(f"Removing a public key {name} ({leftover.id.hex()}) without a private key"):
+        token.session.destroy(leftover.handle)
 
 
 def lock(token: Token, name: str, generation: Generation) -> None:
@@ -222,60 +284,48 @@ def lock(token: Token, name: str, generation: Generation) -> None:
 
     :raises ByokError: when the token refuses
     """
-    from pkcs11 import Attribute
-
-    with calling("C_SetAttributeValue", f"Locking the key {name} ({generation.hex_id}) in the {token.info}"):
-        generation.handle[Attribute.EXTRACTABLE] = False
+    with token.calling(f"Locking the key {name} ({generation.hex_id})"):
+        token.session.assign(generation.handle, "EXTRACTABLE", False)
 
 
-def _search(token: Token, template: dict[t.Any, t.Any]) -> list[t.Any]:
-    with calling("C_FindObjects", f"Searching the {token.info}"):
-        return list(token.session.get_objects(template))  # an iterator left open would block the next search
+def _search(
+    token: Token,
+    object_class: str,
+    key_type: str,
+    only: dict[str, Value],
+    names: t.Container[str],
+    parts: tuple[str, ...],
+) -> t.Iterator[tuple[Key, dict[str, t.Any]]]:
+    """Yield the keys that have one of the names, with CKA_LABEL, CKA_ID and ``parts``."""
+    with token.calling("Searching for keys"):
+        for handle in token.session.find(object_class, key_type, **only):
+            read = token.session.read(handle, "LABEL", "ID", *parts)
+            if read["LABEL"] in names:
+                yield handle, {**read, "ID": read["ID"] or b""}
 
 
-def _read(token: Token, handle: t.Any, attributes: t.Iterable[str]) -> dict[str, t.Any]:
-    """Return CKA_* by name; None where the token does not tell."""
-    from pkcs11 import Attribute
-
-    wanted = {name: Attribute[name] for name in attributes}
-    with calling("C_GetAttributeValue", f"Reading a key of the {token.info}"):
-        values = handle.get_attributes(list(wanted.values()))
-    return {f"CKA_{name}": values.get(attribute) for name, attribute in wanted.items()}
-
-
-def _ec_points(token: Token, only: dict[t.Any, t.Any]) -> dict[bytes, bytes]:
-    """Return CKA_EC_POINT by CKA_ID: a private EC key does not hold its point."""
-    from pkcs11 import Attribute, KeyType, ObjectClass
-
-    template = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: KeyType.EC, **only}
-    read = [_read(token, handle, ("ID", "EC_POINT")) for handle in _search(token, template)]
-    return {key["CKA_ID"]: key["CKA_EC_POINT"] for key in read if key["CKA_ID"] and key["CKA_EC_POINT"]}
-
-
-def _describe(token: Token, handle: t.Any, key_type: t.Any, identifier: bytes, points: t.Mapping[bytes, bytes]) -> Generation:
-    from pkcs11 import KeyType
-
-    kind: str = key_type.name
+def _describe(token: Token, handle: Key, key_type: str, identifier: bytes, public: t.Mapping[str, t.Any]) -> Generation:
+    """Describe a private or secret key, with what its public key told."""
+    own = {"RSA": _PUBLIC_PARTS["RSA"], "EC": ("EC_PARAMS",), "AES": ("VALUE_LEN",)}.get(key_type, ())
+    with token.calling("Reading a key"):
+        read = token.session.read(handle, *_EVIDENCE, *own)
+    kind: str = key_type
     spec: KeySpec | None = None
     public_key: PublicKey | None = None
-    if key_type is KeyType.RSA:
-        read = _read(token, handle, ("MODULUS", "PUBLIC_EXPONENT"))
-        modulus, exponent = (int.from_bytes(read[at] or b"", "big") for at in ("CKA_MODULUS", "CKA_PUBLIC_EXPONENT"))
+    if key_type == "RSA":
+        modulus, exponent = (int.from_bytes(read[part] or public.get(part) or b"", "big") for part in _PUBLIC_PARTS["RSA"])
         spec = KeySpec("RSA", size=modulus.bit_length())
         public_key = RsaPublicKey(modulus, exponent) if modulus and exponent else None
-    elif key_type is KeyType.EC:
-        parameters = _read(token, handle, ("EC_PARAMS",))["CKA_EC_PARAMS"] or b""
-        curve = curve_of_parameters(parameters)
-        kind = f"EC on the curve {parameters.hex()}"
+    elif key_type == "EC":
+        curve = curve_of_parameters(read["EC_PARAMS"] or b"")
+        kind = f"EC on the curve {(read['EC_PARAMS'] or b'').hex()}"
         if curve:
             spec = KeySpec("EC", curve=curve)
-            public_key = ec_public_key(curve, points[identifier]) if identifier in points else None
-    elif key_type is KeyType.AES:
-        spec = KeySpec("oct", size=8 * (_read(token, handle, ("VALUE_LEN",))["CKA_VALUE_LEN"] or 0))
-    evidence = _read(token, handle, _EVIDENCE)
-    if evidence["CKA_KEY_GEN_MECHANISM"] == _UNAVAILABLE:
-        evidence["CKA_KEY_GEN_MECHANISM"] = None
-    return Generation(identifier, str(spec or kind), spec, public_key, evidence, handle)
+            public_key = ec_public_key(curve, public["EC_POINT"]) if public.get("EC_POINT") else None
+    elif key_type == "AES":
+        spec = KeySpec("oct", size=8 * (read["VALUE_LEN"] or 0))
+    evidence = {f"CKA_{name}": read[name] for name in _EVIDENCE}
+    return Generation(identifier, str(spec or kind), spec, public_key, evidence, handle, public.get("handle"))
 
 
 def _listing(generations: t.Iterable[Generation]) -> str:

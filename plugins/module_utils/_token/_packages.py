@@ -30,26 +30,60 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
     to_pem,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
-from ansible_collections.keyferry.azure.plugins.module_utils._token import _generations, _wrapping
+from ansible_collections.keyferry.azure.plugins.module_utils._token import _generations
 from ansible_collections.keyferry.azure.plugins.module_utils._token._challenge import make_challenge
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import Generation
+from ansible_collections.keyferry.azure.plugins.module_utils._token._rehearsal import Rehearsal, rehearse
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, open_token
+from ansible_collections.keyferry.azure.plugins.module_utils._token._wrapping import kek_object, wrap
 
 _SMALLEST_KEK_BITS = 2048
 
 
 @dataclass(frozen=True)
-class Kek:
-    """The KEK as it was given: all that is known of it on a host without network."""
+class Recipient:
+    """Whom packages are wrapped for: a vault by its KEK, or an escrow key; all that is known of it on a host without network.
 
-    kid: str
+    :ivar kid: the KEK's identifier; None for an escrow key
+    :ivar results: the return value that lists its packages
+    :ivar path_option: the option of a key that says where its package goes
+    """
+
+    kid: str | None
     public_key: RsaPublicKey
     fingerprint: str
     trust: str
+    results: str = "packages"
+    path_option: str = "path"
+
+    def __str__(self) -> str:
+        return self.kid or f"escrow key {self.fingerprint}"
 
     def as_result(self) -> dict[str, t.Any]:
         """Return the facts that a receipt records."""
         return {"kid": self.kid, "fingerprint": self.fingerprint, "trust": self.trust, "size": self.public_key.size}
+
+    def build(self, ciphertext: bytes, generator: str) -> str:
+        """Return the text of a package for this recipient."""
+        if self.kid is None:
+            return _package.build_escrow(self.fingerprint, ciphertext, generator)
+        return _package.build(self.kid, ciphertext, generator)
+
+    def is_for_me(self, text: str) -> bool:
+        """Tell whether a package is for this recipient."""
+        if self.kid is None:
+            return _package.escrow_fingerprint(text) == self.fingerprint
+        return _package.parse(text).kid == self.kid
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A package to make."""
+
+    declaration: Declaration
+    generation: Generation
+    path: str | None
 
 
 def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
@@ -61,59 +95,86 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     items = items_of(params, "packages")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
-    kek = _read_kek(params, check_mode)
-    outcome = Outcome({"packages": [], "rehearsal": None})
+    escrow = _read_escrow(params)
+    kek = _read_kek(params, check_mode, escrow)
+    recipients = [recipient for recipient in (kek, escrow) if recipient]
+    outcome = Outcome({"packages": [], "escrows": [], "rehearsal": None})
     with open_token(params) as token:
         listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
-        todo: list[tuple[Declaration, Generation, str | None]] = []
+        todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
         for declaration, item in zip(declarations, items, strict=True):
             try:
-                generation = _choose(token, declaration, listed[declaration.name], check_mode)
-                kept = generation and kek and _kept(item["path"], declaration, generation, kek)
+                generation = _choose(token, declaration, listed[declaration.name].generations, check_mode)
+                if not recipients:
+                    outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
+                for recipient in recipients:
+                    path = item[recipient.path_option]
+                    kept = generation and _kept(path, declaration, generation, recipient)
+                    if kept:
+                        outcome.result[recipient.results].append(_with_challenge(token, generation, kept))
+                        continue
+                    outcome.changes.append(_change(declaration.name, generation, recipient, path))
+                    if generation:
+                        todo[recipient.results].append(_Wanted(declaration, generation, path))
             except ByokError as error:
                 outcome.failures.add(declaration.name, error)
-                continue
-            if kept:
-                outcome.result["packages"].append(dict(kept, challenge=_challenge(token, declaration.name, generation)))
-                continue
-            outcome.changes.append(_change(declaration.name, generation, kek, item["path"]))
-            if generation:
-                todo.append((declaration, generation, item["path"]))
-        if todo:
-            rehearsal = _wrapping.rehearse(token, params["profile"], params["allow_trailing_zeros"])
-            outcome.result["rehearsal"] = _rehearsal_facts(rehearsal)
-            if kek and not check_mode:
-                _wrap_all(token, kek, rehearsal, todo, outcome)
-    if params["packages"] is None and outcome.result["packages"]:
-        outcome.result["package"] = outcome.result["packages"][0]
+        if any(todo.values()):
+            rehearsal = rehearse(token, params["allow_trailing_zeros"])
+            outcome.result["rehearsal"] = rehearsal.as_result()
+            for recipient in recipients:
+                if not check_mode:
+                    _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+    if params["packages"] is None:
+        for single, many in (("package", "packages"), ("escrow", "escrows")):
+            if outcome.result[many]:
+                outcome.result[single] = outcome.result[many][0]
     return outcome
 
 
-def _read_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Kek | None:
-    """Read the KEK; None in check mode when there is none yet."""
+def _read_kek(params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None) -> Recipient | None:
+    """Read the KEK; None where only an escrow key is given, and in check mode when there is none yet."""
     kid, pem, expected, trust = (params[option] for option in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust"))
     if not (kid and pem and expected):
-        if check_mode and not (kid or pem or expected):
+        if (check_mode or escrow) and not (kid or pem or expected):
             return None
         raise ByokError("The KEK is not given whole", "Give kek_id, kek_public_key and kek_fingerprint, as byok_kek returns them")
     _package.parse_kid(kid)
-    found = fingerprint(pem)
-    if found != normalise_fingerprint(expected):
-        raise ByokError(
-            f"The KEK {kid} was substituted, or comes from elsewhere: the fingerprint of its public key is "
-            f"{found} and not {expected}",
-            "Do not wrap under it; get its public key from the vault again, and its fingerprint by another way",
-        )
-    public_key = rsa_from_pem(pem)
-    if public_key.size < _SMALLEST_KEK_BITS:
-        raise ByokError(f"The KEK {kid} has {public_key.size} bits", f"Use a KEK of at least {_SMALLEST_KEK_BITS} bits")
+    public_key, found = _read_public_key(f"KEK {kid}", pem, expected)
     if trust == "unverified" and not params["allow_unverified_kek"]:
         raise ByokError(
             f"Nothing shows that the KEK {kid} is the vault's own (kek_trust: unverified): whoever made it could read the key",
             "Compare its fingerprint in the vault and pin it in byok_kek's approved_keks, or let the run make an "
             "ephemeral KEK; allow_unverified_kek takes the risk",
         )
-    return Kek(kid, public_key, found, trust)
+    return Recipient(kid, public_key, found, trust)
+
+
+def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
+    """Read the escrow key, which is trusted by its pinned fingerprint alone."""
+    pem, expected = params["escrow_public_key"], params["escrow_fingerprint"]
+    if not pem:
+        return None
+    if not expected:
+        raise ByokError(
+            f"The escrow key is given without its fingerprint; that of the given PEM is {fingerprint(pem)}",
+            "Compare it with the escrow HSM's own, then set escrow_fingerprint to it",
+        )
+    public_key, found = _read_public_key("escrow key", pem, expected)
+    return Recipient(None, public_key, found, "pinned", "escrows", "escrow_path")
+
+
+def _read_public_key(what: str, pem: str, expected: str) -> tuple[RsaPublicKey, str]:
+    found = fingerprint(pem)
+    if found != normalise_fingerprint(expected):
+        raise ByokError(
+            f"The {what} was substituted, or comes from elsewhere: the fingerprint of its public key is {found} "
+            f"and not {expected}",
+            "Do not wrap under it; get its public key from its owner again, and its fingerprint by another way",
+        )
+    public_key = rsa_from_pem(pem)
+    if public_key.size < _SMALLEST_KEK_BITS:
+        raise ByokError(f"The {what} has {public_key.size} bits", f"Use a key of at least {_SMALLEST_KEK_BITS} bits")
+    return public_key, found
 
 
 def _choose(token: Token, declaration: Declaration, generations: list[Generation], check_mode: bool) -> Generation | None:
@@ -133,8 +194,8 @@ def _choose(token: Token, declaration: Declaration, generations: list[Generation
     return generation
 
 
-def _kept(path: str | None, declaration: Declaration, generation: Generation, kek: Kek) -> dict[str, t.Any] | None:
-    """Return the package at ``path`` when it is this key under this KEK, unchanged since it was wrapped."""
+def _kept(path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient) -> dict[str, t.Any] | None:
+    """Return the package at ``path`` when it is this key for this recipient, unchanged since it was wrapped."""
     text = path and read_text(path)
     receipt_text = path and read_text(_receipt.path_beside(path))
     if not path or not text or not receipt_text:
@@ -143,54 +204,45 @@ def _kept(path: str | None, declaration: Declaration, generation: Generation, ke
         receipt = json.loads(receipt_text)
         predicate = receipt["predicate"]
         same = (
-            _package.parse(text).kid == kek.kid
-            and predicate["kek"]["fingerprint"] == kek.fingerprint
+            recipient.is_for_me(text)
+            and predicate["kek"]["fingerprint"] == recipient.fingerprint
             and predicate["key"]["generation"] == generation.hex_id
             and predicate["key"]["thumbprint"] == generation.thumbprint
             and _receipt.package_sha256(receipt) == _package.digest(text)
         )
     except (ByokError, ValueError, KeyError, TypeError):
         return None
-    return _result(declaration.name, generation, kek, path, None, receipt, wrapped=False) if same else None
+    return _result(declaration.name, generation, recipient, path, text, receipt, wrapped=False) if same else None
 
 
-def _wrap_all(
-    token: Token,
-    kek: Kek,
-    rehearsal: _wrapping.Rehearsal,
-    todo: list[tuple[Declaration, Generation, str | None]],
-    outcome: Outcome,
-) -> None:
-    with _wrapping.kek_object(token, kek.public_key) as kek_handle:
-        for declaration, generation, path in todo:
-            name = declaration.name
+def _wrap_all(token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Wanted], outcome: Outcome) -> None:
+    with kek_object(token, recipient.public_key) as kek_handle:
+
+        def make(session: Session, wanted: _Wanted) -> dict[str, t.Any]:
+            name, generation = wanted.declaration.name, wanted.generation
+            ciphertext = wrap(token, session, kek_handle, generation.handle, rehearsal.mechanism, f"the key {name}")
+            _package.check_wrapped_length(len(ciphertext) - recipient.public_key.size // 8, wanted.declaration.spec)
+            text = recipient.build(ciphertext, _receipt.generator(vars(token.info)))
+            receipt = _begin_receipt(token, wanted, recipient, rehearsal, text)
+            if wanted.path:
+                write_private(wanted.path, text)
+                write_private(_receipt.path_beside(wanted.path), _receipt.to_text(receipt))
+            return _result(name, generation, recipient, wanted.path, text, receipt, wrapped=True)
+
+        for wanted, made in token.for_each(todo, make):
             try:
-                ciphertext = _wrapping.wrap(token, kek_handle, generation.handle, rehearsal.mechanism, f"the key {name}")
-                _package.check_wrapped_length(len(ciphertext) - kek.public_key.size // 8, declaration.spec)
-                text = _package.build(kek.kid, ciphertext, _receipt.generator(vars(token.info)))
-                receipt = _begin_receipt(token, declaration, generation, kek, rehearsal, text)
-                challenge = _challenge(token, name, generation)
-                if path:
-                    write_private(path, text)
-                    write_private(_receipt.path_beside(path), _receipt.to_text(receipt))
+                if isinstance(made, ByokError):
+                    raise made
+                outcome.result[recipient.results].append(_with_challenge(token, wanted.generation, made))
             except ByokError as error:
-                outcome.failures.add(name, error)
-                continue
-            result = _result(name, generation, kek, path, None if path else text, receipt, wrapped=True)
-            outcome.result["packages"].append(dict(result, challenge=challenge))
+                outcome.failures.add(wanted.declaration.name, error)
 
 
-def _begin_receipt(
-    token: Token,
-    declaration: Declaration,
-    generation: Generation,
-    kek: Kek,
-    rehearsal: _wrapping.Rehearsal,
-    text: str,
-) -> dict[str, t.Any]:
+def _begin_receipt(token: Token, wanted: _Wanted, recipient: Recipient, rehearsal: Rehearsal, text: str) -> dict[str, t.Any]:
+    generation = wanted.generation
     return _receipt.begin(
         key={
-            "name": declaration.name,
+            "name": wanted.declaration.name,
             "kind": generation.kind,
             "generation": generation.hex_id,
             "thumbprint": generation.thumbprint,
@@ -199,31 +251,24 @@ def _begin_receipt(
         package_sha256=_package.digest(text),
         token=vars(token.info),
         evidence={"origin": generation.origin, **generation.evidence},
-        kek=kek.as_result(),
-        wrap={"oaep": "SHA-1, MGF1 with SHA-1", "aes_bits": 256, "rehearsal": _rehearsal_facts(rehearsal)},
+        kek=recipient.as_result(),
+        wrap={"oaep": "SHA-1, MGF1 with SHA-1", "aes_bits": 256, "rehearsal": rehearsal.as_result()},
         wrapped_at=format_moment(datetime.now(timezone.utc)),
     )
 
 
-def _challenge(token: Token, name: str, generation: Generation | None) -> dict[str, str] | None:
-    return make_challenge(token, name, generation) if generation and generation.public_key is None else None
-
-
-def _rehearsal_facts(rehearsal: _wrapping.Rehearsal) -> dict[str, str]:
-    return {
-        "profile": rehearsal.profile,
-        "mechanism": f"{rehearsal.mechanism.name} ({rehearsal.mechanism.number:#x})",
-        "parameter": rehearsal.mechanism.parameter.hex() if rehearsal.mechanism.parameter else "NULL",
-        "finding": rehearsal.finding,
-    }
+def _with_challenge(token: Token, generation: Generation | None, package: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Add what shows later that a vault holds the same secret key."""
+    wanted = generation and generation.public_key is None and package["kek_id"]
+    return dict(package, challenge=make_challenge(token, package["name"], generation) if generation and wanted else None)
 
 
 def _result(
     name: str,
     generation: Generation,
-    kek: Kek,
+    recipient: Recipient,
     path: str | None,
-    text: str | None,
+    text: str,
     receipt: dict[str, t.Any],
     *,
     wrapped: bool,
@@ -232,7 +277,7 @@ def _result(
         "name": name,
         "generation": generation.hex_id,
         "thumbprint": generation.thumbprint,
-        "kek_id": kek.kid,
+        "kek_id": recipient.kid,
         "path": path,
         "content": text,
         "sha256": _receipt.package_sha256(receipt),
@@ -241,11 +286,12 @@ def _result(
     }
 
 
-def _change(name: str, generation: Generation | None, kek: Kek | None, path: str | None) -> Change:
+def _change(name: str, generation: Generation | None, recipient: Recipient | None, path: str | None) -> Change:
     after = {
         "key": name,
         "generation": generation.hex_id if generation else "the one that would be made",
         "thumbprint": generation and generation.thumbprint,
-        "kek": kek.kid if kek else "the one that would be made",
+        "kek": str(recipient) if recipient else "the one that would be made",
     }
-    return Change(f"key transfer package {path or f'of {name}'}", {}, after)
+    kind = "escrow package" if recipient and recipient.kid is None else "key transfer package"
+    return Change(f"{kind} {path or f'of {name}'}", {}, after)

@@ -4,26 +4,44 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Opening a token: library, slot, one login; closing it again.
-
-python-pkcs11 needs care here: it initialises with NULL, which tells the library that there is one thread only, and its
-``Session.close`` logs every session of the process out.
-"""
+"""Opening a token: library, slot, one login, as many sessions as wanted; and closing it again."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
-from ansible_collections.keyferry.azure.plugins.module_utils._token._errors import calling
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import (
+    CryptokiError,
+    Library,
+    Session,
+    Slot,
+    TokenError,
+    calling,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token._lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import (
+    PROFILES,
+    Mechanism,
+    Profile,
+    choose_profile,
+)
 
-CKF_OS_LOCKING_OK = 0x2
-CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
+#: Flags of CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)
+CKF_LOGIN_REQUIRED = 0x4
+CKF_PROTECTED_AUTHENTICATION_PATH = 0x100
+CKF_TOKEN_INITIALIZED = 0x400
+CKF_USER_PIN_COUNT_LOW = 0x10000
+CKF_USER_PIN_FINAL_TRY = 0x20000
+CKF_USER_PIN_LOCKED = 0x40000
+
+T = t.TypeVar("T")
+R = t.TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -43,52 +61,146 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class Token:
-    """An open token with its one logged-in session."""
+    """An open token.
+
+    :ivar profile_name: which kind of token it is taken for
+    :ivar session: the first session, logged in unless it was not wanted
+    :ivar sessions: how many may be used at once
+    """
 
     info: TokenInfo
-    session: t.Any  # a pkcs11.Session, whose type hints know neither templates as keywords nor what a key can do
+    slot: Slot
+    library: Library
+    profile_name: str
     mechanisms: frozenset[int]
+    session: Session
+    sessions: int = 1
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of this kind of token."""
+        return PROFILES[self.profile_name]
+
+    def rsa_generation(self) -> list[Mechanism]:
+        """Return the mechanisms that make RSA key pairs here, best first.
+
+        :raises ByokError: when there is none
+        """
+        offered = [each for each in self.profile.rsa_generation if each.number in self.mechanisms]
+        if not offered:
+            names = ", ".join(each.name for each in self.profile.rsa_generation)
+            raise ByokError(
+                f"The {self.info} cannot make RSA keys: it offers none of {names}", "Declare EC keys, or use another token"
+            )
+        return offered
+
+    def calling(self, what: str) -> t.ContextManager[None]:
+        """Turn what PKCS#11 answers inside into a sentence, in this vendor's words.
+
+        :param what: what is done; "in the token" is added
+        """
+        return _calling(f"{what} in the {self.info}", self.profile)
+
+    def for_each(self, items: t.Sequence[T], work: t.Callable[[Session, T], R]) -> list[tuple[T, R | ByokError]]:
+        """Do ``work`` with every item, in several sessions at once where that is wanted.
+
+        :returns: every item in order, with what came of it or the error that it met
+        """
+
+        def attempt(session: Session, item: T) -> tuple[T, R | ByokError]:
+            try:
+                return item, work(session, item)
+            except ByokError as error:
+                return item, error
+
+        wanted = min(self.sessions, len(items))
+        if wanted < 2:
+            return [attempt(self.session, item) for item in items]
+        idle: SimpleQueue[Session] = SimpleQueue()
+        opened: list[Session] = []
+        try:
+            for _number in range(wanted):
+                with self.calling("Opening a further session"):
+                    opened.append(self.library.open(self.slot.id))  # logged in, because the first one is
+                idle.put(opened[-1])
+
+            def in_a_session(item: T) -> tuple[T, R | ByokError]:
+                session = idle.get()
+                try:
+                    return attempt(session, item)
+                finally:
+                    idle.put(session)
+
+            with ThreadPoolExecutor(wanted) as pool:
+                return list(pool.map(in_a_session, items))
+        finally:
+            for session in opened:
+                session.close()
 
 
 @contextmanager
-def open_token(options: t.Mapping[str, t.Any]) -> t.Iterator[Token]:
+def open_token(
+    options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool] = lambda slot: True, *, final_try: bool = False
+) -> t.Iterator[Token]:
     """Load the library, find the token, log in once, and log out at the end.
 
     :param options: the token options of a module
+    :param login: whether to log in; without a login, only public objects are seen
+    :param final_try: log in although a wrong PIN would lock the token
     :raises ByokError: for a missing library or token, two tokens of one label, or a refused login
     """
-    library = options["pkcs11_library"]
+    path = options["pkcs11_library"]
     # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then sees no token.
-    with process_lock(f"open {library}", options["lock_directory"], options["lock_timeout"]):
-        token = _open(options)
+    with process_lock(f"open {path}", options["lock_directory"], options["lock_timeout"]):
+        token, logged_in = _open(options, login, final_try)
     try:
         yield token
     finally:
-        _close(token.session)
+        # What fails here must not hide the error that led here; the session that logged in is closed last.
+        if logged_in:
+            with suppress(CryptokiError):
+                token.session.logout()
+        token.session.close()
 
 
-def _open(options: t.Mapping[str, t.Any]) -> Token:
+def _open(options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final_try: bool) -> tuple[Token, bool]:
     os.environ.update({name: str(value) for name, value in (options["library_environment"] or {}).items()})
-    library = _load(options["pkcs11_library"])
-    found = _find(library, options["token_label"], options["token_serial"])
+    path = options["pkcs11_library"]
+    library = _load(path, options["library_parameters"], options["profile"])
+    slot = _find(library, path, options)
     info = TokenInfo(
-        label=found.label,
-        serial=_text(found.serial),
-        manufacturer=found.manufacturer_id.strip(),
-        model=found.model.strip(),
-        firmware="{}.{}".format(*found.firmware_version),
-        library=options["pkcs11_library"],
+        label=slot.label,
+        serial=slot.serial,
+        manufacturer=slot.manufacturer,
+        model=slot.model,
+        firmware="{}.{}".format(*slot.firmware),
+        library=path,
     )
-    _refuse_last_try(found, info)
-    with calling("C_GetMechanismList", f"Reading the mechanisms of the {info}"):
-        mechanisms = frozenset(int(mechanism) for mechanism in found.slot.get_mechanisms())
-    pin = _read_pin(options)
-    with calling("C_Login", f"Logging in to the {info}"):
-        session = found.open(rw=True, user_pin=pin, attribute_mapper=_attribute_mapper())
-    return Token(info, session, mechanisms)
+    name = choose_profile(options["profile"], slot.manufacturer, slot.model, path)
+    profile = PROFILES[name]
+    if not slot.flags & CKF_TOKEN_INITIALIZED:
+        raise ByokError(f"The {info} is not initialised", profile.not_ready)
+    with _calling(f"Reading the mechanisms of the {info}", profile):
+        mechanisms = library.mechanisms(slot.id)
+    pin = _pin(options, slot, info, final_try) if login(slot) else None
+    with _calling(f"Opening a session of the {info}", profile):
+        session = library.open(slot.id)
+    logged_in = False
+    if pin is not None:
+        try:
+            with _calling(f"Logging in to the {info} as its {profile.role}", profile):
+                logged_in = session.login(pin)
+        except ByokError:
+            session.close()
+            raise
+    return Token(info, slot, library, name, mechanisms, session, options["sessions"]), logged_in
 
 
-def _load(path: str | None) -> t.Any:
+def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
+    return calling(what, profile.return_codes, profile.remedies)
+
+
+def _load(path: str | None, parameters: str | None, profile_name: str) -> Library:
     if not path:
         raise ByokError("No PKCS#11 library is given", "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY")
     if not os.path.isfile(path):
@@ -96,90 +208,33 @@ def _load(path: str | None) -> t.Any:
             f"There is no PKCS#11 library {path} on this host",
             "Install the token's client software here, or correct pkcs11_library",
         )
+    profile = PROFILES[choose_profile(profile_name, "", "", path)]
     try:
-        from pkcs11 import PKCS11Error, _pkcs11
-    except ImportError as error:
-        raise MissingLibrary("python-pkcs11", error) from error
-
-    class ThreadSafeLibrary(_pkcs11.lib):
-        def initialize(self) -> None:
-            try:
-                super().initialize()  # p11-kit gives every caller a function list of its own
-            except PKCS11Error as error:
-                if "already initialized" not in str(error):
-                    raise
-
-    try:
-        _initialise_for_threads(path)
-        with calling("C_Initialize", f"Initialising the PKCS#11 library {path}"):
-            return ThreadSafeLibrary(path)
-    except (OSError, AttributeError) as error:
+        with _calling(f"Initialising the PKCS#11 library {path}", profile):
+            return Library(path, parameters or None)
+    except ByokError as error:
+        missing = [name for name in profile.required_environment if name not in os.environ]
+        if not missing or not isinstance(error, TokenError):
+            raise
         raise ByokError(
-            f"The file {path} could not be loaded as a PKCS#11 library ({error})",
-            "See that it is the client library of the token, for this machine's architecture",
+            error.what,
+            f"The library wants the environment variable {' and '.join(missing)}; set it in library_environment",
         ) from error
 
 
-class _InitializeArguments(ctypes.Structure):
-    """CK_C_INITIALIZE_ARGS (PKCS#11 v3.1, 3.7)."""
-
-    _fields_ = [
-        ("create_mutex", ctypes.c_void_p),
-        ("destroy_mutex", ctypes.c_void_p),
-        ("lock_mutex", ctypes.c_void_p),
-        ("unlock_mutex", ctypes.c_void_p),
-        ("flags", ctypes.c_ulong),
-        ("reserved", ctypes.c_void_p),
-    ]
-
-
-class _FunctionList(ctypes.Structure):
-    """The head of CK_FUNCTION_LIST: its version and first function."""
-
-    _fields_ = [("version", ctypes.c_ubyte * 2), ("initialize", ctypes.c_void_p)]
-
-
-def _initialise_for_threads(path: str) -> None:
-    """Initialise before python-pkcs11 does, with CKF_OS_LOCKING_OK; "already initialised" is then its success."""
-    dll = ctypes.CDLL(path)
-    functions = ctypes.POINTER(_FunctionList)()
-    dll.C_GetFunctionList(ctypes.byref(functions))
-    arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK)
-    initialize = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)(functions.contents.initialize)
-    code = initialize(ctypes.addressof(arguments))
-    if code not in (0, CKR_CRYPTOKI_ALREADY_INITIALIZED):
-        raise ByokError(
-            f"The PKCS#11 library {path} could not be initialised: C_Initialize returned {code:#x}",
-            "See that the token's client software is configured for the user who runs the module",
-        )
-
-
-def _attribute_mapper() -> t.Any:
-    """Read what other software put into the token without stumbling: labels that are no UTF-8, vendor mechanisms."""
-    from pkcs11 import Attribute
-    from pkcs11.attributes import AttributeMapper, handle_ulong
-
-    mapper = AttributeMapper()
-    mapper.register_handler(Attribute.LABEL, str.encode, lambda label: label.decode("utf-8", "replace"))
-    mapper.register_handler(Attribute.KEY_GEN_MECHANISM, *handle_ulong)
-    return mapper
-
-
-def _find(library: t.Any, label: str | None, serial: str | None) -> t.Any:
+def _find(library: Library, path: str, options: t.Mapping[str, t.Any]) -> Slot:
+    label, serial = options["token_label"], options["token_serial"]
     if not label and not serial:
         raise ByokError("No token is named", "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL")
-    with calling("C_GetSlotList", "Listing the tokens"):
-        tokens = [
-            token
-            for token in library.get_tokens()
-            if (not label or token.label == label) and (not serial or _text(token.serial) == serial)
-        ]
-        if len(tokens) == 1:
-            return tokens[0]
-        present = ", ".join(f"{token.label} ({_text(token.serial)})" for token in library.get_tokens() if token.label)
-    if tokens:
-        serials = ", ".join(_text(token.serial) for token in tokens)
-        raise ByokError(f"{len(tokens)} tokens have the label {label}", f"Set token_serial to the one you mean: {serials}")
+    with calling(f"Listing the tokens of {path}"):
+        slots = library.slots()
+    found = [slot for slot in slots if (not label or slot.label == label) and (not serial or slot.serial == serial)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        serials = ", ".join(slot.serial for slot in found)
+        raise ByokError(f"{len(found)} tokens have the label {label}", f"Set token_serial to the one you mean: {serials}")
+    present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
     wanted = " and ".join(f"{name} {value}" for name, value in (("label", label), ("serial", serial)) if value)
     raise ByokError(
         f"There is no token with {wanted}; present are: {present or 'none'}",
@@ -187,24 +242,29 @@ def _find(library: t.Any, label: str | None, serial: str | None) -> t.Any:
     )
 
 
-def _refuse_last_try(token: t.Any, info: TokenInfo) -> None:
-    from pkcs11 import TokenFlag
-
-    if token.flags & TokenFlag.USER_PIN_LOCKED:
+def _pin(options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, final_try: bool) -> str | None:
+    """Return the PIN to try; None where the token wants no login."""
+    if slot.flags & CKF_USER_PIN_LOCKED:
         raise ByokError(f"The user PIN of the {info} is locked", "Its Security Officer has to unlock it")
-    if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
+    if slot.flags & CKF_USER_PIN_FINAL_TRY and not final_try:
         raise ByokError(
             f"The {info} will lock its user PIN after one more wrong try, so it was not tried",
             "Log in once with the token's own tool, which resets the count, then run again",
         )
-
-
-def _read_pin(options: t.Mapping[str, t.Any]) -> str:
     if options["pin"]:
         return str(options["pin"])
     path = options["pin_file"]
-    if not path:
-        raise ByokError("No PIN is given", "Set pin_file, or the environment variable BYOK_PIN_FILE")
+    if path:
+        return _read_pin(path)
+    if not slot.flags & CKF_LOGIN_REQUIRED:
+        return None
+    remedy = "Set pin_file, or the environment variable BYOK_PIN_FILE"
+    if slot.flags & CKF_PROTECTED_AUTHENTICATION_PATH:
+        remedy += "; where the token asks at a PIN pad of its own, let it keep the login first (on a Luna: activation)"
+    raise ByokError("No PIN is given", remedy)
+
+
+def _read_pin(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             pin = file.read().rstrip("\r\n")
@@ -216,15 +276,3 @@ def _read_pin(options: t.Mapping[str, t.Any]) -> str:
     if not pin:
         raise ByokError(f"The PIN file {path} is empty", "Write the PIN into it, and nothing else")
     return pin
-
-
-def _close(session: t.Any) -> None:
-    """Close the session; what fails here must not hide the error that led here."""
-    from pkcs11.exceptions import PKCS11Error
-
-    with suppress(PKCS11Error):
-        session.close()
-
-
-def _text(serial: bytes) -> str:
-    return serial.decode("utf-8", "replace").strip()

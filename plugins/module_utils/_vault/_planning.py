@@ -72,7 +72,9 @@ def _in_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) 
             "Give target_keys as byok_target_key returned them for the same declarations",
         )
     generations = tuple(
-        KnownGeneration(generation["generation"], generation["thumbprint"]) for generation in observed["generations"]
+        KnownGeneration(generation["generation"], generation["thumbprint"])
+        for generation in observed["generations"]
+        if not generation.get("half_made")
     )
     wanted = next((known for known in generations if known.generation == observed["generation"]), None)
     return InToken(generations, wanted)

@@ -1,0 +1,522 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
+
+python-pkcs11 searches, makes, changes and destroys objects, and encrypts. What it gets wrong is put right here:
+
+- It initialises with NULL, which says that there is one thread only, and threads then crash the library.
+- A value of the wrong type in a template aborts the interpreter, so templates are checked first.
+- Its sessions log the whole process out when they are closed, so login and logout are called here.
+- Its errors name neither the function nor, for most codes, the number, so both are read from elsewhere.
+- It refuses mechanisms that it does not know, believes the length that a token announces for a wrapped key (NSS announces
+  too little), and stumbles over attributes that it does not know, so wrapping and reading are called here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+import typing as t
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
+from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import (
+    DEFAULT_REMEDY,
+    NUMBERS,
+    REMEDIES,
+    name_of,
+)
+
+CKF_OS_LOCKING_OK = 0x2
+CKR_OK = 0x0
+CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
+CKR_USER_ALREADY_LOGGED_IN = 0x100
+CKU_USER = 1
+CK_UNAVAILABLE_INFORMATION = 2 ** (8 * ctypes.sizeof(ctypes.c_ulong)) - 1
+
+#: Where the functions that are called here stand in CK_FUNCTION_LIST (PKCS#11 v2.40 and later, 3.6)
+_POSITIONS = {
+    "C_Initialize": 0,
+    "C_GetSlotList": 4,
+    "C_GetTokenInfo": 6,
+    "C_GetMechanismList": 7,
+    "C_GetMechanismInfo": 8,
+    "C_Login": 18,
+    "C_Logout": 19,
+    "C_GetAttributeValue": 24,
+    "C_WrapKey": 60,
+}
+
+#: What python-pkcs11 was calling when one of its methods raised
+_CALLED = {
+    "Token.open": "C_OpenSession",
+    "Session.close": "C_CloseSession",
+    "Session.create_object": "C_CreateObject",
+    "Session.generate_key_from_attrs": "C_GenerateKey",
+    "Session.generate_keypair_from_attrs": "C_GenerateKeyPair",
+    "ObjectHandleWrapper.get_attribute_list": "C_GetAttributeValue",
+    "ObjectHandleWrapper.__setitem__": "C_SetAttributeValue",
+    "ObjectHandleWrapper.destroy": "C_DestroyObject",
+    "SearchIter._initiate": "C_FindObjectsInit",
+    "SearchIter.__next__": "C_FindObjects",
+    "SearchIter._finalize": "C_FindObjectsFinal",
+    "KeyOperation._initiate": "C_EncryptInit",
+    "OperationWithBinaryOutput.process_fully": "C_Encrypt",
+    "Slot.get_token": "C_GetTokenInfo",
+    "lib.get_slots": "C_GetSlotInfo",  # C_GetSlotList has just answered
+    "lib.__init__": "C_GetInfo",
+}
+
+#: Types of the attributes in use (PKCS#11 v3.1, 4); those that are not named are booleans
+_ATTRIBUTE_TYPES: t.Mapping[str, type] = {
+    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN", "KEY_GEN_MECHANISM"), int),
+    **dict.fromkeys(("ID", "EC_PARAMS", "EC_POINT", "MODULUS", "PUBLIC_EXPONENT", "VALUE"), bytes),
+    "LABEL": str,
+}
+
+#: CKR_* after which an attribute is simply not told: ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID, BUFFER_TOO_SMALL
+_NOT_TOLD = (0x11, 0x12, 0x150)
+
+_NONE: t.Mapping[t.Any, str] = {}
+
+_ATTRIBUTE_BYTES = 4096
+_WRAPPED_BYTES = 16384
+
+Value = bool | int | str | bytes
+Key = t.Any  # python-pkcs11's object of a key, which only this file looks into
+
+
+class CryptokiError(Exception):
+    """A PKCS#11 function returned an error.
+
+    :ivar function: such as ``C_WrapKey``
+    :ivar code: CKR_*
+    """
+
+    def __init__(self, function: str, code: int) -> None:
+        self.function = function
+        self.code = code
+        super().__init__(f"{function} returned {code:#x}")
+
+
+class TokenError(ByokError):
+    """A PKCS#11 function returned an error, as a sentence.
+
+    :ivar code: CKR_*, None where python-pkcs11 failed by itself
+    """
+
+    def __init__(self, what: str, remedy: str, code: int | None) -> None:
+        self.code = code
+        super().__init__(what, remedy)
+
+
+@contextmanager
+def calling(what: str, vendor: t.Mapping[int, str] = _NONE, remedies: t.Mapping[str, str] = _NONE) -> t.Iterator[None]:
+    """Turn what PKCS#11 answers inside into a sentence.
+
+    :param what: what is done, naming key and token
+    :param vendor: the names of the vendor's own return codes
+    :param remedies: what to do about a code by name, where this vendor knows better
+    :raises TokenError: with the function, the return code and a remedy
+    """
+    from pkcs11 import PKCS11Error
+
+    try:
+        yield
+    except (PKCS11Error, CryptokiError) as error:
+        function, code = (error.function, error.code) if isinstance(error, CryptokiError) else _called(error)
+        name = str(error) if code is None else name_of(code, vendor)
+        remedy = {**REMEDIES, **remedies}.get(name.split(" ")[0], DEFAULT_REMEDY)
+        raise TokenError(f"{what} failed: {function} returned {name}", remedy, code) from error
+
+
+def _called(error: Exception) -> tuple[str, int | None]:
+    """Return the function and the return code behind an error of python-pkcs11, None for one that is no return code."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback:
+        frames.append(".".join(traceback.tb_frame.f_code.co_name.split(".")[-2:]))
+        traceback = traceback.tb_next
+    function = next((_CALLED[frame] for frame in reversed(frames) if frame in _CALLED), "python-pkcs11")
+    number = re.search(r"\b0x[0-9a-f]+", str(error), re.IGNORECASE)
+    if number:
+        return function, int(number.group(), 16)
+    name = type(error).__name__.lower().replace("cancelled", "canceled").replace("recognised", "recognized")
+    name = name.replace("anotheruser", "useranother")
+    return function, {known.replace("_", "").lower(): code for known, code in NUMBERS.items()}.get(f"ckr{name}")
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS (PKCS#11 v3.1, 3.7)."""
+
+    _fields_ = [
+        ("create_mutex", ctypes.c_void_p),
+        ("destroy_mutex", ctypes.c_void_p),
+        ("lock_mutex", ctypes.c_void_p),
+        ("unlock_mutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("reserved", ctypes.c_void_p),
+    ]
+
+
+class _FunctionList(ctypes.Structure):
+    """CK_FUNCTION_LIST (PKCS#11 v2.40, 3.6): its version and its 68 functions."""
+
+    _fields_ = [("version", ctypes.c_ubyte * 2), ("functions", ctypes.c_void_p * 68)]
+
+
+class _TokenInfo(ctypes.Structure):
+    """CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)."""
+
+    _fields_ = [
+        ("label", ctypes.c_char * 32),
+        ("manufacturer", ctypes.c_char * 32),
+        ("model", ctypes.c_char * 16),
+        ("serial", ctypes.c_char * 16),
+        ("flags", ctypes.c_ulong),
+        ("sessions", ctypes.c_ulong * 4),
+        ("pin_lengths", ctypes.c_ulong * 2),
+        ("total_public_memory", ctypes.c_ulong),
+        ("free_public_memory", ctypes.c_ulong),
+        ("total_private_memory", ctypes.c_ulong),
+        ("free_private_memory", ctypes.c_ulong),
+        ("hardware", ctypes.c_ubyte * 2),
+        ("firmware", ctypes.c_ubyte * 2),
+        ("time", ctypes.c_char * 16),
+    ]
+
+
+class _Attribute(ctypes.Structure):
+    """CK_ATTRIBUTE (PKCS#11 v3.1, 3.5)."""
+
+    _fields_ = [("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong)]
+
+
+class _Mechanism(ctypes.Structure):
+    """CK_MECHANISM (PKCS#11 v3.1, 3.6)."""
+
+    _fields_ = [("mechanism", ctypes.c_ulong), ("parameter", ctypes.c_void_p), ("parameter_length", ctypes.c_ulong)]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot with a token in it, as C_GetTokenInfo describes it.
+
+    :ivar free_public_memory: bytes; None where the token does not tell
+    :ivar free_private_memory: the same
+    """
+
+    id: int
+    label: str
+    serial: str
+    manufacturer: str
+    model: str
+    firmware: tuple[int, int]
+    flags: int
+    free_public_memory: int | None
+    free_private_memory: int | None
+
+
+class Library:
+    """A PKCS#11 library, loaded and initialised for several threads.
+
+    :param path: of the shared library
+    :param parameters: handed over as pReserved, which only NSS reads
+    :raises ByokError: when it cannot be loaded or initialised
+    """
+
+    def __init__(self, path: str, parameters: str | None = None) -> None:
+        try:
+            from pkcs11 import _pkcs11
+        except ImportError as error:
+            raise MissingLibrary("python-pkcs11", error) from error
+
+        class InitialisedLibrary(_pkcs11.lib):
+            def initialize(self) -> None:
+                """Leave it: this is done below, as it should be."""
+
+        try:
+            self._dll = ctypes.CDLL(path)
+            get_function_list = self._dll.C_GetFunctionList
+        except (OSError, AttributeError) as error:
+            raise ByokError(
+                f"The file {path} could not be loaded as a PKCS#11 library ({error})",
+                "See that it is the client library of the token, for this machine's architecture",
+            ) from error
+        lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
+        for functions in lists:
+            code = get_function_list(ctypes.byref(functions))
+            if code != CKR_OK:
+                raise CryptokiError("C_GetFunctionList", code)
+        if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
+            raise ByokError(
+                f"The PKCS#11 library {path} gives every caller functions of its own, as p11-kit-proxy does",
+                "Set pkcs11_library to the library of the token itself",
+            )
+        self._functions = lists[0].contents.functions
+        self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
+        reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
+        arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)
+        self.call("C_Initialize", ctypes.byref(arguments), accept=CKR_CRYPTOKI_ALREADY_INITIALIZED)
+        self._native = InitialisedLibrary(path)
+        self._tokens: dict[int, t.Any] = {}
+
+    def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:
+        """Call a function of the list; numbers go as CK_ULONG.
+
+        :param accept: a return code that is as good as CKR_OK
+        :returns: the return code
+        :raises CryptokiError: for any other return code
+        """
+        prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *(_c_type(argument) for argument in arguments))
+        code: int = prototype(self._functions[_POSITIONS[function]])(*arguments)
+        if code not in (CKR_OK, accept):
+            raise CryptokiError(function, code)
+        return code
+
+    def vendor_function(self, name: str) -> t.Any:
+        """Return a function that the vendor exports beside PKCS#11, returning CK_RV; None where it is not there."""
+        function = getattr(self._dll, name, None)
+        if function is not None:
+            function.restype = ctypes.c_ulong
+        return function
+
+    def slots(self) -> list[Slot]:
+        """Return the slots with a token."""
+        slots = []
+        for number in self._numbers("C_GetSlotList", ctypes.c_ubyte(1)):
+            info = _TokenInfo()
+            self.call("C_GetTokenInfo", number, ctypes.byref(info))
+            slots.append(
+                Slot(
+                    id=number,
+                    label=_text(info.label),
+                    serial=_text(info.serial),
+                    manufacturer=_text(info.manufacturer),
+                    model=_text(info.model),
+                    firmware=(info.firmware[0], info.firmware[1]),
+                    flags=info.flags,
+                    free_public_memory=_told(info.free_public_memory),
+                    free_private_memory=_told(info.free_private_memory),
+                )
+            )
+        return slots
+
+    def mechanisms(self, slot: int) -> frozenset[int]:
+        """Return the numbers of a token's mechanisms, the vendor's own among them."""
+        return frozenset(self._numbers("C_GetMechanismList", slot))
+
+    def key_sizes(self, slot: int, mechanism: int) -> tuple[int, int]:
+        """Return the smallest and the largest key of a mechanism; in bits for RSA and EC."""
+        info = (ctypes.c_ulong * 3)()  # CK_MECHANISM_INFO (PKCS#11 v3.1, 3.6)
+        self.call("C_GetMechanismInfo", slot, mechanism, info)
+        return info[0], info[1]
+
+    def open(self, slot: int) -> Session:
+        """Open a session that can write. It is logged in once any session of this process is."""
+        if slot not in self._tokens:
+            self._tokens.update({each.slot_id: each for each in self._native.get_slots(token_present=True)})
+            self._tokens[slot] = self._tokens[slot].get_token()
+        return Session(self, self._tokens[slot].open(rw=True))
+
+    def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
+        count = ctypes.c_ulong()
+        self.call(function, *arguments, None, ctypes.byref(count))
+        numbers = (ctypes.c_ulong * max(1, count.value))()
+        self.call(function, *arguments, numbers, ctypes.byref(count))
+        return list(numbers[: count.value])
+
+
+class Session:
+    """One session of a token; one thread at a time."""
+
+    def __init__(self, library: Library, native: t.Any) -> None:
+        self._library = library
+        self._native = native
+
+    def login(self, pin: str) -> bool:
+        """Log this process in as the user.
+
+        :returns: whether this process has to log out: another one may have left the token logged in
+        """
+        octets = pin.encode()
+        code = self._library.call(
+            "C_Login", self._native.handle, CKU_USER, octets, len(octets), accept=CKR_USER_ALREADY_LOGGED_IN
+        )
+        return code == CKR_OK
+
+    def logout(self) -> None:
+        """Log this process out, in all its sessions."""
+        self._library.call("C_Logout", self._native.handle)
+
+    def close(self) -> None:
+        """Close the session, whatever the token says to that."""
+        from pkcs11 import PKCS11Error
+
+        with suppress(PKCS11Error):
+            self._native.close()
+
+    def find(self, object_class: str, key_type: str, **attributes: Value) -> list[Key]:
+        """Return the keys with these attributes; always of one class and type, as others may have values unknown here."""
+        from pkcs11 import KeyType, ObjectClass
+
+        wanted = _template({"CLASS": int(ObjectClass[object_class]), "KEY_TYPE": int(KeyType[key_type]), **attributes})
+        return list(self._native.get_objects(wanted))  # an iterator left open would block the next search
+
+    def read(self, key: Key, *names: str) -> dict[str, t.Any]:
+        """Return attributes by name; None where the token does not tell."""
+        from pkcs11 import Attribute
+
+        buffers = [ctypes.create_string_buffer(_ATTRIBUTE_BYTES) for name in names]
+        attributes = (_Attribute * len(names))(
+            *(
+                _Attribute(int(Attribute[name]), ctypes.addressof(buffer), _ATTRIBUTE_BYTES)
+                for name, buffer in zip(names, buffers, strict=True)
+            )
+        )
+        try:
+            self._library.call("C_GetAttributeValue", self._native.handle, key.handle, attributes, len(names))
+        except CryptokiError as error:
+            if error.code not in _NOT_TOLD:
+                raise
+            if len(names) == 1:
+                return {names[0]: None}
+            # Not every token goes on after the first attribute that it does not tell.
+            return {name: value for each in names for name, value in self.read(key, each).items()}
+        return {
+            name: _value(name, buffer.raw[: attribute.length]) if attribute.length <= _ATTRIBUTE_BYTES else None
+            for name, buffer, attribute in zip(names, buffers, attributes, strict=True)
+        }
+
+    def generate_pair(
+        self, mechanism: int, public: t.Mapping[str, Value], private: t.Mapping[str, Value], bits: int | None = None
+    ) -> tuple[Key, Key]:
+        """Make a key pair: RSA of so many ``bits``, or EC with EC_PARAMS in the public template.
+
+        :returns: the public and the private key
+        """
+        from pkcs11 import KeyType
+
+        templates = {"public_template": _template(public, made=True), "private_template": _template(private, made=True)}
+        if bits is not None:
+            return t.cast(
+                "tuple[Key, Key]",
+                self._native.generate_keypair(KeyType.RSA, bits, mechanism=_mechanism(mechanism), capabilities=0, **templates),
+            )
+        curve = self._native.create_domain_parameters(KeyType.EC, _template({"EC_PARAMS": public["EC_PARAMS"]}), local=True)
+        return t.cast("tuple[Key, Key]", curve.generate_keypair(mechanism=_mechanism(mechanism), capabilities=0, **templates))
+
+    def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
+        """Make an AES key of so many ``bits``."""
+        from pkcs11 import KeyType
+
+        return self._native.generate_key(KeyType.AES, bits, capabilities=0, template=_template(template, made=True))
+
+    def create_public_rsa(self, **attributes: Value) -> Key:
+        """Bring an RSA public key in."""
+        from pkcs11 import KeyType, ObjectClass
+
+        types = {"CLASS": int(ObjectClass.PUBLIC_KEY), "KEY_TYPE": int(KeyType.RSA)}
+        return self._native.create_object(_template({**types, **attributes}))
+
+    def assign(self, key: Key, name: str, value: Value) -> None:
+        """Set one attribute."""
+        for attribute, checked in _template({name: value}).items():
+            key[attribute] = checked
+
+    def encrypt_cbc(self, key: Key, iv: bytes, data: bytes) -> bytes:
+        """Encrypt by CKM_AES_CBC_PAD."""
+        from pkcs11 import Mechanism
+
+        return bytes(key.encrypt(data, mechanism=Mechanism.AES_CBC_PAD, mechanism_param=iv))
+
+    def wrap(self, mechanism: int, parameter: bytes | None, wrapping_key: Key, key: Key) -> bytes:
+        """Wrap ``key`` by a mechanism of any number, with its parameter as it lies in memory; None is NULL."""
+        octets = ctypes.create_string_buffer(parameter, len(parameter)) if parameter else None
+        described = _Mechanism(mechanism, ctypes.addressof(octets) if octets else None, len(parameter or b""))
+        wrapped, length = ctypes.create_string_buffer(_WRAPPED_BYTES), ctypes.c_ulong(_WRAPPED_BYTES)
+        self._library.call(
+            "C_WrapKey",
+            self._native.handle,
+            ctypes.byref(described),
+            wrapping_key.handle,
+            key.handle,
+            wrapped,
+            ctypes.byref(length),
+        )
+        return wrapped.raw[: length.value]
+
+    def destroy(self, key: Key) -> None:
+        """Destroy an object."""
+        key.destroy()
+
+
+def may(key: Key, operation: str) -> bool:
+    """Tell whether a key that was found may ``encrypt`` or ``wrap_key``."""
+    return hasattr(key, operation)
+
+
+def _c_type(argument: t.Any) -> t.Any:
+    return {int: ctypes.c_ulong, ctypes.c_ubyte: ctypes.c_ubyte}.get(type(argument), ctypes.c_void_p)
+
+
+def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[t.Any, Value]:
+    """Return the attributes as python-pkcs11 wants them.
+
+    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL if none are given
+    :raises TypeError: for a value of the wrong type, which would abort the interpreter
+    """
+    from pkcs11 import Attribute
+    from pkcs11.constants import DEFAULT
+
+    checked: dict[t.Any, t.Any] = {}
+    for name, value in attributes.items():
+        wanted = _ATTRIBUTE_TYPES.get(name, bool)
+        if type(value) is not wanted:
+            raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
+        if isinstance(value, str):
+            value.encode()  # lone surrogates have no UTF-8
+        elif isinstance(value, int) and not 0 <= value <= CK_UNAVAILABLE_INFORMATION:
+            raise TypeError(f"CKA_{name} takes a CK_ULONG")
+        checked[Attribute[name]] = value
+    if made:
+        checked = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT, **checked}
+    return checked
+
+
+def _mechanism(number: int) -> t.Any:
+    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know (it refuses plain ints)."""
+    from pkcs11 import Mechanism
+
+    try:
+        return Mechanism(number)
+    except ValueError:
+        member = int.__new__(Mechanism, number)
+        member._name_, member._value_ = f"{number:#x}", number
+        return member
+
+
+def _value(name: str, octets: bytes) -> t.Any:
+    wanted = _ATTRIBUTE_TYPES.get(name, bool)
+    if wanted is str:
+        return octets.decode("utf-8", "replace")
+    if wanted is bytes:
+        return octets
+    number = int.from_bytes(octets, sys.byteorder)
+    if wanted is bool:
+        return bool(number) if octets else None
+    return _told(number) if octets else None
+
+
+def _told(number: int) -> int | None:
+    return None if number == CK_UNAVAILABLE_INFORMATION else number
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace").strip()

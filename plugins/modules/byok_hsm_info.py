@@ -1,0 +1,248 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_hsm_info
+short_description: Say whether a PKCS#11 token can make keys and wrap them for Azure
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Looks at the token - its kind, firmware, PIN, mechanisms, partition policies, FIPS mode - and says for every type of key
+    whether it can be made there and wrapped for Azure, and if not, why and what to do about it.
+  - Nothing is changed. Without a PIN no login is tried, and all is told that needs none.
+  - What was never tried against a vendor's device is taken from public documents, and RV(hsm.profile.source) says so. What the
+    device really does, O(rehearse=true) shows.
+requirements:
+  - python-pkcs11 >= 0.10.1
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration.needed_keys
+options:
+  rehearse:
+    description:
+      - Wrap a throw-away key and unwrap it here, to see what the token's wrap mechanism really produces, and make throw-away
+        EC and AES keys to see which it can make. They are session objects and gone afterwards.
+    type: bool
+    default: false
+  allow_trailing_zeros:
+    description: Take a mechanism as good that leaves zero bytes behind the key, as SoftHSM 2.6.1 does.
+    type: bool
+    default: false
+  accept_final_try:
+    description: Log in although the token will lock its PIN if this one is wrong.
+    type: bool
+    default: false
+notes:
+  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
+seealso:
+  - module: keyferry.azure.byok_target_key
+  - module: keyferry.azure.byok_wrap
+"""
+
+EXAMPLES = r"""
+---
+- name: Look at a Luna partition before its first use
+  keyferry.azure.byok_hsm_info:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    rehearse: true
+  register: found
+
+- name: See what has to be done there
+  ansible.builtin.debug:
+    msg: "{{ found.hsm.problems + found.hsm.notes }}"
+
+- name: See that it can make and wrap the keys that are needed
+  keyferry.azure.byok_hsm_info:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    rehearse: true
+    target_keys:
+      - name: signing-key
+        type: EC
+        curve: P-256
+"""
+
+RETURN = r"""
+hsm:
+  description: What was found.
+  returned: success
+  type: dict
+  contains:
+    token:
+      description: The token's label, serial number, manufacturer, model, firmware, and the library that it was reached by.
+      type: dict
+    profile:
+      description: What kind of token it was taken for.
+      type: dict
+      contains:
+        name:
+          description: As O(profile) takes it.
+          type: str
+        title:
+          description: In words.
+          type: str
+        source:
+          description: Where what is known of it comes from, and whether it was tried.
+          type: str
+    pin:
+      description:
+        - V(ok), V(count_low) after a wrong try, V(final_try) when the next wrong one locks it, or V(locked).
+      type: str
+    logged_in:
+      description: Whether a login was made. Without one, nothing is rehearsed.
+      type: bool
+    free_memory:
+      description: Free bytes for C(public) and for C(private) objects; V(null) where the token does not tell.
+      type: dict
+    mechanisms:
+      description: The mechanisms that matter here and that the token offers, by C(name) and C(number).
+      type: list
+      elements: dict
+    policies:
+      description: Partition policies that matter, where the token tells them. Only a Luna does.
+      type: list
+      elements: dict
+      contains:
+        number:
+          description: The policy's number.
+          type: int
+        name:
+          description: What it allows.
+          type: str
+        value:
+          description: Its value.
+          type: int
+        wanted:
+          description: What it has to be; V(null) where either is right.
+          type: int
+        met:
+          description: Whether it is as it has to be.
+          type: bool
+        why:
+          description: What depends on it.
+          type: str
+        command:
+          description: The vendor's command that sets it; empty where it is as it has to be.
+          type: str
+    fips_mode:
+      description: Whether the token is in FIPS mode; V(null) where nothing tells.
+      type: bool
+    fips_mode_source:
+      description: What tells so.
+      type: str
+    rehearsal:
+      description: What the rehearsal showed; V(null) where there was none or it failed.
+      type: dict
+    key_types:
+      description: One entry per type of key that Azure can import.
+      type: list
+      elements: dict
+      contains:
+        kind:
+          description: Type with size or curve.
+          type: str
+        make:
+          description: Whether it can be made here; V(null) where nothing tells.
+          type: bool
+        wrap:
+          description: Whether it can be wrapped for Azure; V(null) where only a rehearsal can tell.
+          type: bool
+        reasons:
+          description: Why not, or what is doubtful.
+          type: list
+          elements: str
+    problems:
+      description: What has to be changed, each with what to do.
+      type: list
+      elements: str
+    notes:
+      description: What else the owner of the keys should know.
+      type: list
+      elements: str
+  sample:
+    token:
+      label: byok
+      serial: "1312109861410"
+      manufacturer: SafeNet
+      model: LunaSA 7.8.4
+      firmware: 7.8.4
+      library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    profile:
+      name: luna
+      title: Thales Luna 7 and Luna Cloud HSM
+      source: Public documents only
+    pin: ok
+    logged_in: true
+    free_memory:
+      public: 1900000
+      private: null
+    mechanisms:
+      - name: CKM_AES_KWP
+        number: "0x80000171"
+    policies:
+      - number: 1
+        name: private key wrapping
+        value: 0
+        wanted: 1
+        met: false
+        why: RSA and EC keys leave the token by it
+        command: partition changepolicy -policy 1 -value 1
+    fips_mode: false
+    fips_mode_source: partition policy 43
+    rehearsal: null
+    key_types:
+      - kind: RSA-2048
+        make: true
+        wrap: false
+        reasons:
+          - partition policy 1 (private key wrapping) is 0
+    problems:
+      - "Partition policy 1 (private key wrapping) is 0 and has to be 1: RSA and EC keys leave the token by it. As the
+        partition's Security Officer: partition changepolicy -policy 1 -value 1."
+    notes: []
+failures:
+  description: Empty; here so that all modules return it.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    DECLARATION_OPTIONS,
+    TOKEN_OPTIONS,
+    VAULT_OPTIONS,
+    key_list,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._token._hsm_info import describe_token
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        describe_token,
+        {
+            **TOKEN_OPTIONS,
+            **VAULT_OPTIONS,
+            "target_keys": key_list(DECLARATION_OPTIONS),
+            "rehearse": {"type": "bool", "default": False},
+            "allow_trailing_zeros": {"type": "bool", "default": False},
+            "accept_final_try": {"type": "bool", "default": False},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
