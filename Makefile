@@ -5,7 +5,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip install -qq --disable-pip-version-check 'ansible-core>=2.17' -r meta/ee-requirements.txt -r lab/requirements.txt
 
-.PHONY: help demo lab test test-long clean packages
+.PHONY: help demo lab test test-long clean packages test-packages
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
@@ -27,17 +27,29 @@ clean:  ## Remove what these targets made
 	@[ ! -d .lab ] || .venv/bin/python -m lab stop || true
 	rm -rf .venv .cache .demo .lab
 
-# What pip can't install: venv itself, a token, and another implementation to test against.
-packages:
-	@missing=; \
-	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing=python3-venv; \
-	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
-	command -v openssl >/dev/null || missing="$$missing openssl"; \
+# Install by apt what pip can't; $(1) is shell code that adds the names of packages to $$missing.
+define install
+@missing=; $(1) \
 	[ -z "$$missing" ] && exit; \
 	[ "$$(id -u)" = 0 ] && sudo= || sudo=sudo; \
 	echo Installing by apt: $$missing; \
 	$$sudo apt-get update -qq && $$sudo apt-get install -qq -y $$missing || { \
 		echo This needs apt, and root or sudo. Please install $$missing, then run make again. >&2; exit 1; }
+endef
+
+# venv itself, a token, and another implementation to test against.
+packages:
+	$(call install, \
+	$(PYTHON) -c 'import ensurepip; import venv' 2>/dev/null || missing=python3-venv; \
+	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
+	command -v openssl >/dev/null || missing="$$missing openssl";)
+
+# A second token, and what the stand-ins for HSMs are compiled with.
+test-packages:
+	$(call install, \
+	command -v gcc >/dev/null || missing="gcc libc6-dev"; \
+	ls /usr/lib/*/libsoftokn3.so >/dev/null 2>&1 || missing="$$missing libnss3"; \
+	command -v certutil >/dev/null || missing="$$missing libnss3-tools";)
 
 .venv/bin/python: | packages
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Keyferry needs Python 3.10 or newer: make PYTHON=python3.12")'
@@ -47,6 +59,6 @@ packages:
 	@$(PIP)
 	@touch $@
 
-.venv/test: tests/requirements.txt tests/unit/requirements.txt .venv/run
+.venv/test: tests/requirements.txt tests/unit/requirements.txt .venv/run | test-packages
 	@$(PIP) -r tests/requirements.txt
 	@touch $@

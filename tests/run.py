@@ -73,6 +73,7 @@ def short_steps(not_run: list[str]) -> Iterator[Step]:
     """The steps for every commit."""
     yield from ansible_test(VENV, f"{sys.version_info.major}.{sys.version_info.minor}")
     yield Step("tests of the lab", "pytest tests/lab")
+    yield Step("tests of the token side", "pytest tests/token")
     if shutil.which("az", path=search_path()):
         yield Step("azure-cli", "bash tests/az/run.sh")
     else:

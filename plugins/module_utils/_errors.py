@@ -18,7 +18,8 @@ class ByokError(Exception):
 
     def __init__(self, what: str, remedy: str) -> None:
         self.what = what.rstrip(".")
-        super().__init__(f"{self.what}. {remedy.rstrip('.')}.")
+        self.remedy = remedy.rstrip(".")
+        super().__init__(f"{self.what}. {self.remedy}.")
 
 
 class MissingLibrary(ByokError):

@@ -73,12 +73,18 @@ _CALLED = {
     "lib.__init__": "C_GetInfo",
 }
 
-#: Types of the attributes in use (PKCS#11 v3.1, 4); those that are not named are booleans
+#: Types of the attributes in use (PKCS#11 v3.1, 4); python-pkcs11 packs values of these types safely
 _ATTRIBUTE_TYPES: t.Mapping[str, type] = {
-    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN", "KEY_GEN_MECHANISM"), int),
+    **dict.fromkeys(("TOKEN", "PRIVATE", "MODIFIABLE", "LOCAL"), bool),
+    **dict.fromkeys(("SENSITIVE", "ALWAYS_SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE"), bool),
+    **dict.fromkeys(("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"), bool),
+    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN"), int),
     **dict.fromkeys(("ID", "EC_PARAMS", "EC_POINT", "MODULUS", "PUBLIC_EXPONENT", "VALUE"), bytes),
     "LABEL": str,
 }
+
+#: Those that can only be read; python-pkcs11 cannot pack them
+_READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
 
 #: CKR_* after which an attribute is simply not told: ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID, BUFFER_TOO_SMALL
 _NOT_TOLD = (0x11, 0x12, 0x150)
@@ -244,6 +250,7 @@ class Library:
         try:
             self._dll = ctypes.CDLL(path)
             get_function_list = self._dll.C_GetFunctionList
+            get_function_list.restype = ctypes.c_ulong
         except (OSError, AttributeError) as error:
             raise ByokError(
                 f"The file {path} could not be loaded as a PKCS#11 library ({error})",
@@ -373,11 +380,13 @@ class Session:
         """Return attributes by name; None where the token does not tell."""
         from pkcs11 import Attribute
 
-        buffers = [ctypes.create_string_buffer(_ATTRIBUTE_BYTES) for name in names]
+        # NSS tells a number only into a place of exactly its size.
+        sizes = [ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES for name in names]
+        buffers = [ctypes.create_string_buffer(size) for size in sizes]
         attributes = (_Attribute * len(names))(
             *(
-                _Attribute(int(Attribute[name]), ctypes.addressof(buffer), _ATTRIBUTE_BYTES)
-                for name, buffer in zip(names, buffers, strict=True)
+                _Attribute(int(Attribute[name]), ctypes.addressof(buffer), size)
+                for name, buffer, size in zip(names, buffers, sizes, strict=True)
             )
         )
         try:
@@ -403,20 +412,24 @@ class Session:
         """
         from pkcs11 import KeyType
 
-        templates = {"public_template": _template(public, made=True), "private_template": _template(private, made=True)}
+        given = {
+            "mechanism": _mechanism(mechanism),
+            "capabilities": 0,  # keeps python-pkcs11's broad defaults out; the templates name every use
+            "public_template": _template(public, made=True),
+            "private_template": _template(private, made=True),
+        }
         if bits is not None:
-            return t.cast(
-                "tuple[Key, Key]",
-                self._native.generate_keypair(KeyType.RSA, bits, mechanism=_mechanism(mechanism), capabilities=0, **templates),
-            )
-        curve = self._native.create_domain_parameters(KeyType.EC, _template({"EC_PARAMS": public["EC_PARAMS"]}), local=True)
-        return t.cast("tuple[Key, Key]", curve.generate_keypair(mechanism=_mechanism(mechanism), capabilities=0, **templates))
+            pair = self._native.generate_keypair(KeyType.RSA, _size(bits), **given)
+        else:
+            curve = self._native.create_domain_parameters(KeyType.EC, _template({"EC_PARAMS": public["EC_PARAMS"]}), local=True)
+            pair = curve.generate_keypair(**given)
+        return pair[0], pair[1]
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
         """Make an AES key of so many ``bits``."""
         from pkcs11 import KeyType
 
-        return self._native.generate_key(KeyType.AES, bits, capabilities=0, template=_template(template, made=True))
+        return self._native.generate_key(KeyType.AES, _size(bits), capabilities=0, template=_template(template, made=True))
 
     def create_public_rsa(self, **attributes: Value) -> Key:
         """Bring an RSA public key in."""
@@ -470,6 +483,7 @@ def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[
     """Return the attributes as python-pkcs11 wants them.
 
     :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL if none are given
+    :raises KeyError: for an attribute that has no type here
     :raises TypeError: for a value of the wrong type, which would abort the interpreter
     """
     from pkcs11 import Attribute
@@ -477,7 +491,7 @@ def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[
 
     checked: dict[t.Any, t.Any] = {}
     for name, value in attributes.items():
-        wanted = _ATTRIBUTE_TYPES.get(name, bool)
+        wanted = _ATTRIBUTE_TYPES[name]
         if type(value) is not wanted:
             raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
         if isinstance(value, str):
@@ -488,6 +502,13 @@ def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[
     if made:
         checked = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT, **checked}
     return checked
+
+
+def _size(bits: int) -> int:
+    """Return a key's size, which python-pkcs11 puts into a template as well."""
+    if type(bits) is not int or not 0 < bits < 2**16:
+        raise TypeError(f"No key has {bits!r} bits")
+    return bits
 
 
 def _mechanism(number: int) -> t.Any:
@@ -502,8 +523,12 @@ def _mechanism(number: int) -> t.Any:
         return member
 
 
+def _type(name: str) -> type:
+    return _ATTRIBUTE_TYPES.get(name) or _READ_ONLY[name]
+
+
 def _value(name: str, octets: bytes) -> t.Any:
-    wanted = _ATTRIBUTE_TYPES.get(name, bool)
+    wanted = _type(name)
     if wanted is str:
         return octets.decode("utf-8", "replace")
     if wanted is bytes:

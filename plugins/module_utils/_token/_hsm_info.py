@@ -243,17 +243,18 @@ def _judge_wrapping(token: Token, verdict: _Verdict, values: t.Mapping[int, int]
         for policy in token.profile.policies
         if policy.wanted is not None and values.get(policy.number, policy.wanted) != policy.wanted
     ]
+    relevant = [policy for policy in unmet if not policy.private or verdict.spec.type != "oct"]
     if not candidates:
         verdict.deny("wrap", "the token offers no mechanism that is known to make what Azure unwraps")
     elif needs_oaep and CKM_RSA_PKCS_OAEP not in token.mechanisms:
         verdict.deny("wrap", "the token does not offer CKM_RSA_PKCS_OAEP")
     elif findings.rehearsal:
         verdict.wrap = True  # what the token did counts, not what documents say about policies
-    elif verdict.spec.type == "oct" and any(policy.private for policy in unmet):
-        pass  # the rehearsal is one with a private key, so it tells nothing about secret ones
-    elif unmet:
-        for policy in unmet:
+    elif relevant:
+        for policy in relevant:
             verdict.deny("wrap", f"partition policy {policy.number} ({policy.name}) is {values[policy.number]}")
+    elif unmet:
+        pass  # a policy about private keys; the rehearsal is one with such a key, so it tells nothing about secret ones
     elif findings.no_wrap:
         verdict.deny("wrap", findings.no_wrap)
 

@@ -18,13 +18,16 @@ from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey, curve_parameters
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key, TokenError
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN, Mechanism
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
 from ansible_collections.keyferry.azure.plugins.module_utils._token._wrapping import destroyed_at_the_end, kek_object, wrap
 
 #: What a rehearsal finds when the mechanism makes what Azure unwraps
 GOOD = "RFC 5649 over PKCS#8"
+
+CKR_MECHANISM_INVALID = 0x70
+CKR_MECHANISM_PARAM_INVALID = 0x71
 
 _KEK_BITS = 2048
 _RSA_BITS = 2048
@@ -70,6 +73,7 @@ def rehearse(token: Token, allow_trailing_zeros: bool) -> Rehearsal:
     except ImportError as error:
         raise MissingLibrary("cryptography", error) from error
     findings: dict[str, str] = {}
+    refusals: list[TokenError] = []
     kek = rsa.generate_private_key(65537, _KEK_BITS)
     numbers = kek.public_key().public_numbers()
     with kek_object(token, RsaPublicKey(numbers.n, numbers.e)) as wrapping_key, _throw_away_key(token) as target:
@@ -78,8 +82,9 @@ def rehearse(token: Token, allow_trailing_zeros: bool) -> Rehearsal:
                 continue
             try:
                 finding = classify(kek, wrap(token, token.session, wrapping_key, target, mechanism, "a throw-away key"))
-            except ByokError as error:
-                finding = error.what.partition("failed: ")[2] or error.what
+            except TokenError as error:
+                finding = error.what.partition("failed: ")[2]
+                refusals.append(error)
             if finding == GOOD or (allow_trailing_zeros and finding.startswith(GOOD)):
                 return Rehearsal(mechanism, finding, token.profile_name)
             parameter = f" with the parameter {mechanism.parameter.hex()}" if mechanism.parameter else ""
@@ -88,16 +93,17 @@ def rehearse(token: Token, allow_trailing_zeros: bool) -> Rehearsal:
         f"The {token.info} has no mechanism whose output Azure unwraps ("
         + ("; ".join(f"{name}: {finding}" for name, finding in findings.items()) or "it offers none that is known")
         + ")",
-        _remedy(token, list(findings.values())),
+        _remedy(findings.values(), refusals),
     )
 
 
-def _remedy(token: Token, findings: list[str]) -> str:
+def _remedy(findings: t.Collection[str], refusals: list[TokenError]) -> str:
     if any(finding.startswith(GOOD) for finding in findings):
         return "Trailing zero bytes are a flaw of SoftHSM 2.6.1; against a vault that takes them, set allow_trailing_zeros"
-    refused = "CKR_KEY_NOT_WRAPPABLE"
-    if any(refused in finding for finding in findings):
-        return token.profile.remedies.get(refused, "Switch the wrapping of private keys on in the token's policies")
+    # A candidate that the token does not have says less than what another one met.
+    telling = [refusal for refusal in refusals if refusal.code not in (CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID)]
+    if telling:
+        return telling[0].remedy
     return "Update the token's firmware or client, or name its kind by profile if it was not recognised"
 
 

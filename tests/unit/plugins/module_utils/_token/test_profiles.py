@@ -49,7 +49,8 @@ def test_no_profile_has_a_mechanism_that_is_never_right(profile: Profile) -> Non
 
 @every_profile
 def test_a_profile_says_where_it_is_from(profile: Profile) -> None:
-    assert profile.title and profile.source
+    assert profile.title
+    assert profile.source
 
 
 @every_profile

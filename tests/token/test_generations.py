@@ -1,0 +1,184 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Races between hosts, and what runs leave that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyferry.azure.tests.token.tokens import Options
+
+Run = Callable[..., dict[str, Any]]
+Front = Callable[..., Options]
+
+KEY = {"name": "ec", "type": "EC", "curve": "P-256"}
+PLANT = Path(__file__).with_name("plant.py")
+
+
+@pytest.fixture
+def planting(softhsm: Options, tmp_path: Path) -> Callable[..., str]:
+    """The command that plants a key: ``planting("ec", 0)``."""
+    path = tmp_path / "options.json"
+    path.write_text(json.dumps(softhsm))
+    return lambda *arguments: " ".join(map(str, (sys.executable, PLANT, path, *arguments)))
+
+
+@pytest.fixture
+def plant(planting: Callable[..., str]) -> Callable[..., str]:
+    """Plant a key and return its CKA_ID."""
+
+    def planted(*arguments: object) -> str:
+        return subprocess.run(planting(*arguments), shell=True, text=True, capture_output=True, check=True).stdout.strip()
+
+    return planted
+
+
+@pytest.fixture
+def meanwhile(run: Run, softhsm: Options, plain: Front, planting: Callable[..., str], tmp_path: Path) -> Callable[..., Options]:
+    """A token in which another host makes a key between this run's making and its second look."""
+    trace = tmp_path / "look"
+    run("byok_target_key", plain(softhsm, trace=trace), check=True, target_keys=[KEY])
+    look = trace.read_text().count("C_FindObjectsInit")
+    return lambda age, **settings: plain(softhsm, faults=f"C_FindObjectsInit:{look + 1}:run", run=planting("ec", age), **settings)
+
+
+def generations(run: Run, options: Options) -> list[str]:
+    done = run("byok_target_key", options, check=True, target_keys=[KEY])
+    return [generation["generation"] for generation in done["target_keys"][0]["generations"]]
+
+
+def test_two_runs_on_one_host_end_with_one_generation(run: Run, softhsm: Options) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda number: run("byok_target_key", softhsm, target_keys=[KEY]), range(2)))
+    assert sorted(each["changed"] for each in done) == [False, True]
+    assert done[0]["target_keys"][0]["generation"] == done[1]["target_keys"][0]["generation"]
+    assert len(generations(run, softhsm)) == 1
+
+
+def test_across_hosts_the_later_one_takes_its_own_pair_back(
+    run: Run, softhsm: Options, meanwhile: Callable[..., Options], tmp_path: Path
+) -> None:
+    """The other host began ten seconds ago and is ready just after this run is."""
+    trace = tmp_path / "trace"
+    done = run("byok_target_key", meanwhile(10, trace=trace), target_keys=[KEY])
+    assert done["changed"] is False
+    assert "at the same time" in done["warnings"][0]
+    assert "taken back" in done["warnings"][0]
+    left = generations(run, softhsm)
+    assert left == [done["target_keys"][0]["generation"]]
+    assert done["target_keys"][0]["created"] is False
+    assert trace.read_text().count("C_DestroyObject 0x0") == 2  # both halves of its own pair, and nothing else
+
+
+def test_across_hosts_the_earlier_one_leaves_the_other_s_pair_alone(
+    run: Run, softhsm: Options, meanwhile: Callable[..., Options], tmp_path: Path
+) -> None:
+    """The other host began later, and may have used its pair already: both stay, and the result says so."""
+    trace = tmp_path / "trace"
+    done = run("byok_target_key", meanwhile(-10, trace=trace), target_keys=[KEY])
+    assert done["changed"] is True
+    assert "Both stay" in done["warnings"][0]
+    left = generations(run, softhsm)
+    assert len(left) == 2
+    assert done["target_keys"][0]["generation"] == left[0]
+    assert "C_DestroyObject" not in trace.read_text()
+    # From now on every run chooses the same.
+    assert {run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]["generation"] for again in range(2)} == {left[1]}
+
+
+def test_a_private_key_without_its_public_key_is_passed_over_and_reported(
+    run: Run, softhsm: Options, plant: Callable[..., str]
+) -> None:
+    half = plant("ec", 7200, "private")
+    done = run("byok_target_key", softhsm, target_keys=[KEY])
+    assert done["changed"] is True
+    assert f"a generation without its public key ({half})" in done["warnings"][0]
+    assert done["target_keys"][0]["generation"] != half
+    again = run("byok_target_key", softhsm, target_keys=[KEY])
+    assert again["changed"] is False
+    assert {each["generation"]: each["half_made"] for each in again["target_keys"][0]["generations"]} == {
+        half: True,
+        done["target_keys"][0]["generation"]: False,
+    }
+
+
+@pytest.mark.parametrize(("age", "removed"), [(3700, True), (60, False)])
+def test_a_public_key_without_its_private_key_is_removed_when_no_run_can_be_at_it(
+    run: Run, softhsm: Options, plant: Callable[..., str], age: int, removed: bool
+) -> None:
+    made = run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]["generation"]
+    half = plant("ec", age, "public")
+    for check in (True, False):
+        done = run("byok_target_key", softhsm, check=check, target_keys=[KEY])
+        assert done["changed"] is removed
+        if removed:
+            assert half in done["diff"][0]["before"]
+        else:
+            assert f"a public key without its private key ({half})" in done["warnings"][0]
+    again = run("byok_target_key", softhsm, target_keys=[KEY])
+    assert (again["changed"], bool(again["warnings"])) == (False, not removed)
+    assert again["target_keys"][0]["generation"] == made
+
+
+def test_halves_of_keys_that_others_made_are_left_alone(run: Run, softhsm: Options, tmp_path: Path) -> None:
+    script = (
+        "import pkcs11, sys, json, os; o = json.load(sys.stdin); os.environ.update(o['library_environment'])\n"
+        "token = pkcs11.lib(o['pkcs11_library']).get_token(token_label=o['token_label'])\n"
+        "with token.open(rw=True, user_pin=open(o['pin_file']).read()) as session:\n"
+        "    public, private = session.generate_keypair(pkcs11.KeyType.RSA, 2048, id=b'theirs', label='ec', store=True)\n"
+        "    private.destroy()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], input=json.dumps(softhsm), text=True, check=True)
+    run("byok_target_key", softhsm, target_keys=[KEY])
+    again = run("byok_target_key", softhsm, target_keys=[KEY])
+    assert (again["changed"], again["warnings"]) == (False, [])
+
+
+def test_a_run_that_is_killed_at_any_call_is_finished_by_the_next(
+    run: Run, softhsm: Options, plain: Front, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    assert run("byok_target_key", plain(softhsm, trace=trace), target_keys=[dict(KEY, name="first")])["changed"] is True
+    functions = list(dict.fromkeys(line.split()[0] for line in trace.read_text().splitlines()))
+    assert "C_GenerateKeyPair" in functions
+    for number, function in enumerate(functions):
+        for fault in ("kill", "kill-after"):
+            key = dict(KEY, name=f"key-{number}-{fault}")
+            killed = run("byok_target_key", plain(softhsm, faults=f"{function}:1:{fault}"), target_keys=[key])
+            assert killed == {"killed_by": 9}, function
+            done = run("byok_target_key", softhsm, target_keys=[key])
+            assert done.get("failed") is None, done
+            assert len(done["target_keys"][0]["generations"]) == 1
+            # What was made before the kill is used, not made again.
+            made_before = number + (fault == "kill-after") > functions.index("C_GenerateKeyPair")
+            assert done["changed"] is not made_before, function
+
+
+def test_more_than_one_session_makes_what_one_makes(run: Run, softhsm: Options) -> None:
+    keys = [{"name": f"key-{number}", "type": "EC", "curve": "P-256"} for number in range(8)]
+    keys.append({"name": "aes", "type": "oct", "size": 256})  # type: ignore[dict-item]
+    done = run("byok_target_key", softhsm, sessions=4, target_keys=keys)
+    assert [key["name"] for key in done["target_keys"]] == [key["name"] for key in keys]
+    assert run("byok_target_key", softhsm, target_keys=keys)["changed"] is False
+
+
+def test_a_lock_that_cannot_be_had_is_said_to_be_held(run: Run, softhsm: Options) -> None:
+    import fcntl
+
+    path = Path(softhsm["lock_directory"], "keyferry-byok-open-usr-lib-softhsm-libsofthsm2-so.lock")
+    run("byok_target_key", softhsm, target_keys=[KEY])
+    assert path.exists(), os.listdir(softhsm["lock_directory"])
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        failed = run("byok_target_key", softhsm, lock_timeout=0, target_keys=[KEY])
+    assert "Another run holds the lock" in failed["msg"]
