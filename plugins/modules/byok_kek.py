@@ -15,6 +15,7 @@ description:
   - A KEK is an RSA-HSM key in the vault whose only operation is C(import). A key that is wrapped under it can be unwrapped
     in that vault alone, and nowhere else.
   - This module neither changes nor deletes a name of which any version is something else than a KEK.
+  - With O(kek_id) it takes a KEK that somebody else made, and changes nothing.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -28,6 +29,18 @@ options:
     description:
       - Name of the KEK.
       - A deleted name stays taken for 7 to 90 days, so a KEK for one run wants a name of its own.
+    type: str
+  kek_id:
+    description:
+      - Instead of O(name), the identifier with its version of a KEK that is there, such as the C(kid) of an C(HsmConfig.ini).
+      - It has to be in this vault, of type RSA-HSM with no operation but C(import), and valid. O(size) is not looked at.
+    type: str
+  kek_public_key:
+    description:
+      - The public key as PEM that somebody downloaded for O(kek_id), such as C(kekBlob.pem). Another one than the vault's is an
+        error.
+      - That they are equal shows that the file is neither stale nor substituted. It does not show whose KEK it is, so
+        RV(kek_trust) stays V(unverified) without O(approved_keks).
     type: str
   state:
     description: Whether the KEK shall be there.
@@ -95,6 +108,14 @@ EXAMPLES = r"""
     name: keyferry-kek-2026-11-22
     approved_keks:
       - "{{ kek.kek_fingerprint }}"
+
+- name: Use exactly the KEK for which a package is configured elsewhere
+  keyferry.azure.byok_kek:
+    vault_url: https://contoso.vault.azure.net
+    kek_id: https://contoso.vault.azure.net/keys/KEK2048-BYOK/0123456789abcdef0123456789abcdef
+    kek_public_key: "{{ lookup('ansible.builtin.file', 'kekBlob.pem') }}"
+    approved_keks:
+      - 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
 
 - name: Delete it
   keyferry.azure.byok_kek:
@@ -184,6 +205,8 @@ def main() -> None:
             **TOKEN_OPTIONS,
             **VAULT_OPTIONS,
             "name": {"type": "str"},
+            "kek_id": {"type": "str"},
+            "kek_public_key": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "size": {"type": "int", "choices": [2048, 3072, 4096], "default": 4096},
             "expires": {"type": "str"},
@@ -194,8 +217,13 @@ def main() -> None:
             "expired_prefix": {"type": "str"},
             "delete_timeout": {"type": "int", "default": 300},
         },
-        mutually_exclusive=[("expires", "lifetime"), ("name", "expired_prefix")],
-        required_if=[("state", "present", ("name",)), ("state", "absent", ("name", "expired_prefix"), True)],
+        mutually_exclusive=[
+            ("expires", "lifetime"),
+            ("name", "expired_prefix"),
+            *(("kek_id", other) for other in ("name", "expired_prefix", "expires", "lifetime", "tags")),
+        ],
+        required_if=[("state", "present", ("name", "kek_id"), True), ("state", "absent", ("name", "expired_prefix"), True)],
+        required_by={"kek_public_key": ("kek_id",)},
     )
 
 

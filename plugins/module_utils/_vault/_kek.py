@@ -16,7 +16,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._errors import Byok
 from ansible_collections.keyferry.azure.plugins.module_utils._kek_trust import kek_trust, normalise_fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._package import parse_kid
-from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey, fingerprint, to_pem
+from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey, fingerprint, rsa_from_pem, to_pem
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_duration, parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import (
@@ -39,11 +39,13 @@ _OPERATIONS = ("import",)
 
 
 def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
-    """Make a KEK, keep it as declared, or delete it; delete expired KEKs of a prefix.
+    """Make a KEK, keep it as declared, take one as it is, or delete it; delete expired KEKs of a prefix.
 
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
     vault = open_vault(params)
+    if params["kek_id"] is not None:
+        return _as_given(vault, params)
     if params["state"] == "present":
         return _present(vault, params, check_mode)
     if params["expired_prefix"]:
@@ -56,18 +58,36 @@ def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
 
     :raises ByokError: for a KEK of another vault, one that is gone, disabled or expired, or that is no KEK
     """
+    return _public_key(_read_fit(vault, kid))
+
+
+def _read_fit(vault: Vault, kid: str) -> Version:
     key_id = parse_kid(kid)
     if key_id.vault != vault.address.url:
         raise ByokError(
-            f"The package was wrapped under a KEK of {key_id.vault}, and the {vault} cannot unwrap it",
-            "Wrap the key again under a KEK of this vault",
+            f"The {vault} cannot unwrap what is wrapped under a KEK of {key_id.vault}",
+            "Wrap the key again under a KEK of this vault, or give the URL of that one",
         )
     version = read_version(vault, key_id.name, key_id.version)
     if version is None:
         raise ByokError(f"The KEK {kid} is not in the {vault} any more", "Wrap the key again under a KEK that is there")
     _refuse_no_kek(vault, key_id.name, [version])
     _refuse_unusable(vault, key_id.name, version)
-    return _public_key(version)
+    return version
+
+
+def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> Outcome:
+    """Take exactly this version of a KEK, which somebody else made; nothing is made or changed."""
+    version = _read_fit(vault, params["kek_id"])
+    result = _result(parse_kid(params["kek_id"]).name, version, False, params["approved_keks"])
+    pem = params["kek_public_key"]
+    if pem and rsa_from_pem(pem) != version.public_key:
+        raise ByokError(
+            f"The public key that is given for the KEK {version.kid} is another one than the vault's: their fingerprints are "
+            f"{fingerprint(pem)} and {result['kek_fingerprint']}",
+            "Do not wrap under it: the file is stale or was substituted. Download the KEK's public key from the vault again",
+        )
+    return Outcome(result)
 
 
 def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:

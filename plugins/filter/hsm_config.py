@@ -1,0 +1,122 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# ruff: noqa: E402 (Ansible wants the documentation above the imports)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: hsm_config
+short_description: Read the text of an HsmConfig.ini of hsmbyok
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Takes the text of a configuration of Thales' C(hsmbyok), such as a file that was slurped from a Luna client, and returns
+    what it says in the words of this collection.
+  - What a copy out of the guide's PDF does to the text is tolerated, such as wrapped lines, typographic quotes and lost
+    underscores. What is unknown or cannot be honoured is an error that says what to do.
+positional: _input
+options:
+  _input:
+    description: The text of the file.
+    type: str
+    required: true
+  pkcs11_library:
+    description:
+      - Path of the PKCS#11 library on the host with the token, instead of the one in the text.
+      - Needed where the text names a library for Windows.
+    type: str
+seealso:
+  - plugin: keyferry.azure.hsm_config
+    plugin_type: lookup
+  - module: keyferry.azure.byok_kek
+"""
+
+EXAMPLES = r"""
+---
+- name: Fetch the configuration from the Luna client
+  ansible.builtin.slurp:
+    src: /opt/hsmbyok/HsmConfig.ini
+  register: file
+
+- name: See that its key is in the token
+  keyferry.azure.byok_target_key:
+    pkcs11_library: "{{ config.pkcs11_library }}"
+    token_label: "{{ config.token_label }}"
+    pin_file: /run/secrets/byok-pin
+    target_keys: ["{{ config.declaration }}"]
+  vars:
+    config: "{{ file.content | b64decode | keyferry.azure.hsm_config }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What the file says.
+  type: dict
+  contains:
+    pkcs11_library:
+      description: Path of the PKCS#11 library.
+      type: str
+    token_label:
+      description: Label of the token.
+      type: str
+    vault_url:
+      description: The vault that the KEK is in, by its identifier.
+      type: str
+    kek_id:
+      description: Identifier of the KEK with its version, for O(keyferry.azure.byok_kek#module:kek_id).
+      type: str
+    declaration:
+      description:
+        - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take it, with C(name), C(type),
+          C(size) or C(curve), C(operations), C(derive), C(modifiable) and C(create).
+      type: dict
+    notes:
+      description: Sentences that say what is done otherwise than C(hsmbyok) and C(az keyvault key import) would.
+      type: list
+      elements: str
+  sample:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    vault_url: https://contoso.vault.azure.net
+    kek_id: https://contoso.vault.azure.net/keys/KEK2048-BYOK/0123456789abcdef0123456789abcdef
+    declaration:
+      name: my-target-key-rsa2048
+      type: RSA
+      size: 2048
+      operations: [encrypt, decrypt, sign, verify]
+      derive: true
+      modifiable: true
+      create: true
+    notes:
+      - CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation.
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._hsm_config import parse_hsm_config, transfer_variables
+
+
+def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]:
+    """Return what the text of an HsmConfig.ini says.
+
+    :raises AnsibleFilterError: for what cannot be honoured
+    """
+    if not isinstance(text, str):
+        raise AnsibleFilterError(f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}.")
+    try:
+        return transfer_variables(parse_hsm_config(text), pkcs11_library)
+    except ByokError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return it by its name."""
+        return {"hsm_config": hsm_config}
