@@ -77,16 +77,16 @@ def fuzz(session: Session) -> None:
         survive(lambda: session.generate_secret(bits, {**given_template, "TOKEN": False}))
 
     @run_quietly
-    @given(TEMPLATES, st.sampled_from(["PUBLIC_KEY", "SECRET_KEY", "NO_SUCH"]), st.sampled_from(["RSA", "AES", "NO_SUCH"]))
-    def searches(given_template: Any, object_class: str, key_type: str) -> None:
-        survive(lambda: session.find(object_class, key_type, **given_template))
+    @given(TEMPLATES, st.sampled_from(["PUBLIC_KEY", "SECRET_KEY", "NO_SUCH"]))
+    def searches(given_template: Any, object_class: str) -> None:
+        survive(lambda: session.find(object_class, **given_template))
         survive(lambda: session.create_public_rsa(**{**given_template, "TOKEN": False}))
 
     @run_quietly
-    @given(st.sampled_from(ATTRIBUTES), VALUES)
-    def attributes(name: str, value: Any) -> None:
-        survive(lambda: session.read(key, name))
-        survive(lambda: session.assign(key, name, value))
+    @given(st.lists(st.sampled_from(ATTRIBUTES), max_size=5), VALUES, st.one_of(st.just(key), st.integers(0, 2**64 - 1)))
+    def attributes(names: list[str], value: Any, handle: int) -> None:
+        survive(lambda: session.read(handle, *names))
+        survive(lambda: session.assign(handle, (*names, "LABEL")[0], value))
 
     @run_quietly
     @given(WRAPPING, PARAMETERS, st.binary(max_size=64), st.binary(max_size=9000))

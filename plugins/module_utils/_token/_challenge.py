@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import TokenError, may
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import TokenError
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import Generation
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_AES_KEY_WRAP
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
@@ -29,7 +29,9 @@ def make_challenge(token: Token, name: str, generation: Generation) -> dict[str,
     """
     key, bits = generation.handle, generation.spec and generation.spec.size
     what = f"Making a challenge with the key {name}"
-    if may(key, "encrypt"):
+    with token.calling(what):
+        allowed = token.session.read(key, "ENCRYPT", "WRAP")
+    if allowed["ENCRYPT"]:
         nonce, iv = os.urandom(_NONCE_BYTES), os.urandom(16)
         with token.calling(what):
             ciphertext = token.session.encrypt_cbc(key, iv, nonce)
@@ -39,7 +41,7 @@ def make_challenge(token: Token, name: str, generation: Generation) -> dict[str,
             "ciphertext": ciphertext.hex(),
             "sha256": hashlib.sha256(nonce).hexdigest(),
         }
-    if may(key, "wrap_key"):
+    if allowed["WRAP"]:
         template = {"TOKEN": False, "PRIVATE": True, "SENSITIVE": False, "EXTRACTABLE": True}
         # The nonce is a key only in form, so that it can be wrapped; it protects nothing.
         try:

@@ -6,14 +6,17 @@
 
 """The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
 
-python-pkcs11 searches, makes, changes and destroys objects, and encrypts. What it gets wrong is put right here:
+python-pkcs11 loads the library, opens sessions and makes keys. What it gets wrong is put right here, and what works on a key
+that is there is called here, by the key's handle:
 
 - It initialises with NULL, which says that there is one thread only, and threads then crash the library.
 - A value of the wrong type in a template aborts the interpreter, so templates are checked first.
 - Its sessions log the whole process out when they are closed, so login and logout are called here.
 - Its errors name neither the function nor, for most codes, the number, so both are read from elsewhere.
-- It refuses mechanisms that it does not know, believes the length that a token announces for a wrapped key (NSS announces
-  too little), and stumbles over attributes that it does not know, so wrapping and reading are called here.
+- It asks the token twice about every object that it finds, stumbles over attributes and types that it does not know, and leaves
+  a search open that was not read to its end.
+- It refuses mechanisms that it does not know, and believes the length that a token announces for a wrapped key (NSS announces
+  too little).
 """
 
 from __future__ import annotations
@@ -49,7 +52,14 @@ _POSITIONS = {
     "C_GetMechanismInfo": 8,
     "C_Login": 18,
     "C_Logout": 19,
+    "C_DestroyObject": 22,
     "C_GetAttributeValue": 24,
+    "C_SetAttributeValue": 25,
+    "C_FindObjectsInit": 26,
+    "C_FindObjects": 27,
+    "C_FindObjectsFinal": 28,
+    "C_EncryptInit": 29,
+    "C_Encrypt": 30,
     "C_WrapKey": 60,
 }
 
@@ -61,13 +71,6 @@ _CALLED = {
     "Session.generate_key_from_attrs": "C_GenerateKey",
     "Session.generate_keypair_from_attrs": "C_GenerateKeyPair",
     "ObjectHandleWrapper.get_attribute_list": "C_GetAttributeValue",
-    "ObjectHandleWrapper.__setitem__": "C_SetAttributeValue",
-    "ObjectHandleWrapper.destroy": "C_DestroyObject",
-    "SearchIter._initiate": "C_FindObjectsInit",
-    "SearchIter.__next__": "C_FindObjects",
-    "SearchIter._finalize": "C_FindObjectsFinal",
-    "KeyOperation._initiate": "C_EncryptInit",
-    "OperationWithBinaryOutput.process_fully": "C_Encrypt",
     "Slot.get_token": "C_GetTokenInfo",
     "lib.get_slots": "C_GetSlotInfo",  # C_GetSlotList has just answered
     "lib.__init__": "C_GetInfo",
@@ -93,9 +96,11 @@ _NONE: t.Mapping[t.Any, str] = {}
 
 _ATTRIBUTE_BYTES = 4096
 _WRAPPED_BYTES = 16384
+_FOUND_AT_ONCE = 1000
+CKM_AES_CBC_PAD = 0x1085
 
 Value = bool | int | str | bytes
-Key = t.Any  # python-pkcs11's object of a key, which only this file looks into
+Key = int  # CK_OBJECT_HANDLE
 
 
 class CryptokiError(Exception):
@@ -207,7 +212,12 @@ class _Attribute(ctypes.Structure):
 class _Mechanism(ctypes.Structure):
     """CK_MECHANISM (PKCS#11 v3.1, 3.6)."""
 
-    _fields_ = [("mechanism", ctypes.c_ulong), ("parameter", ctypes.c_void_p), ("parameter_length", ctypes.c_ulong)]
+    _fields_ = [("mechanism", ctypes.c_ulong), ("parameter", ctypes.c_char_p), ("parameter_length", ctypes.c_ulong)]
+
+    @classmethod
+    def of(cls, number: int, parameter: bytes | None) -> t.Any:
+        """Return a pointer to a mechanism with its parameter as it lies in memory; None is NULL."""
+        return ctypes.byref(cls(number, parameter or None, len(parameter or b"")))
 
 
 @dataclass(frozen=True)
@@ -369,12 +379,26 @@ class Session:
         with suppress(PKCS11Error):
             self._native.close()
 
-    def find(self, object_class: str, key_type: str, **attributes: Value) -> list[Key]:
-        """Return the keys with these attributes; always of one class and type, as others may have values unknown here."""
-        from pkcs11 import KeyType, ObjectClass
+    def find(self, object_class: str, **attributes: Value) -> list[Key]:
+        """Return the objects of a class with these attributes."""
+        from pkcs11 import ObjectClass
 
-        wanted = _template({"CLASS": int(ObjectClass[object_class]), "KEY_TYPE": int(KeyType[key_type]), **attributes})
-        return list(self._native.get_objects(wanted))  # an iterator left open would block the next search
+        wanted, count = _packed({"CLASS": int(ObjectClass[object_class]), **attributes})
+        found: list[Key] = []
+        batch, length = (ctypes.c_ulong * _FOUND_AT_ONCE)(), ctypes.c_ulong()
+        self._call("C_FindObjectsInit", wanted, count)
+        try:
+            while True:
+                self._call("C_FindObjects", batch, _FOUND_AT_ONCE, ctypes.byref(length))
+                if not length.value:
+                    break
+                found += batch[: length.value]
+        except CryptokiError:
+            with suppress(CryptokiError):  # what failed first counts
+                self._call("C_FindObjectsFinal")
+            raise
+        self._call("C_FindObjectsFinal")  # a search left open would block the next one
+        return found
 
     def read(self, key: Key, *names: str) -> dict[str, t.Any]:
         """Return attributes by name; None where the token does not tell."""
@@ -390,7 +414,7 @@ class Session:
             )
         )
         try:
-            self._library.call("C_GetAttributeValue", self._native.handle, key.handle, attributes, len(names))
+            self._call("C_GetAttributeValue", key, attributes, len(names))
         except CryptokiError as error:
             if error.code not in _NOT_TOLD:
                 raise
@@ -423,56 +447,45 @@ class Session:
         else:
             curve = self._native.create_domain_parameters(KeyType.EC, _template({"EC_PARAMS": public["EC_PARAMS"]}), local=True)
             pair = curve.generate_keypair(**given)
-        return pair[0], pair[1]
+        return pair[0].handle, pair[1].handle
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
         """Make an AES key of so many ``bits``."""
         from pkcs11 import KeyType
 
-        return self._native.generate_key(KeyType.AES, _size(bits), capabilities=0, template=_template(template, made=True))
+        key = self._native.generate_key(KeyType.AES, _size(bits), capabilities=0, template=_template(template, made=True))
+        return t.cast(Key, key.handle)
 
     def create_public_rsa(self, **attributes: Value) -> Key:
         """Bring an RSA public key in."""
         from pkcs11 import KeyType, ObjectClass
 
         types = {"CLASS": int(ObjectClass.PUBLIC_KEY), "KEY_TYPE": int(KeyType.RSA)}
-        return self._native.create_object(_template({**types, **attributes}))
+        return t.cast(Key, self._native.create_object(_template({**types, **attributes})).handle)
 
     def assign(self, key: Key, name: str, value: Value) -> None:
         """Set one attribute."""
-        for attribute, checked in _template({name: value}).items():
-            key[attribute] = checked
+        self._call("C_SetAttributeValue", key, *_packed({name: value}))
 
     def encrypt_cbc(self, key: Key, iv: bytes, data: bytes) -> bytes:
         """Encrypt by CKM_AES_CBC_PAD."""
-        from pkcs11 import Mechanism
-
-        return bytes(key.encrypt(data, mechanism=Mechanism.AES_CBC_PAD, mechanism_param=iv))
+        encrypted, length = ctypes.create_string_buffer(len(data) + 32), ctypes.c_ulong(len(data) + 32)
+        self._call("C_EncryptInit", _Mechanism.of(CKM_AES_CBC_PAD, iv), key)
+        self._call("C_Encrypt", data, len(data), encrypted, ctypes.byref(length))
+        return encrypted.raw[: length.value]
 
     def wrap(self, mechanism: int, parameter: bytes | None, wrapping_key: Key, key: Key) -> bytes:
         """Wrap ``key`` by a mechanism of any number, with its parameter as it lies in memory; None is NULL."""
-        octets = ctypes.create_string_buffer(parameter, len(parameter)) if parameter else None
-        described = _Mechanism(mechanism, ctypes.addressof(octets) if octets else None, len(parameter or b""))
         wrapped, length = ctypes.create_string_buffer(_WRAPPED_BYTES), ctypes.c_ulong(_WRAPPED_BYTES)
-        self._library.call(
-            "C_WrapKey",
-            self._native.handle,
-            ctypes.byref(described),
-            wrapping_key.handle,
-            key.handle,
-            wrapped,
-            ctypes.byref(length),
-        )
+        self._call("C_WrapKey", _Mechanism.of(mechanism, parameter), wrapping_key, key, wrapped, ctypes.byref(length))
         return wrapped.raw[: length.value]
 
     def destroy(self, key: Key) -> None:
         """Destroy an object."""
-        key.destroy()
+        self._call("C_DestroyObject", key)
 
-
-def may(key: Key, operation: str) -> bool:
-    """Tell whether a key that was found may ``encrypt`` or ``wrap_key``."""
-    return hasattr(key, operation)
+    def _call(self, function: str, *arguments: t.Any) -> None:
+        self._library.call(function, self._native.handle, *arguments)
 
 
 def _c_type(argument: t.Any) -> t.Any:
@@ -483,25 +496,49 @@ def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[
     """Return the attributes as python-pkcs11 wants them.
 
     :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL if none are given
-    :raises KeyError: for an attribute that has no type here
-    :raises TypeError: for a value of the wrong type, which would abort the interpreter
     """
     from pkcs11 import Attribute
     from pkcs11.constants import DEFAULT
 
-    checked: dict[t.Any, t.Any] = {}
+    empty: dict[t.Any, t.Any] = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT} if made else {}
+    return {**empty, **{Attribute[name]: _checked(name, value) for name, value in attributes.items()}}
+
+
+def _packed(attributes: t.Mapping[str, Value]) -> tuple[t.Any, int]:
+    """Return the attributes as PKCS#11 wants them, and how many they are."""
+    from pkcs11 import Attribute
+
+    buffers = {}
     for name, value in attributes.items():
-        wanted = _ATTRIBUTE_TYPES[name]
-        if type(value) is not wanted:
-            raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
-        if isinstance(value, str):
-            value.encode()  # lone surrogates have no UTF-8
-        elif isinstance(value, int) and not 0 <= value <= CK_UNAVAILABLE_INFORMATION:
-            raise TypeError(f"CKA_{name} takes a CK_ULONG")
-        checked[Attribute[name]] = value
-    if made:
-        checked = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT, **checked}
-    return checked
+        checked = _checked(name, value)
+        if isinstance(checked, bool):
+            octets = bytes([checked])
+        elif isinstance(checked, int):
+            octets = bytes(ctypes.c_ulong(checked))
+        else:
+            octets = checked.encode() if isinstance(checked, str) else checked
+        buffers[int(Attribute[name])] = ctypes.create_string_buffer(octets, len(octets))
+    packed: t.Any = (_Attribute * len(buffers))(
+        *(_Attribute(number, ctypes.addressof(buffer), len(buffer)) for number, buffer in buffers.items())
+    )
+    packed.buffers = buffers  # they have to live as long as what points to them
+    return packed, len(buffers)
+
+
+def _checked(name: str, value: Value) -> Value:
+    """Return a value that is of its attribute's type.
+
+    :raises KeyError: for an attribute that has no type here
+    :raises TypeError: for a value of the wrong type, which would abort the interpreter
+    """
+    wanted = _ATTRIBUTE_TYPES[name]
+    if type(value) is not wanted:
+        raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
+    if isinstance(value, str):
+        value.encode()  # lone surrogates have no UTF-8
+    elif isinstance(value, int) and not 0 <= value <= CK_UNAVAILABLE_INFORMATION:
+        raise TypeError(f"CKA_{name} takes a CK_ULONG")
+    return value
 
 
 def _size(bits: int) -> int:
