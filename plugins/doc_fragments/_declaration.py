@@ -59,6 +59,11 @@ derive:
   description: Make the key with CKA_DERIVE as well. That counts in the token only, as Azure has no such operation.
   type: bool
   default: false
+token_operations:
+  description: What the key may do in the token when it is made there, if that is not what O(operations) says for token and vault.
+  type: list
+  elements: str
+  choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
 modifiable:
   description: Make the key with CKA_MODIFIABLE. Without it the key cannot be locked, renamed or changed in the token.
   type: bool

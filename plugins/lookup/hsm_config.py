@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# ruff: noqa: E402 (Ansible wants the documentation above the imports)
-
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -74,7 +72,7 @@ _raw:
     declaration:
       description:
         - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take it, with C(name), C(type),
-          C(size) or C(curve), C(operations), C(derive), C(modifiable) and C(create).
+          C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create).
       type: dict
     notes:
       description: Sentences that say what is done otherwise than C(hsmbyok) and C(az keyvault key import) would.
@@ -89,7 +87,7 @@ _raw:
         name: my-target-key-rsa2048
         type: RSA
         size: 2048
-        operations: [encrypt, decrypt, sign, verify]
+        token_operations: [encrypt, decrypt, sign, verify]
         derive: true
         modifiable: true
         create: true

@@ -78,6 +78,7 @@ DECLARATION_OPTIONS: Spec = {
     "create": {"type": "bool", "default": True},
     "derive": {"type": "bool", "default": False},
     "modifiable": {"type": "bool", "default": True},
+    "token_operations": {"type": "list", "elements": "str", "choices": list(OPERATIONS["RSA"])},
     "enabled": {"type": "bool"},
     "not_before": {"type": "str"},
     "expires": {"type": "str"},

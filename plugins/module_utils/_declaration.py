@@ -66,6 +66,7 @@ class Declaration:
     :ivar create: make it where the token has none
     :ivar derive: CKA_DERIVE of a key that is made; Azure has no such operation
     :ivar modifiable: CKA_MODIFIABLE of a key that is made
+    :ivar token_operations: what a key that is made may do in the token, where that is not what it may do in the vault
     """
 
     name: str
@@ -81,11 +82,17 @@ class Declaration:
     create: bool = True
     derive: bool = False
     modifiable: bool = True
+    token_operations: tuple[str, ...] | None = None
 
     @property
     def wanted_operations(self) -> tuple[str, ...]:
         """The operations of a key that is made or imported: where none are declared all of its type, as Azure does."""
         return self.operations or OPERATIONS[self.spec.type]
+
+    @property
+    def made_for(self) -> tuple[str, ...]:
+        """The operations of a key that is made in the token."""
+        return self.token_operations or self.wanted_operations
 
 
 def check_name(name: str) -> str:
@@ -179,6 +186,7 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         create=options["create"],
         derive=options["derive"],
         modifiable=options["modifiable"],
+        token_operations=parse_operations(name, spec, options["token_operations"]),
     )
 
 

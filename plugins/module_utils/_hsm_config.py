@@ -172,7 +172,7 @@ def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> 
             "name": config.key_name,
             "type": config.spec.type,
             **strength,
-            "operations": list(config.operations),
+            "token_operations": list(config.operations),
             "derive": "CKF_DERIVE" in config.flags,
             "modifiable": "CKF_MODIFIABLE" in config.flags,
             "create": "CKF_CREATE_IF_NOT_FOUND" in config.flags,
@@ -192,8 +192,8 @@ def _notes(config: HsmConfig) -> t.Iterator[str]:
     rest = [operation for operation in allowed if operation not in config.operations]
     if rest:
         yield (
-            f"The vault allows {', '.join(config.operations)}, as targetKeyFlags do, and not {', '.join(rest)}, "
-            "which az keyvault key import without --ops would allow."
+            f"targetKeyFlags count in the token. In the vault a new key may {', '.join(rest)} as well, as after az keyvault key "
+            "import without --ops, and a key that is there keeps its operations; hsmbyok_operations declares others."
         )
 
 

@@ -136,8 +136,10 @@ def calling(what: str, vendor: t.Mapping[int, str] = _NONE, remedies: t.Mapping[
     :param remedies: what to do about a code by name, where this vendor knows better
     :raises TokenError: with the function, the return code and a remedy
     """
-    from pkcs11 import PKCS11Error
-
+    try:
+        from pkcs11 import PKCS11Error
+    except ImportError as error:
+        raise MissingLibrary("python-pkcs11", error) from error
     try:
         yield
     except (PKCS11Error, CryptokiError) as error:
@@ -248,10 +250,7 @@ class Library:
     """
 
     def __init__(self, path: str, parameters: str | None = None) -> None:
-        try:
-            from pkcs11 import _pkcs11
-        except ImportError as error:
-            raise MissingLibrary("python-pkcs11", error) from error
+        from pkcs11 import _pkcs11
 
         class InitialisedLibrary(_pkcs11.lib):
             def initialize(self) -> None:

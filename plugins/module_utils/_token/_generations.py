@@ -224,7 +224,7 @@ def make(token: Token, session: Session, declaration: Declaration, existing: t.S
     common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.name, "ID": identifier}
     secret = {"PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "DERIVE": declaration.derive}
     private_usage, public_usage = (
-        {usage: operation in declaration.wanted_operations for operation, usage in usages.items()}
+        {usage: operation in declaration.made_for for operation, usage in usages.items()}
         for usages in (_PRIVATE_USAGE, _PUBLIC_USAGE)
     )
     if not declaration.modifiable:

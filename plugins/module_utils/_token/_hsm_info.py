@@ -149,7 +149,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "notes": findings.notes,
     }
     _refuse(token, declarations, in_token, verdicts, findings.problems)
-    return Outcome({"hsm": described})
+    return Outcome({"hsm": described}, warnings=findings.problems)
 
 
 def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:

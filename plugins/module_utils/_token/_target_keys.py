@@ -186,7 +186,7 @@ def _facts(declaration: Declaration, made: Generation | None) -> dict[str, t.Any
     """Return the public facts of a key that was made, or would be: its id and thumbprint are known only afterwards."""
     return {
         "kind": str(declaration.spec),
-        "operations": declaration.wanted_operations,
+        "operations": declaration.made_for,
         "CKA_SENSITIVE": True,
         "CKA_EXTRACTABLE": True,
         "generation": made and made.hex_id,

@@ -79,15 +79,15 @@ def test_the_guide_s_own_text() -> None:
             "name": "my-target-key-rsa2048",
             "type": "RSA",
             "size": 2048,
-            "operations": ["encrypt", "decrypt", "sign", "verify"],
+            "token_operations": ["encrypt", "decrypt", "sign", "verify"],
             "derive": True,
             "modifiable": True,
             "create": True,
         },
         "notes": [
             "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation.",
-            "The vault allows encrypt, decrypt, sign, verify, as targetKeyFlags do, and not wrapKey, unwrapKey, "
-            "which az keyvault key import without --ops would allow.",
+            "targetKeyFlags count in the token. In the vault a new key may wrapKey, unwrapKey as well, as after az keyvault key "
+            "import without --ops, and a key that is there keeps its operations; hsmbyok_operations declares others.",
         ],
     }
 
@@ -103,7 +103,7 @@ def test_flags_that_are_not_there() -> None:
         "name": "my-key",
         "type": "RSA",
         "size": 2048,
-        "operations": ["wrapKey", "unwrapKey"],
+        "token_operations": ["wrapKey", "unwrapKey"],
         "derive": False,
         "modifiable": False,
         "create": False,
@@ -129,7 +129,7 @@ def test_an_ec_key_with_the_flags_of_the_guide(spec: str, curve: str) -> None:
         "name": "my-key",
         "type": "EC",
         "curve": curve,
-        "operations": ["sign", "verify"],
+        "token_operations": ["sign", "verify"],
         "derive": True,
         "modifiable": True,
         "create": True,

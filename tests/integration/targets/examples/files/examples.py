@@ -30,6 +30,7 @@ def main() -> None:
     # What the examples name, and what stands for it here; the longer names first.
     places = {
         "https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
+        "https://contoso.vault.azure.net/keys/KEK2048-BYOK/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
         "https://contoso.vault.azure.net": "https://keyferry-lab-examples.vault.azure.net",
         "3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c": '"{{ kek.kek_fingerprint }}"',
         "_WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8": '"{{ in_token.target_keys[0].thumbprint }}"',
@@ -37,6 +38,9 @@ def main() -> None:
         "token_label: byok": f"token_label: {lab['token']['label']}",
         "/run/secrets/byok-pin": lab["token"]["pin_file"],
         "/media/carrier": carrier,
+        "kekBlob.pem": f"{carrier}/kek.pem",
+        "/media/escrow": carrier,
+        "0b1f3b0c9f7b3ad0f0a5bd2c8de5a3f94a9f0ab19bd4e7c6ae9d2f14c55a7c21": '"{{ kek.kek_fingerprint }}"',
     }
 
     def tasks(module: str) -> list[dict[str, Any]]:
@@ -46,16 +50,19 @@ def main() -> None:
         loaded: list[dict[str, Any]] = yaml.safe_load(text)
         return loaded
 
-    *make_kek, delete_kek = tasks("byok_kek")
+    make_kek, *use_kek, delete_kek = tasks("byok_kek")
     carry_kek = {
-        "name": "Carry the KEK's public key to the token",
-        "ansible.builtin.copy": {"content": "{{ kek.kek_public_key }}", "dest": f"{carrier}/kek.pem", "mode": "0600"},
+        "name": "Carry the KEK's public key to the token, and let it stand for an escrow key as well",
+        "ansible.builtin.copy": {"content": "{{ kek.kek_public_key }}", "dest": f"{carrier}/{{{{ item }}}}.pem", "mode": "0600"},
+        "loop": ["kek", "escrow"],
     }
     in_order = [
+        *tasks("byok_hsm_info"),
         *tasks("byok_target_key"),
         *tasks("byok_plan"),
-        *make_kek,
+        make_kek,
         carry_kek,
+        *use_kek,
         *tasks("byok_wrap"),
         *[{**task, "register": "arrived"} for task in tasks("byok_import")],
         delete_kek,
