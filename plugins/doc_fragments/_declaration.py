@@ -60,7 +60,7 @@ derive:
   type: bool
   default: false
 token_operations:
-  description: What the key may do in the token when it is made there, if that is not what O(operations) says for token and vault.
+  description: What the key may do in the token when it is made there, if that is not what C(operations) says for token and vault.
   type: list
   elements: str
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]

@@ -103,7 +103,7 @@ def main() -> None:
     options = json.load(sys.stdin)
     os.environ.update(options["library_environment"])
     library = Library(options["pkcs11_library"], options.get("library_parameters"))
-    slot = next(slot for slot in library.slots() if slot.label == options["token_label"])
+    slot = next(slot for slot in library.slots()[0] if slot.label == options["token_label"])
     session = library.open(slot.id)
     with open(options["pin_file"], encoding="utf-8") as file:
         session.login(file.read())

@@ -187,3 +187,11 @@ def test_a_file_that_is_no_pkcs11_library_is_said_to_be_none(run: Run, softhsm: 
 def test_a_library_whose_sessions_could_not_be_shared_is_refused(run: Run, softhsm: Options, plain: Front) -> None:
     failed = run("byok_target_key", plain(softhsm, own_lists=1), target_keys=KEYS[:1])
     assert "gives every caller functions of its own, as p11-kit-proxy does" in failed["msg"]
+
+
+def test_a_token_that_cannot_be_read_hides_no_other(run: Run, softhsm: Options, plain: Front) -> None:
+    """SoftHSM always shows a second slot, without a token that is initialised."""
+    other = run("byok_target_key", plain(softhsm, faults="C_GetTokenInfo:2:0x32"), check=True, target_keys=KEYS[:1])
+    assert other.get("failed") is None
+    wanted = run("byok_target_key", plain(softhsm, faults="C_GetTokenInfo:1:0x32"), check=True, target_keys=KEYS[:1])
+    assert "C_GetTokenInfo returned CKR_DEVICE_REMOVED (0x32)" in wanted["msg"]

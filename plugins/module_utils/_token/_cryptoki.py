@@ -27,6 +27,7 @@ import sys
 import typing as t
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import (
@@ -92,14 +93,14 @@ _READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
 #: CKR_* after which an attribute is simply not told: ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID, BUFFER_TOO_SMALL
 _NOT_TOLD = (0x11, 0x12, 0x150)
 
-_NONE: t.Mapping[t.Any, str] = {}
+_NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
 _ATTRIBUTE_BYTES = 4096
 _WRAPPED_BYTES = 16384
 _FOUND_AT_ONCE = 1000
 CKM_AES_CBC_PAD = 0x1085
 
-Value = bool | int | str | bytes
+Value = t.Union[bool, int, str, bytes]  # noqa: UP007 - evaluated, and pylint looks at it as Python 3.8 would
 Key = int  # CK_OBJECT_HANDLE
 
 
@@ -303,12 +304,16 @@ class Library:
             function.restype = ctypes.c_ulong
         return function
 
-    def slots(self) -> list[Slot]:
-        """Return the slots with a token."""
-        slots = []
+    def slots(self) -> tuple[list[Slot], list[CryptokiError]]:
+        """Return the slots with a token, and the errors of those that cannot be read: one may be out of reach, another not."""
+        slots, errors = [], []
         for number in self._numbers("C_GetSlotList", ctypes.c_ubyte(1)):
             info = _TokenInfo()
-            self.call("C_GetTokenInfo", number, ctypes.byref(info))
+            try:
+                self.call("C_GetTokenInfo", number, ctypes.byref(info))
+            except CryptokiError as error:
+                errors.append(error)
+                continue
             slots.append(
                 Slot(
                     id=number,
@@ -322,7 +327,7 @@ class Library:
                     free_private_memory=_told(info.free_private_memory),
                 )
             )
-        return slots
+        return slots, errors
 
     def mechanisms(self, slot: int) -> frozenset[int]:
         """Return the numbers of a token's mechanisms, the vendor's own among them."""
@@ -361,7 +366,7 @@ class Session:
 
         :returns: whether this process has to log out: another one may have left the token logged in
         """
-        octets = pin.encode()
+        octets = pin.encode("utf-8", "surrogateescape")
         code = self._library.call(
             "C_Login", self._native.handle, CKU_USER, octets, len(octets), accept=CKR_USER_ALREADY_LOGGED_IN
         )
@@ -531,7 +536,7 @@ def _checked(name: str, value: Value) -> Value:
     :raises TypeError: for a value of the wrong type, which would abort the interpreter
     """
     wanted = _ATTRIBUTE_TYPES[name]
-    if type(value) is not wanted:
+    if value.__class__ is not wanted:
         raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
     if isinstance(value, str):
         value.encode()  # lone surrogates have no UTF-8
@@ -542,7 +547,7 @@ def _checked(name: str, value: Value) -> Value:
 
 def _size(bits: int) -> int:
     """Return a key's size, which python-pkcs11 puts into a template as well."""
-    if type(bits) is not int or not 0 < bits < 2**16:
+    if bits.__class__ is not int or not 0 < bits < 2**16:
         raise TypeError(f"No key has {bits!r} bits")
     return bits
 

@@ -226,14 +226,18 @@ def _find(library: Library, path: str, options: t.Mapping[str, t.Any]) -> Slot:
     label, serial = options["token_label"], options["token_serial"]
     if not label and not serial:
         raise ByokError("No token is named", "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL")
-    with calling(f"Listing the tokens of {path}"):
-        slots = library.slots()
+    profile = PROFILES[choose_profile(options["profile"], "", "", path)]
+    with _calling(f"Listing the tokens of {path}", profile):
+        slots, errors = library.slots()
     found = [slot for slot in slots if (not label or slot.label == label) and (not serial or slot.serial == serial)]
     if len(found) == 1:
         return found[0]
     if found:
         serials = ", ".join(slot.serial for slot in found)
         raise ByokError(f"{len(found)} tokens have the label {label}", f"Set token_serial to the one you mean: {serials}")
+    if errors:  # it may be one of those that cannot be read
+        with _calling(f"Looking for the token among those of {path}", profile):
+            raise errors[0]
     present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
     wanted = " and ".join(f"{name} {value}" for name, value in (("label", label), ("serial", serial)) if value)
     raise ByokError(
