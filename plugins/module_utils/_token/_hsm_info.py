@@ -35,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token._rehearsal import Rehearsal, rehearse
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import (
+    CKF_LOGIN_REQUIRED,
     CKF_USER_PIN_COUNT_LOW,
     CKF_USER_PIN_FINAL_TRY,
     CKF_USER_PIN_LOCKED,
@@ -120,19 +121,21 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         pin, pin_problem = next((state for flag, state in _PIN_STATES.items() if token.slot.flags & flag), ("ok", ""))
         findings = _Findings()
         logged_in = login(token.slot)
+        usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
         if pin_problem and not logged_in:
             findings.problems.append(pin_problem)
         firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
-        values = read_policies(token.library, token.slot.id) or {}
+        values = (read_policies(token.library, token.slot.id) if token.profile.policies else None) or {}
         _judge_policies(token, values, findings)
-        if params["rehearse"] and logged_in:
+        rehearsing = params["rehearse"] and usable
+        if rehearsing:
             _rehearse(token, params["allow_trailing_zeros"], findings)
         fips, fips_source = _fips_mode(token, values)
         verdicts = [_judge(token, spec, firmware, fips, values, findings) for spec in _SPECS]
-        if params["rehearse"] and logged_in:
+        if rehearsing:
             for verdict in verdicts:
                 _try_to_make(token, verdict)
-        in_token = _already_there(token, declarations) if logged_in else set()
+        in_token = _already_there(token, declarations) if usable else set()
     described = {
         "token": {**vars(token.info), "firmware": firmware},
         "profile": {"name": token.profile_name, "title": token.profile.title, "source": token.profile.source},

@@ -69,7 +69,7 @@ class Profile:
     :ivar private_public_keys: CKA_PRIVATE of public keys that are made or brought in
     :ivar role: the role that makes and wraps keys, in the vendor's words; it logs in as CKU_USER
     :ivar pin_form: how the PIN is written, where it is more than a PIN
-    :ivar environment: environment variables that the client software reads
+    :ivar environment: environment variables that the client software reads, set by the option ``library_environment``
     :ivar required_environment: those without which it does not start
     :ivar not_ready: what to do when the token is not initialised
     :ivar policies: what byok_hsm_info asks for

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -182,7 +183,7 @@ def _open(options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final
         raise ByokError(f"The {info} is not initialised", profile.not_ready)
     with _calling(f"Reading the mechanisms of the {info}", profile):
         mechanisms = library.mechanisms(slot.id)
-    pin = _pin(options, slot, info, final_try) if login(slot) else None
+    pin = _pin(options, slot, info, profile, final_try) if login(slot) else None
     with _calling(f"Opening a session of the {info}", profile):
         session = library.open(slot.id)
     logged_in = False
@@ -203,12 +204,13 @@ def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
 def _load(path: str | None, parameters: str | None, profile_name: str) -> Library:
     if not path:
         raise ByokError("No PKCS#11 library is given", "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY")
+    profile = PROFILES[choose_profile(profile_name, "", "", path)]
     if not os.path.isfile(path):
+        usual = " or ".join(profile.libraries.get(sys.platform, ()))
         raise ByokError(
             f"There is no PKCS#11 library {path} on this host",
-            "Install the token's client software here, or correct pkcs11_library",
+            "Install the token's client software here, or correct pkcs11_library" + (f" (usually {usual})" if usual else ""),
         )
-    profile = PROFILES[choose_profile(profile_name, "", "", path)]
     try:
         with _calling(f"Initialising the PKCS#11 library {path}", profile):
             return Library(path, parameters or None)
@@ -240,13 +242,14 @@ def _find(library: Library, path: str, options: t.Mapping[str, t.Any]) -> Slot:
             raise errors[0]
     present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
     wanted = " and ".join(f"{name} {value}" for name, value in (("label", label), ("serial", serial)) if value)
+    hint = f" (it reads {', '.join(profile.environment)}: library_environment)" if profile.environment else ""
     raise ByokError(
         f"There is no token with {wanted}; present are: {present or 'none'}",
-        "Correct token_label or token_serial, or see that the client software reaches the token",
+        f"Correct token_label or token_serial, or see that the client software reaches the token{hint}",
     )
 
 
-def _pin(options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, final_try: bool) -> str | None:
+def _pin(options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, profile: Profile, final_try: bool) -> str | None:
     """Return the PIN to try; None where the token wants no login."""
     if slot.flags & CKF_USER_PIN_LOCKED:
         raise ByokError(f"The user PIN of the {info} is locked", "Its Security Officer has to unlock it")
@@ -263,6 +266,8 @@ def _pin(options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, final_try:
     if not slot.flags & CKF_LOGIN_REQUIRED:
         return None
     remedy = "Set pin_file, or the environment variable BYOK_PIN_FILE"
+    if profile.pin_form:
+        remedy += f"; the PIN is written as {profile.pin_form}"
     if slot.flags & CKF_PROTECTED_AUTHENTICATION_PATH:
         remedy += "; where the token asks at a PIN pad of its own, let it keep the login first (on a Luna: activation)"
     raise ByokError("No PIN is given", remedy)
