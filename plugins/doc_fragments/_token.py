@@ -57,7 +57,7 @@ options:
     default: auto
   sessions:
     description:
-      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it, NSS cannot do it.
+      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it. NSS is used by one.
     type: int
     default: 1
   lock_directory:

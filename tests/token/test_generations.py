@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 Run = Callable[..., dict[str, Any]]
 Front = Callable[..., Options]
@@ -162,6 +165,36 @@ def test_a_run_that_is_killed_at_any_call_is_finished_by_the_next(
             # What was made before the kill is used, not made again.
             made_before = number + (fault == "kill-after") > functions.index("C_GenerateKeyPair")
             assert done["changed"] is not made_before, function
+
+
+def test_a_wrap_that_is_killed_at_any_call_leaves_nothing_behind(
+    run: Run, softhsm: Options, plain: Front, tmp_path: Path
+) -> None:
+    run("byok_target_key", softhsm, target_keys=[KEY])
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    package = {
+        "packages": [KEY],
+        "escrow_public_key": pem.decode(),
+        "escrow_fingerprint": hashlib.sha256(der).hexdigest(),
+        "allow_trailing_zeros": True,
+    }
+    trace = tmp_path / "trace"
+    assert len(run("byok_wrap", plain(softhsm, trace=trace), **package)["escrows"]) == 1
+    objects = sorted(Path(softhsm["lock_directory"]).rglob("*.object"))
+    calls = [line.split()[0] for line in trace.read_text().splitlines()]
+    for function in dict.fromkeys(calls):
+        last = calls.count(function)
+        assert run("byok_wrap", plain(softhsm, faults=f"{function}:{last}:kill-after"), **package) == {"killed_by": 9}
+    assert sorted(Path(softhsm["lock_directory"]).rglob("*.object")) == objects
+    assert len(run("byok_wrap", softhsm, **package)["escrows"]) == 1
+
+
+def test_nss_is_used_by_one_session(run: Run, nss: Options) -> None:
+    keys = [dict(KEY, name=f"key-{number}") for number in range(4)]
+    done = run("byok_target_key", nss, sessions=4, target_keys=[dict(key, allow_external_origin=True) for key in keys])
+    assert len(done["target_keys"]) == 4
 
 
 def test_more_than_one_session_makes_what_one_makes(run: Run, softhsm: Options) -> None:

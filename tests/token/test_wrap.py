@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from ansible_collections.keyferry.azure.tests.token.conftest import ROOT
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -144,6 +146,8 @@ def test_an_escrow_package_is_the_same_key_for_no_vault(run: Run, softhsm: Optio
     assert header == {"escrow": f"sha256:{escrow()['escrow_fingerprint']}", "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
     assert escrowed["kek_id"] is None
     assert escrowed["receipt"]["predicate"]["kek"]["fingerprint"] == escrow()["escrow_fingerprint"]
+    for receipt in (package["receipt"], escrowed["receipt"]):
+        jsonschema.validate(receipt, json.loads((ROOT / "docs/receipt.schema.json").read_text()))
     assert Path(paths["escrow_path"]).read_text() == escrowed["content"]
     assert Path(paths["escrow_path"]).stat().st_mode & 0o777 == 0o600
 

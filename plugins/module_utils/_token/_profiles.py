@@ -71,6 +71,7 @@ class Profile:
     :ivar pin_form: how the PIN is written, where it is more than a PIN
     :ivar environment: environment variables that the client software reads, set by the option ``library_environment``
     :ivar required_environment: those without which it does not start
+    :ivar most_sessions: how many sessions may be used at once, where more than one is known to fail
     :ivar not_ready: what to do when the token is not initialised
     :ivar policies: what byok_hsm_info asks for
     :ivar policy_command: the vendor's command that sets one, with ``{number}``, ``{value}`` and ``{slot}``
@@ -93,6 +94,7 @@ class Profile:
     pin_form: str = ""
     environment: tuple[str, ...] = ()
     required_environment: tuple[str, ...] = ()
+    most_sessions: int | None = None
     not_ready: str = "Initialise it and set the user's PIN with the token's own tool"
     policies: tuple[Policy, ...] = ()
     policy_command: str = ""
@@ -323,6 +325,7 @@ PROFILES: t.Mapping[str, Profile] = {
         tokens=(("mozilla", ""),),
         libraries={"linux": ("/usr/lib/x86_64-linux-gnu/libsoftokn3.so", "/usr/lib64/libsoftokn3.so")},
         wrap_mechanisms=(_KWP,),
+        most_sessions=1,  # several that made token objects hung
         remedies={
             "CKR_ARGUMENTS_BAD": (
                 "NSS wants library_parameters, such as configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags="

@@ -114,7 +114,7 @@ class Token:
             except ByokError as error:
                 return item, error
 
-        wanted = min(self.sessions, len(items))
+        wanted = min(self.sessions, len(items), self.profile.most_sessions or self.sessions)
         if wanted < 2:
             return [attempt(self.session, item) for item in items]
         idle: SimpleQueue[Session] = SimpleQueue()
