@@ -24,6 +24,7 @@
  * STAND_IN_POLICIES       luna: 1=0,10=0,... over the defaults below
  * STAND_IN_OLD_POLICIES=1 luna: no CA_GetTokenPolicies, as in old clients
  * STAND_IN_NO_POLICIES=1  luna: no way to read policies
+ * STAND_IN_PRIVATE_ONLY=1 luna: public keys have to be private objects as well
  * STAND_IN_TOKEN_KEY      futurex: a file; while it is missing, the Futurex Token Key is not loaded
  */
 
@@ -482,9 +483,17 @@ static word generate_key(word *a)
     return generate(at_C_GenerateKey, a);
 }
 
+static bool refuses_public(const attribute *template, word length)
+{
+    for (word i = 0; i < length; i++)
+        if (template[i].type == PRIVATE && *(char *)template[i].value)
+            return false;
+    return is("STAND_IN_PRIVATE_ONLY", "1");
+}
+
 static word generate_key_pair(word *a)
 {
-    return generate(at_C_GenerateKeyPair, a);
+    return refuses_public((attribute *)a[2], a[3]) ? TEMPLATE_INCONSISTENT : generate(at_C_GenerateKeyPair, a);
 }
 
 static word futurex_wrap_key(word *a)
@@ -503,7 +512,7 @@ static word luna_create_object(word *a)
     for (const attribute *each = (attribute *)a[1]; each < (attribute *)a[1] + a[2]; each++)
         if (each->type == CLASS && (*(word *)each->value == PRIVATE_KEY || *(word *)each->value == SECRET_KEY))
             return TEMPLATE_INCONSISTENT; /* pycryptoki says that it refuses; the code is a guess */
-    return forward(at_C_CreateObject, a);
+    return refuses_public((attribute *)a[1], a[2]) ? TEMPLATE_INCONSISTENT : forward(at_C_CreateObject, a);
 }
 
 static word luna_wrap_key(word *a)

@@ -195,6 +195,15 @@ def test_a_luna_that_appends_its_initial_value_is_seen_through(run: Run, nss: Op
     assert "CKM_AES_KWP (0x80000171): RFC 5649, with 8 bytes appended" in failed["msg"]
 
 
+def test_a_token_that_takes_private_objects_alone(run: Run, nss: Options, luna: Front) -> None:
+    """As Luna Cloud HSM may, of which documents say that every template has to name CKA_PRIVATE true."""
+    keys = [EC_KEY, {"name": "rsa", "type": "RSA", "size": 2048}]
+    made = run("byok_target_key", luna(nss, private_only=1), target_keys=keys)
+    wrapped = run("byok_wrap", luna(nss, private_only=1), packages=keys, **kek())
+    for key, package in zip(made["target_keys"], wrapped["packages"], strict=True):
+        assert public_pem(unwrap(package, private_key(2048))) == key["generations"][0]["public_key"]
+
+
 def test_single_purpose_partitions_say_what_to_declare(run: Run, nss: Options, luna: Front) -> None:
     options = luna(nss, policies="10=0")
     failed = run("byok_target_key", options, target_keys=[{"name": "two", "type": "RSA", "size": 2048}])

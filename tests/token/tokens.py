@@ -44,6 +44,7 @@ _SETTINGS = {
         "policies",
         "old_policies",
         "no_policies",
+        "private_only",
     },
 }
 

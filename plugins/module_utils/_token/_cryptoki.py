@@ -93,6 +93,9 @@ _READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
 #: CKR_* after which an attribute is simply not told: ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID, BUFFER_TOO_SMALL
 _NOT_TOLD = (0x11, 0x12, 0x150)
 
+#: CKR_* for a template that the token does not take: ATTRIBUTE_TYPE_INVALID, ATTRIBUTE_VALUE_INVALID, TEMPLATE_INCONSISTENT
+_TEMPLATE_REFUSED = (0x12, 0x13, 0xD1)
+
 _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
 _ATTRIBUTE_BYTES = 4096
@@ -339,12 +342,15 @@ class Library:
         self.call("C_GetMechanismInfo", slot, mechanism, info)
         return info[0], info[1]
 
-    def open(self, slot: int) -> Session:
-        """Open a session that can write. It is logged in once any session of this process is."""
+    def open(self, slot: int, public_keys_private: tuple[bool, ...] = (False,)) -> Session:
+        """Open a session that can write. It is logged in once any session of this process is.
+
+        :param public_keys_private: CKA_PRIVATE of public keys, in the order to try
+        """
         if slot not in self._tokens:
             self._tokens.update({each.slot_id: each for each in self._native.get_slots(token_present=True)})
             self._tokens[slot] = self._tokens[slot].get_token()
-        return Session(self, self._tokens[slot].open(rw=True))
+        return Session(self, self._tokens[slot].open(rw=True), public_keys_private)
 
     def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
         count = ctypes.c_ulong()
@@ -357,9 +363,10 @@ class Library:
 class Session:
     """One session of a token; one thread at a time."""
 
-    def __init__(self, library: Library, native: t.Any) -> None:
+    def __init__(self, library: Library, native: t.Any, public_keys_private: tuple[bool, ...]) -> None:
         self._library = library
         self._native = native
+        self._public_keys_private = public_keys_private
 
     def login(self, pin: str) -> bool:
         """Log this process in as the user.
@@ -436,21 +443,25 @@ class Session:
     ) -> tuple[Key, Key]:
         """Make a key pair: RSA of so many ``bits``, or EC with EC_PARAMS in the public template.
 
+        :param public: without CKA_PRIVATE
         :returns: the public and the private key
         """
         from pkcs11 import KeyType
 
-        given = {
+        maker = self._native
+        given: dict[str, t.Any] = {
             "mechanism": _mechanism(mechanism),
             "capabilities": 0,  # keeps python-pkcs11's broad defaults out; the templates name every use
-            "public_template": _template(public, made=True),
             "private_template": _template(private, made=True),
         }
         if bits is not None:
-            pair = self._native.generate_keypair(KeyType.RSA, _size(bits), **given)
+            given.update(key_type=KeyType.RSA, key_length=_size(bits))
         else:
-            curve = self._native.create_domain_parameters(KeyType.EC, _template({"EC_PARAMS": public["EC_PARAMS"]}), local=True)
-            pair = curve.generate_keypair(**given)
+            curve = _template({"EC_PARAMS": public["EC_PARAMS"]})
+            maker = self._native.create_domain_parameters(KeyType.EC, curve, local=True)
+        pair = self._with_a_public_key(
+            lambda taken: maker.generate_keypair(public_template=_template({**public, **taken}, made=True), **given)
+        )
         return pair[0].handle, pair[1].handle
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
@@ -461,11 +472,12 @@ class Session:
         return t.cast(Key, key.handle)
 
     def create_public_rsa(self, **attributes: Value) -> Key:
-        """Bring an RSA public key in."""
+        """Bring an RSA public key in; its attributes are given without CKA_PRIVATE."""
         from pkcs11 import KeyType, ObjectClass
 
         types = {"CLASS": int(ObjectClass.PUBLIC_KEY), "KEY_TYPE": int(KeyType.RSA)}
-        return t.cast(Key, self._native.create_object(_template({**types, **attributes})).handle)
+        key = self._with_a_public_key(lambda taken: self._native.create_object(_template({**types, **attributes, **taken})))
+        return t.cast(Key, key.handle)
 
     def assign(self, key: Key, name: str, value: Value) -> None:
         """Set one attribute."""
@@ -487,6 +499,20 @@ class Session:
     def destroy(self, key: Key) -> None:
         """Destroy an object."""
         self._call("C_DestroyObject", key)
+
+    def _with_a_public_key(self, make: t.Callable[[dict[str, Value]], t.Any]) -> t.Any:
+        """Make something with a public key, with the first CKA_PRIVATE that the token takes."""
+        from pkcs11 import PKCS11Error
+
+        *preferred, last = self._public_keys_private
+        for private in preferred:
+            try:
+                return make({"PRIVATE": private})
+            except PKCS11Error as error:
+                function, code = _called(error)
+                if code not in _TEMPLATE_REFUSED or function == "C_GetAttributeValue":  # after which something is there
+                    raise
+        return make({"PRIVATE": last})
 
     def _call(self, function: str, *arguments: t.Any) -> None:
         self._library.call(function, self._native.handle, *arguments)

@@ -229,7 +229,7 @@ def make(token: Token, session: Session, declaration: Declaration, existing: t.S
     )
     if not declaration.modifiable:
         common["MODIFIABLE"] = False
-    public = {**common, "PRIVATE": token.profile.private_public_keys, **public_usage}
+    public = {**common, **public_usage}
     private = {**common, **secret, **private_usage}
     with token.calling(f"Making the {spec} key {declaration.name}"):
         if spec.type == "oct":

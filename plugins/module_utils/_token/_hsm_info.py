@@ -275,7 +275,6 @@ def _try_to_make(token: Token, verdict: _Verdict) -> None:
             else:
                 public: dict[str, Value] = {
                     "TOKEN": False,
-                    "PRIVATE": token.profile.private_public_keys,
                     "VERIFY": True,
                     "EC_PARAMS": curve_parameters(str(spec.curve)),
                 }

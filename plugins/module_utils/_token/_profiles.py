@@ -66,7 +66,8 @@ class Profile:
     :ivar libraries: where the library usually lies, by platform; its file name alone tells the vendor before it is loaded
     :ivar wrap_mechanisms: candidates, best first
     :ivar rsa_generation: candidates, best first
-    :ivar private_public_keys: CKA_PRIVATE of public keys that are made or brought in
+    :ivar public_keys_private: CKA_PRIVATE of public keys that are made or brought in, in the order to try: some tokens take
+        no other than private objects
     :ivar role: the role that makes and wraps keys, in the vendor's words; it logs in as CKU_USER
     :ivar pin_form: how the PIN is written, where it is more than a PIN
     :ivar environment: environment variables that the client software reads, set by the option ``library_environment``
@@ -89,7 +90,7 @@ class Profile:
     libraries: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     wrap_mechanisms: tuple[Mechanism, ...] = ()
     rsa_generation: tuple[Mechanism, ...] = (_RSA_PKCS,)
-    private_public_keys: bool = False
+    public_keys_private: tuple[bool, ...] = (False, True)
     role: str = "user"
     pin_form: str = ""
     environment: tuple[str, ...] = ()
@@ -300,7 +301,7 @@ PROFILES: t.Mapping[str, Profile] = {
         # Its 0x8000210A is PKCS#5 padding; ZERO_PAD is RFC 5649 and refuses any parameter.
         wrap_mechanisms=(_RSA_AES, Mechanism("CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD", 0x8000216F)),
         rsa_generation=(Mechanism("CKM_RSA_X9_31_KEY_PAIR_GEN", CKM_RSA_X9_31_KEY_PAIR_GEN), _RSA_PKCS),
-        private_public_keys=True,
+        public_keys_private=(True,),
         role="crypto user",
         pin_form="user:password",
         remedies={

@@ -176,7 +176,7 @@ def _throw_away_key(token: Token) -> t.Iterator[Key]:
     """Make a P-256 key pair (its PKCS#8 is never a multiple of 8 bytes, so padding shows), or RSA-2048 without EC."""
     session = token.session
     private = {"TOKEN": False, "PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "SIGN": True}
-    public = {"TOKEN": False, "PRIVATE": token.profile.private_public_keys, "VERIFY": True}
+    public = {"TOKEN": False, "VERIFY": True}
     with token.calling("Making a throw-away key"):
         if CKM_EC_KEY_PAIR_GEN in token.mechanisms:
             curve = {"EC_PARAMS": curve_parameters("P-256")}

@@ -122,7 +122,9 @@ class Token:
         try:
             for _number in range(wanted):
                 with self.calling("Opening a further session"):
-                    opened.append(self.library.open(self.slot.id))  # logged in, because the first one is
+                    opened.append(
+                        self.library.open(self.slot.id, self.profile.public_keys_private)
+                    )  # logged in, because the first one is
                 idle.put(opened[-1])
 
             def in_a_session(item: T) -> tuple[T, R | ByokError]:
@@ -185,7 +187,7 @@ def _open(options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final
         mechanisms = library.mechanisms(slot.id)
     pin = _pin(options, slot, info, profile, final_try) if login(slot) else None
     with _calling(f"Opening a session of the {info}", profile):
-        session = library.open(slot.id)
+        session = library.open(slot.id, profile.public_keys_private)
     logged_in = False
     if pin is not None:
         try:

@@ -33,7 +33,6 @@ def kek_object(token: Token, kek: RsaPublicKey) -> t.Iterator[Key]:
     with token.calling("Bringing the KEK's public key in"):
         key = token.session.create_public_rsa(
             TOKEN=False,
-            PRIVATE=token.profile.private_public_keys,
             WRAP=True,
             ENCRYPT=True,
             MODULUS=octets(kek.n),
