@@ -135,7 +135,9 @@ class ModuleDocFragment:
     # Annotated, because ansible-test's yamllint takes every plain assignment here for a literal.
     DOCUMENTATION: str = _alone(_OPTIONS)
     TARGET_KEYS: str = _in_list("target_keys")
-    NEEDED_KEYS: str = _in_list("target_keys", description="Keys that shall be made and wrapped; an error if one cannot be.")
+    NEEDED_KEYS: str = _in_list(
+        "target_keys", description="Keys that shall be made and wrapped. Those that cannot be are in RV(failures)."
+    )
     DECLARATIONS: str = _in_list("declarations")
     PACKAGE: str = _alone(_PATH)
     PACKAGES: str = _in_list("packages", _PATH)

@@ -22,7 +22,7 @@ def normalise_fingerprint(text: str) -> str:
     digits = text.strip().replace(":", "").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise ByokError(
-            f"{text!r} is no fingerprint of a KEK",
+            f"{text!r} is no fingerprint of a public key",
             "Give the SHA-256 of its SubjectPublicKeyInfo as 64 hexadecimal digits, as byok_kek returns it",
         )
     return digits

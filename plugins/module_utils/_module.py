@@ -54,7 +54,7 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     try:
         outcome = act(module.params, module.check_mode)
     except ByokError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), failures=[])
     for warning in outcome.warnings:
         module.warn(warning)
     result = dict(outcome.result, changed=bool(outcome.changes), failures=outcome.failures.as_result())

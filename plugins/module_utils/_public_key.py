@@ -128,7 +128,7 @@ def rsa_from_pem(pem: str) -> RsaPublicKey:
             key = None
         if not isinstance(key, rsa.RSAPublicKey):
             raise ByokError(
-                "The KEK's PEM is not an RSA public key", "Give the PEM that byok_kek or az keyvault key download returned"
+                "The PEM given is no RSA public key", "Give the PEM that byok_kek or az keyvault key download returned"
             )
         numbers = key.public_numbers()
     return RsaPublicKey(numbers.n, numbers.e)

@@ -48,7 +48,8 @@ def begin(
     :param evidence: CKA_* and ``origin``
     :param wrapped_at: UTC, ISO 8601
     """
-    subject = [{"name": f"{key['name']}.byok", "digest": {"sha256": package_sha256}}]
+    ending = "byok" if kek["kid"] else "escrow"
+    subject = [{"name": f"{key['name']}.{ending}", "digest": {"sha256": package_sha256}}]
     if key.get("sha256"):
         subject.append({"name": f"{key['name']} (public key)", "digest": {"sha256": key["sha256"]}})
     return {

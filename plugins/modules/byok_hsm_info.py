@@ -76,7 +76,7 @@ EXAMPLES = r"""
 RETURN = r"""
 hsm:
   description: What was found.
-  returned: success
+  returned: always, unless the token could not be opened
   type: dict
   contains:
     token:
@@ -212,10 +212,17 @@ hsm:
         partition's Security Officer: partition changepolicy -policy 1 -value 1."
     notes: []
 failures:
-  description: Empty; here so that all modules return it.
+  description: Keys of O(target_keys) that cannot be made or wrapped here.
   returned: always
   type: list
   elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What cannot be done, why, and what to do.
+      type: str
   sample: []
 """
 

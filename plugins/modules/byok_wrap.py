@@ -183,7 +183,7 @@ rehearsal:
   type: dict
   sample:
     profile: luna
-    mechanism: CKM_AES_KWP (Luna) (0x80000171)
+    mechanism: CKM_AES_KWP (0x80000171)
     parameter: a65959a6
     finding: RFC 5649 over PKCS#8
 failures:

@@ -115,6 +115,32 @@ def test_a_private_key_without_its_public_key_is_passed_over_and_reported(
     }
 
 
+def test_a_restored_private_key_wants_its_public_key_back(run: Run, softhsm: Options) -> None:
+    """It came from outside (CKA_LOCAL false), so it is not what a killed run left, and is neither passed over nor replaced."""
+    restore = """
+import json, os, sys, time
+import pkcs11
+from pkcs11 import Attribute as A
+from pkcs11.util.ec import encode_named_curve_parameters
+
+options = json.load(sys.stdin)
+os.environ.update(options["library_environment"])
+octets = bytearray(int(time.time() * 1000).to_bytes(6, "big") + os.urandom(10))
+octets[6], octets[8] = octets[6] & 0x0F | 0x70, octets[8] & 0x3F | 0x80
+token = pkcs11.lib(options["pkcs11_library"]).get_token(token_label=options["token_label"])
+with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
+    session.create_object({
+        A.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, A.KEY_TYPE: pkcs11.KeyType.EC, A.TOKEN: True, A.LABEL: "ec",
+        A.ID: bytes(octets), A.EC_PARAMS: encode_named_curve_parameters("secp256r1"), A.VALUE: os.urandom(31),
+        A.SENSITIVE: True, A.EXTRACTABLE: True, A.SIGN: True,
+    })
+"""
+    subprocess.run([sys.executable, "-c", restore], input=json.dumps(softhsm), text=True, check=True)
+    failed = run("byok_target_key", softhsm, target_keys=[dict(KEY, allow_external_origin=True)])
+    assert "has no public key object, so it cannot be recognised in a vault. Put its public key into the token" in failed["msg"]
+    assert failed["changed"] is False
+
+
 @pytest.mark.parametrize(("age", "removed"), [(3700, True), (60, False)])
 def test_a_public_key_without_its_private_key_is_removed_when_no_run_can_be_at_it(
     run: Run, softhsm: Options, plant: Callable[..., str], age: int, removed: bool

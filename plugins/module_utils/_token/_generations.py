@@ -86,8 +86,12 @@ class Generation:
 
     @property
     def half_made(self) -> bool:
-        """Whether this is what a killed run left: a private key of ours, whose public key was not made any more."""
-        return is_ours(self.id) and self.spec is not None and self.spec.type != "oct" and self.public_key is None
+        """Whether this is what a killed run left: a private key of ours, whose public key was not made any more.
+
+        One that came from outside was restored, and only wants its public key back.
+        """
+        ours = is_ours(self.id) and self.evidence["CKA_LOCAL"] is not False
+        return ours and self.spec is not None and self.spec.type != "oct" and self.public_key is None
 
     @property
     def origin(self) -> str:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import (
@@ -20,7 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._declaration import
     KeySpec,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, Failures
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import curve_parameters
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Slot, Value
@@ -108,7 +108,7 @@ class _Findings:
 def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     """Look at the token and change nothing, not even in normal mode.
 
-    :raises ByokError: when the token cannot be opened; and when one of the given keys cannot be made or wrapped there
+    :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in the outcome's failures
     """
     declarations = [parse_declaration(item) for item in params["target_keys"] or []]
 
@@ -151,8 +151,9 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "problems": findings.problems,
         "notes": findings.notes,
     }
-    _refuse(token, declarations, in_token, verdicts, findings.problems)
-    return Outcome({"hsm": described}, warnings=findings.problems)
+    outcome = Outcome({"hsm": described}, warnings=findings.problems)
+    _refuse(token, declarations, in_token, verdicts, outcome.failures)
+    return outcome
 
 
 def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:
@@ -198,8 +199,9 @@ def _fips_mode(token: Token, values: t.Mapping[int, int]) -> tuple[bool | None, 
     profile = token.profile
     if profile.fips_policy in values:
         return values[t.cast(int, profile.fips_policy)] == 0, f"partition policy {profile.fips_policy}"
-    if profile.fips_hides is not None:
-        return profile.fips_hides not in token.mechanisms, f"whether the mechanism {profile.fips_hides:#x} is offered"
+    # That it is offered tells nothing: a client may map it to those that FIPS mode allows.
+    if profile.fips_hides is not None and profile.fips_hides not in token.mechanisms:
+        return True, f"the mechanism {profile.fips_hides:#x} is not offered"
     return None, ""
 
 
@@ -255,7 +257,8 @@ def _judge_wrapping(token: Token, verdict: _Verdict, values: t.Mapping[int, int]
         verdict.wrap = True  # what the token did counts, not what documents say about policies
     elif relevant:
         for policy in relevant:
-            verdict.deny("wrap", f"partition policy {policy.number} ({policy.name}) is {values[policy.number]}")
+            command = token.profile.policy_command.format(number=policy.number, value=policy.wanted)
+            verdict.deny("wrap", f"partition policy {policy.number} ({policy.name}) is {values[policy.number]} ({command})")
     elif unmet:
         pass  # a policy about private keys; the rehearsal is one with such a key, so it tells nothing about secret ones
     elif findings.no_wrap:
@@ -287,7 +290,13 @@ def _try_to_make(token: Token, verdict: _Verdict) -> None:
 
 def _already_there(token: Token, declarations: list[Declaration]) -> set[str]:
     listed = list_generations(token, [declaration.name for declaration in declarations]) if declarations else {}
-    return {each.name for each in declarations if choose(each, listed[each.name].generations)}
+    there = set()
+    for declaration in declarations:
+        with suppress(ByokError):  # byok_target_key says which of several is not clear
+            if choose(declaration, listed[declaration.name].generations) is None:
+                continue
+        there.add(declaration.name)
+    return there
 
 
 def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
@@ -298,30 +307,18 @@ def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
 
 
 def _refuse(
-    token: Token, declarations: list[Declaration], in_token: set[str], verdicts: list[_Verdict], problems: list[str]
+    token: Token, declarations: list[Declaration], in_token: set[str], verdicts: list[_Verdict], failures: Failures
 ) -> None:
-    """Fail when one of the keys cannot be made or wrapped, before anything is."""
+    """Name the keys that cannot be made or wrapped, before anything is."""
     by_kind = {str(verdict.spec): verdict for verdict in verdicts}
-    impossible = []
     for declaration in declarations:
         verdict = by_kind[str(declaration.spec)]
-        verbs = [
-            verb
-            for verb, possible in (
-                ("made", verdict.make if declaration.name not in in_token else True),
-                ("wrapped", verdict.wrap),
-            )
-            if possible is False
-        ]
+        making = verdict.make is False and declaration.name not in in_token
+        verbs = [verb for verb, impossible in (("made", making), ("wrapped", verdict.wrap is False)) if impossible]
         if verbs:
-            impossible.append(
-                f"{declaration.name} ({declaration.spec}) cannot be {' or '.join(verbs)}: {'; '.join(verdict.reasons)}"
-            )
-    if impossible:
-        raise ByokError(
-            f"The {token.info} is not ready: {'. '.join(impossible)}",
-            " ".join(problems) or "Declare keys that this token can make and wrap; byok_hsm_info lists them",
-        )
+            what = f"The key {declaration.name} ({declaration.spec}) cannot be {' or '.join(verbs)} in the {token.info}"
+            remedy = "Change that, or declare a key that this token can make and wrap"
+            failures.add(declaration.name, ByokError(f"{what}: {'; '.join(verdict.reasons)}", remedy))
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -116,9 +116,12 @@ _WRAP_PAD = Mechanism("CKM_AES_KEY_WRAP_PAD", CKM_AES_KEY_WRAP_PAD)
 _STANDARD = (_RSA_AES, _KWP, _WRAP_PAD)
 
 _LUNA_KEY_EXPORT = (
-    "The partition does not let private keys be wrapped. As its Security Officer, set partition policy 0 (private key cloning) "
-    "to 0 and then 1 (private key wrapping) to 1 with lunacm; see docs/hsm/luna.md for what that costs"
+    "The partition's policies do not allow this; byok_hsm_info reads them. RSA and EC keys need policy 0 (private key "
+    "cloning) at 0 and then 1 (private key wrapping) at 1, and every wrap needs 5 (secret key wrapping) at 1. See "
+    "docs/hsm/luna.md for what a change costs"
 )
+_LUNA_RESET = "Have the partition's Security Officer reset the Crypto Officer's password with lunacm"
+_LUNA_ATTRIBUTES = "The key was made with modifiable: false, or partition policy 11 (changing key attributes) is off"
 
 PROFILES: t.Mapping[str, Profile] = {
     "generic": Profile(
@@ -220,14 +223,21 @@ PROFILES: t.Mapping[str, Profile] = {
         },
         remedies={
             "CKR_KEY_NOT_WRAPPABLE": _LUNA_KEY_EXPORT,
-            "CKR_OPERATION_NOT_ALLOWED": _LUNA_KEY_EXPORT,
+            "CKR_KEY_FUNCTION_NOT_PERMITTED": _LUNA_KEY_EXPORT,
+            "CKR_OPERATION_NOT_ALLOWED": "The partition's policies do not allow this; byok_hsm_info reads them",
+            "CKR_ATTRIBUTE_VALUE_INVALID": "The partition does not take this kind of key; byok_hsm_info reads its policies",
+            "CKR_ATTRIBUTE_READ_ONLY": _LUNA_ATTRIBUTES,
+            "CKR_ACTION_PROHIBITED": _LUNA_ATTRIBUTES,
+            "CKR_CHALLENGE_INCORRECT": "Correct the PIN, which is the challenge secret here; it was tried once",
+            "CKR_USER_PIN_NOT_INITIALIZED": "Initialise the partition's Crypto Officer with lunacm: role init -name co",
+            "CKR_LICENSE_CAPACITY_EXCEEDED": "A licence of the HSM is used up; ask its administrator",
             "CKR_TEMPLATE_INCONSISTENT": (
                 "Where partition policy 10 (multipurpose keys) is off, declare operations of one purpose: sign and verify, "
                 "encrypt and decrypt, or wrapKey and unwrapKey"
             ),
             "CKR_PIN_EXPIRED": "A new role's password has to be changed before its first use: role changepw in lunacm",
-            "CKR_PIN_LOCKED": "Have the partition's Security Officer reset the Crypto Officer's password with lunacm",
-            "CKR_USER_LOCKED_OUT": "Have the partition's Security Officer reset the Crypto Officer's password with lunacm",
+            "CKR_PIN_LOCKED": _LUNA_RESET,
+            "CKR_USER_LOCKED_OUT": _LUNA_RESET,
             "CKR_USER_NOT_AUTHORIZED": "Log in as the Crypto Officer; policy 28 (key management functions) has to be on",
             "CKR_ECC_CURVE_NOT_ALLOWED": "A Luna in FIPS mode does not have this curve; declare P-256, P-384 or P-521",
             "CKR_ECC_UNKNOWN_CURVE": "Declare P-256, P-384 or P-521",
@@ -263,7 +273,7 @@ PROFILES: t.Mapping[str, Profile] = {
             ),
         },
         wrap_mechanisms=_STANDARD,
-        role="identity of the application partition",
+        role="identity",
         environment=("FXPKCS11_CFG", "FXPKCS11_MODULE"),
         required_environment=("FXPKCS11_CFG",),
         not_ready=(

@@ -83,7 +83,7 @@ def rehearse(token: Token, allow_trailing_zeros: bool) -> Rehearsal:
             try:
                 finding = classify(kek, wrap(token, token.session, wrapping_key, target, mechanism, "a throw-away key"))
             except TokenError as error:
-                finding = error.what.partition("failed: ")[2]
+                finding = error.what.replace(f" in the {token.info}", "")
                 refusals.append(error)
             if finding == GOOD or (allow_trailing_zeros and finding.startswith(GOOD)):
                 return Rehearsal(mechanism, finding, token.profile_name)

@@ -32,6 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles im
     Profile,
     choose_profile,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import REMEDIES
 
 #: Flags of CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)
 CKF_LOGIN_REQUIRED = 0x4
@@ -222,7 +223,8 @@ def _load(path: str | None, parameters: str | None, profile_name: str) -> Librar
             raise
         raise ByokError(
             error.what,
-            f"The library wants the environment variable {' and '.join(missing)}; set it in library_environment",
+            f"The library reads the environment variable {' and '.join(missing)}, which is not set; set it in "
+            "library_environment, or put the client's configuration where the library looks without it",
         ) from error
 
 
@@ -254,7 +256,7 @@ def _find(library: Library, path: str, options: t.Mapping[str, t.Any]) -> Slot:
 def _pin(options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, profile: Profile, final_try: bool) -> str | None:
     """Return the PIN to try; None where the token wants no login."""
     if slot.flags & CKF_USER_PIN_LOCKED:
-        raise ByokError(f"The user PIN of the {info} is locked", "Its Security Officer has to unlock it")
+        raise ByokError(f"The user PIN of the {info} is locked", {**REMEDIES, **profile.remedies}["CKR_PIN_LOCKED"])
     if slot.flags & CKF_USER_PIN_FINAL_TRY and not final_try:
         raise ByokError(
             f"The {info} will lock its user PIN after one more wrong try, so it was not tried",

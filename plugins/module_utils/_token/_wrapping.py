@@ -30,11 +30,10 @@ def kek_object(token: Token, kek: RsaPublicKey) -> t.Iterator[Key]:
     def octets(number: int) -> bytes:
         return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
-    with token.calling("Bringing the KEK's public key in"):
+    with token.calling("Loading the KEK's public key"):
         key = token.session.create_public_rsa(
             TOKEN=False,
             WRAP=True,
-            ENCRYPT=True,
             MODULUS=octets(kek.n),
             PUBLIC_EXPONENT=octets(kek.e),
         )
