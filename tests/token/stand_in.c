@@ -25,6 +25,7 @@
  * STAND_IN_OLD_POLICIES=1 luna: no CA_GetTokenPolicies, as in old clients
  * STAND_IN_NO_POLICIES=1  luna: no way to read policies
  * STAND_IN_PRIVATE_ONLY=1 luna: public keys have to be private objects as well
+ * STAND_IN_ONE_SHOT=1     futurex: CKM_RSA_AES_KEY_WRAP as well, which wraps in one call; that it has that is a guess
  * STAND_IN_TOKEN_KEY      futurex: a file; while it is missing, the Futurex Token Key is not loaded
  */
 
@@ -64,8 +65,8 @@ enum { CLASS = 0, TOKEN = 1, PRIVATE = 2, SENSITIVE = 0x103, EXTRACTABLE = 0x162
 enum { ENCRYPT = 0x104, DECRYPT, WRAP, UNWRAP, SIGN, SIGN_RECOVER, VERIFY, VERIFY_RECOVER, DERIVE };
 enum { KEY_TYPE = 0x100, MODULUS_BITS = 0x121, VALUE_LEN = 0x161, PRIVATE_KEY = 3, SECRET_KEY = 4 };
 enum { USER = 1, USER_PIN_INITIALIZED = 0x8, TOKEN_INITIALIZED = 0x400 };
-enum { RSA_KEY_PAIR_GEN = 0x0, RSA_OAEP = 0x9, RSA_X9_31_KEY_PAIR_GEN = 0xA, RSA_AES_WRAP = 0x1054 };
-enum { AES_WRAP = 0x2109, AES_WRAP_PAD = 0x210A, AES_KWP = 0x210B, AES_WRAP_PKCS7 = 0x210C };
+enum { RSA_KEY_PAIR_GEN = 0x0, RSA_OAEP = 0x9, RSA_X9_31_KEY_PAIR_GEN = 0xA, SHA_1 = 0x220, RSA_AES_WRAP = 0x1054 };
+enum { AES_KEY_GEN = 0x1080, AES_WRAP = 0x2109, AES_WRAP_PAD = 0x210A, AES_KWP = 0x210B, AES_WRAP_PKCS7 = 0x210C };
 
 /* What vendors define for themselves begins at 0x80000000; Luna's numbers are in ThalesGroup/pycryptoki. */
 #define VENDOR 0x80000000UL
@@ -318,9 +319,16 @@ static const word SHOWN[][8] = {
     [FUTUREX] = {AES_KWP},
 };
 
+static bool one_shot(word number)
+{
+    return shape == FUTUREX && number == RSA_AES_WRAP && is("STAND_IN_ONE_SHOT", "1");
+}
+
 static bool shown(word number)
 {
     const word *each = SHOWN[shape];
+    if (one_shot(number))
+        return true;
     while (*each && *each != number)
         each++;
     return *each;
@@ -329,7 +337,7 @@ static bool shown(word number)
 static bool hidden(word number)
 {
     if (shape == FUTUREX)
-        return number == RSA_AES_WRAP || number == AES_WRAP_PAD || number >= VENDOR;
+        return (number == RSA_AES_WRAP && !one_shot(number)) || number == AES_WRAP_PAD || number >= VENDOR;
     if (shape == LUNA && is("STAND_IN_FIPS", "1") && (number == RSA_KEY_PAIR_GEN || number == RSA_X9_31_KEY_PAIR_GEN))
         return true;
     return shape == LUNA &&
@@ -345,6 +353,8 @@ static word get_mechanism_list(word *a)
             list[kept++] = list[i];
     for (const word *each = SHOWN[shape]; *each; each++)
         list[kept++] = *each;
+    if (one_shot(RSA_AES_WRAP))
+        list[kept++] = RSA_AES_WRAP;
     return code ? code : answer((word *)a[1], (word *)a[2], list, kept);
 }
 
@@ -496,10 +506,40 @@ static word generate_key_pair(word *a)
     return refuses_public((attribute *)a[2], a[3]) ? TEMPLATE_INCONSISTENT : generate(at_C_GenerateKeyPair, a);
 }
 
+/* CKM_RSA_AES_KEY_WRAP (PKCS#11 v3.1, 6.1.26) out of its two steps. */
+static word wrap_at_once(const word *a, const mechanism *by)
+{
+    struct { word bits, *oaep; } *parameters = by->parameter;
+    unsigned char yes = 1, no = 0, wrapped[16384];
+    word size = 32, aes_key, first = 1024, second = sizeof wrapped - 1024, room = *(word *)a[5];
+    attribute key[] = {
+        {TOKEN, &no, 1}, {SENSITIVE, &yes, 1}, {EXTRACTABLE, &yes, 1}, {WRAP, &yes, 1}, {VALUE_LEN, &size, sizeof size}
+    };
+    mechanism make = {AES_KEY_GEN, NULL, 0}, kwp = {AES_KWP, NULL, 0};
+    if (by->length != sizeof *parameters || parameters->bits != 256 || parameters->oaep[0] != SHA_1 || parameters->oaep[1] != 1)
+        return MECHANISM_PARAM_INVALID;
+    mechanism oaep = {RSA_OAEP, parameters->oaep, 5 * sizeof(word)};
+    word code = FORWARD(C_GenerateKey, a[0], (word)&make, (word)key, 5, (word)&aes_key);
+    if (code)
+        return code;
+    code = FORWARD(C_WrapKey, a[0], (word)&oaep, a[2], aes_key, (word)wrapped, (word)&first);
+    if (!code && !(code = translate_kwp(&kwp)))
+        code = FORWARD(C_WrapKey, a[0], (word)&kwp, aes_key, a[3], (word)(wrapped + first), (word)&second);
+    FORWARD(C_DestroyObject, a[0], aes_key);
+    *(word *)a[5] = first + second;
+    if (!code && a[4] && room < first + second)
+        return BUFFER_TOO_SMALL;
+    if (!code && a[4])
+        memcpy((void *)a[4], wrapped, first + second);
+    return code;
+}
+
 static word futurex_wrap_key(word *a)
 {
     mechanism by = *(mechanism *)a[1];
     word class, code = look_at_key(a, &class);
+    if (!code && by.number == RSA_AES_WRAP)
+        return wrap_at_once(a, &by);
     if (!code && by.number == AES_KWP)
         code = translate_kwp(&by); /* that it takes both initial values is a guess */
     return code ? code : wrap(a, by);

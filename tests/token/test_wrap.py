@@ -95,6 +95,29 @@ def test_every_kind_of_key_arrives_byte_for_byte(run: Run, token: Options) -> No
         assert json.loads(package["content"])["schema_version"] == "1.0.0"
 
 
+def test_one_call_wraps_where_the_token_can(run: Run, nss: Options, futurex: Front, tmp_path: Path) -> None:
+    """CKM_RSA_AES_KEY_WRAP: no AES key is ever an object of its own that could wrap the key again."""
+    trace = tmp_path / "trace"
+    keys = [EC_KEY, {"name": "rsa", "type": "RSA", "size": 2048}, {"name": "aes", "type": "oct", "size": 256}]
+    made = run("byok_target_key", futurex(nss), target_keys=keys)["target_keys"]
+    wrapped = run("byok_wrap", futurex(nss, one_shot=1, trace=trace), packages=keys, **kek(3072))
+    assert wrapped["rehearsal"]["mechanism"] == "CKM_RSA_AES_KEY_WRAP (0x1054)"
+    for key, package in zip(made[:2], wrapped["packages"], strict=False):
+        assert public_pem(unwrap(package, private_key(3072))) == key["generations"][0]["public_key"]
+    assert len(unwrap(wrapped["packages"][2], private_key(3072))) == 32
+    lines = trace.read_text().splitlines()
+    assert [line for line in lines if line.startswith("C_GenerateKey ")] == []
+    assert [line for line in lines if line.startswith("C_WrapKey")] == ["C_WrapKey 0x0 mechanism=0x1054"] * 4
+
+
+def test_one_call_that_makes_something_else_is_not_used(run: Run, nss: Options, futurex: Front) -> None:
+    run("byok_target_key", futurex(nss), target_keys=[EC_KEY])
+    failed = run("byok_wrap", futurex(nss, one_shot=1, kwp="0x210a"), packages=[EC_KEY], **kek())
+    assert (
+        "CKM_RSA_AES_KEY_WRAP (0x1054): RFC 3394 over PKCS#7 padding instead of RFC 5649; CKM_AES_KEY_WRAP_KWP" in failed["msg"]
+    )
+
+
 def test_a_secret_key_leaves_as_it_is(run: Run, nss: Options, luna: Front) -> None:
     key = {"name": "aes", "type": "oct", "size": 256}
     run("byok_target_key", luna(nss), target_keys=[key])

@@ -30,7 +30,7 @@ _NSS = (
 )
 _SETTINGS = {
     "plain": {"trace", "faults", "run", "own_lists", "pin", "label", "firmware"},
-    "futurex": {"trace", "faults", "run", "pin", "label", "firmware", "kwp", "token_key"},
+    "futurex": {"trace", "faults", "run", "pin", "label", "firmware", "kwp", "one_shot", "token_key"},
     "luna": {
         "trace",
         "faults",
