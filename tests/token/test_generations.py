@@ -159,6 +159,55 @@ def test_a_public_key_without_its_private_key_is_removed_when_no_run_can_be_at_i
     assert again["target_keys"][0]["generation"] == made
 
 
+ADOPT = """
+import json, os, sys
+import pkcs11
+from pkcs11 import Attribute as A
+from pkcs11.util.ec import encode_named_curve_parameters
+
+options, pairs = json.load(sys.stdin)
+os.environ.update(options["library_environment"])
+token = pkcs11.lib(options["pkcs11_library"]).get_token(token_label=options["token_label"])
+with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
+    for label, identifier in pairs:
+        curve = session.create_domain_parameters(
+            pkcs11.KeyType.EC, {A.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
+        )
+        public, private = curve.generate_keypair(
+            id=identifier.encode(), label=label, store=True, private_template={A.EXTRACTABLE: True, A.SENSITIVE: True}
+        )
+        print(public[A.EC_POINT].hex())
+"""
+
+
+def adopt(softhsm: Options, *pairs: tuple[str, str]) -> list[str]:
+    """Make EC key pairs as another tool would, with these labels and CKA_IDs; returns their points in hexadecimal digits."""
+    given = json.dumps([softhsm, pairs])
+    done = subprocess.run([sys.executable, "-c", ADOPT], input=given, text=True, capture_output=True, check=True)
+    return [line.removeprefix("0441") for line in done.stdout.split()]
+
+
+def test_keys_of_others_are_not_mixed_up_where_they_share_a_ckaid(run: Run, softhsm: Options) -> None:
+    points = adopt(softhsm, ("a", "1"), ("b", "1"), ("c", "1"))
+    keys = [{"name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]
+    done = run("byok_target_key", softhsm, target_keys=keys)
+    assert done["changed"] is False
+    for key, point in zip(done["target_keys"], points, strict=True):
+        public_key = serialization.load_pem_public_key(key["generations"][0]["public_key"].encode())
+        encoded = public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+        assert encoded.hex() == point
+
+
+@pytest.mark.parametrize("identifiers", [("", ""), ("1", "1")])
+def test_keys_of_others_that_cannot_be_told_apart_are_refused(run: Run, softhsm: Options, identifiers: tuple[str, str]) -> None:
+    adopt(softhsm, *(("ec", identifier) for identifier in identifiers))
+    failed = run("byok_target_key", softhsm, target_keys=[KEY])
+    assert "2 keys that were made elsewhere are labelled ec" in failed["msg"]
+    named = run("byok_target_key", softhsm, target_keys=[dict(KEY, generation=identifiers[0].encode().hex() or None)])
+    assert named["failed"] is True
+    assert named["changed"] is False
+
+
 def test_halves_of_keys_that_others_made_are_left_alone(run: Run, softhsm: Options, tmp_path: Path) -> None:
     script = (
         "import pkcs11, sys, json, os; o = json.load(sys.stdin); os.environ.update(o['library_environment'])\n"

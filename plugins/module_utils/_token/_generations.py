@@ -141,19 +141,24 @@ def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]
     """
     found: dict[str, Found] = {name: Found([], []) for name in names}
     only: dict[str, Value] = {"LABEL": next(iter(names))} if len(names) == 1 else {}
-    public: dict[bytes, dict[str, t.Any]] = {}
+    # A private EC key does not hold its point, so its public key is looked for by label, CKA_ID and type. Where several fit, or
+    # there is no CKA_ID, none does: with another key's point it would be taken for another key.
+    public: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
     for handle, read in _search(token, "PUBLIC_KEY", only, found):
         with token.calling("Reading a public key"):
             parts = token.session.read(handle, *_PUBLIC_PARTS.get(read["KEY_TYPE"], ()))
-        public[read["ID"]] = {**read, **parts, "handle": handle}
+        half = _half(read)
+        public[half] = {} if half in public or not read["ID"] else {**read, **parts, "handle": handle}
+    whole = set()
     # Types that are never brought are listed as well, because a label that they hold is taken.
     for object_class in ("PRIVATE_KEY", "SECRET_KEY"):
         for handle, read in _search(token, object_class, only, found):
-            half = public.pop(read["ID"], {})
-            found[read["LABEL"]].generations.append(_describe(token, handle, read["KEY_TYPE"], read["ID"], half))
-    for identifier, half in public.items():
-        if is_ours(identifier):
-            found[half["LABEL"]].leftovers.append(Leftover(identifier, half["handle"]))
+            whole.add(_half(read))
+            described = _describe(token, handle, read["KEY_TYPE"], read["ID"], public.get(_half(read), {}))
+            found[read["LABEL"]].generations.append(described)
+    for half, read in public.items():
+        if read and half not in whole and is_ours(read["ID"]):
+            found[read["LABEL"]].leftovers.append(Leftover(read["ID"], read["handle"]))
     for each in found.values():
         each.generations.sort(key=lambda key: (is_ours(key.id), key.id))
     return found
@@ -288,6 +293,11 @@ def lock(token: Token, name: str, generation: Generation) -> None:
     """
     with token.calling(f"Locking the key {name} ({generation.hex_id})"):
         token.session.assign(generation.handle, "EXTRACTABLE", False)
+
+
+def _half(read: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
+    """Return what both halves of a pair have in common."""
+    return read["LABEL"], read["ID"], read["KEY_TYPE"]
 
 
 def _search(
