@@ -39,8 +39,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._return_code
 
 CKF_OS_LOCKING_OK = 0x2
 CKR_OK = 0x0
-CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
-CKR_USER_ALREADY_LOGGED_IN = 0x100
 CKU_USER = 1
 CK_UNAVAILABLE_INFORMATION = 2 ** (8 * ctypes.sizeof(ctypes.c_ulong)) - 1
 
@@ -90,11 +88,13 @@ _ATTRIBUTE_TYPES: t.Mapping[str, type] = {
 #: Those that can only be read; python-pkcs11 cannot pack them
 _READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
 
-#: CKR_* after which an attribute is simply not told: ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID, BUFFER_TOO_SMALL
-_NOT_TOLD = (0x11, 0x12, 0x150)
+#: After which an attribute is simply not told
+_NOT_TOLD = [NUMBERS[f"CKR_{name}"] for name in ("ATTRIBUTE_SENSITIVE", "ATTRIBUTE_TYPE_INVALID", "BUFFER_TOO_SMALL")]
 
-#: CKR_* for a template that the token does not take: ATTRIBUTE_TYPE_INVALID, ATTRIBUTE_VALUE_INVALID, TEMPLATE_INCONSISTENT
-_TEMPLATE_REFUSED = (0x12, 0x13, 0xD1)
+#: For a template that the token does not take
+_TEMPLATE_REFUSED = [
+    NUMBERS[f"CKR_{name}"] for name in ("ATTRIBUTE_TYPE_INVALID", "ATTRIBUTE_VALUE_INVALID", "TEMPLATE_INCONSISTENT")
+]
 
 _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
@@ -283,7 +283,7 @@ class Library:
         self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
         reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)
-        self.call("C_Initialize", ctypes.byref(arguments), accept=CKR_CRYPTOKI_ALREADY_INITIALIZED)
+        self.call("C_Initialize", ctypes.byref(arguments), accept=NUMBERS["CKR_CRYPTOKI_ALREADY_INITIALIZED"])
         self._native = InitialisedLibrary(path)
         self._tokens: dict[int, t.Any] = {}
 
@@ -375,7 +375,7 @@ class Session:
         """
         octets = pin.encode("utf-8", "surrogateescape")
         code = self._library.call(
-            "C_Login", self._native.handle, CKU_USER, octets, len(octets), accept=CKR_USER_ALREADY_LOGGED_IN
+            "C_Login", self._native.handle, CKU_USER, octets, len(octets), accept=NUMBERS["CKR_USER_ALREADY_LOGGED_IN"]
         )
         return code == CKR_OK
 

@@ -27,9 +27,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key, Session, TokenError, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import is_ours, make_id
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN
+from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import NUMBERS
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
-
-CKR_MECHANISM_INVALID = 0x70
 
 #: The public exponent of RSA keys, which python-pkcs11 asks the token for
 RSA_EXPONENT = 65537
@@ -261,7 +260,7 @@ def _make_rsa_pair(
             with token.calling(f"Making an RSA-{bits} key by {mechanism.name}"):
                 return session.generate_pair(mechanism.number, public, private, bits)
         except TokenError as error:
-            if error.code != CKR_MECHANISM_INVALID:  # nothing was made, so the next may try
+            if error.code != NUMBERS["CKR_MECHANISM_INVALID"]:  # nothing was made, so the next may try
                 raise
     return session.generate_pair(last.number, public, private, bits)
 

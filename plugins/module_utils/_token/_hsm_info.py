@@ -32,6 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles im
     CKM_RSA_AES_KEY_WRAP,
     CKM_RSA_PKCS_OAEP,
     Mechanism,
+    Policy,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token._rehearsal import Rehearsal, rehearse
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import (
@@ -52,11 +53,8 @@ _SPECS = (
 _EC_BITS = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
 
 _OAEP = Mechanism("CKM_RSA_PKCS_OAEP", CKM_RSA_PKCS_OAEP)
-_OTHERS = (
-    _OAEP,
-    Mechanism("CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN),
-    Mechanism("CKM_AES_KEY_GEN", CKM_AES_KEY_GEN),
-)
+_EC_GENERATION = Mechanism("CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN)
+_AES_GENERATION = Mechanism("CKM_AES_KEY_GEN", CKM_AES_KEY_GEN)
 
 _PIN_STATES = {
     CKF_USER_PIN_LOCKED: ("locked", "The user PIN is locked. The token's Security Officer has to unlock it."),
@@ -99,6 +97,7 @@ class _Findings:
     """What is found on the way to the verdicts."""
 
     policies: list[dict[str, t.Any]] = field(default_factory=list)
+    unmet: list[tuple[Policy, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rehearsal: Rehearsal | None = None
@@ -131,7 +130,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         if rehearsing:
             _rehearse(token, params["allow_trailing_zeros"], findings)
         fips, fips_source = _fips_mode(token, values)
-        verdicts = [_judge(token, spec, firmware, fips, values, findings) for spec in _SPECS]
+        verdicts = [_judge(token, spec, firmware, fips, findings) for spec in _SPECS]
         if rehearsing:
             for verdict in verdicts:
                 _try_to_make(token, verdict)
@@ -176,6 +175,7 @@ def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findin
             }
         )
         if not met:
+            findings.unmet.append((policy, f"partition policy {policy.number} ({policy.name}) is {value} ({command})"))
             findings.problems.append(
                 f"Partition policy {policy.number} ({policy.name}) is {value} and has to be {policy.wanted}: {policy.why}. "
                 f"As the partition's Security Officer: {command}."
@@ -205,12 +205,10 @@ def _fips_mode(token: Token, values: t.Mapping[int, int]) -> tuple[bool | None, 
     return None, ""
 
 
-def _judge(
-    token: Token, spec: KeySpec, firmware: str, fips: bool | None, values: t.Mapping[int, int], findings: _Findings
-) -> _Verdict:
+def _judge(token: Token, spec: KeySpec, firmware: str, fips: bool | None, findings: _Findings) -> _Verdict:
     verdict = _Verdict(spec)
     _judge_making(token, verdict, fips)
-    _judge_wrapping(token, verdict, values, findings)
+    _judge_wrapping(token, verdict, findings)
     first = max((version for kind, version in token.profile.first_firmware.items() if kind in ("*", str(spec))), default=(0, 0))
     if _version(firmware) < first:
         verdict.reasons.append("the vendor supports it from firmware {}.{} on, and this is {}".format(*first, firmware))
@@ -220,9 +218,9 @@ def _judge(
 def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
     spec = verdict.spec
     candidates = {
-        "RSA": list(token.profile.rsa_generation),
-        "EC": [_OTHERS[1]],
-        "oct": [_OTHERS[2]],
+        "RSA": token.profile.rsa_generation,
+        "EC": (_EC_GENERATION,),
+        "oct": (_AES_GENERATION,),
     }[spec.type]
     offered = [each for each in candidates if each.number in token.mechanisms]
     if not offered:
@@ -240,15 +238,10 @@ def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
     verdict.make = True
 
 
-def _judge_wrapping(token: Token, verdict: _Verdict, values: t.Mapping[int, int], findings: _Findings) -> None:
+def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> None:
     candidates = [each for each in token.profile.wrap_mechanisms if each.number in token.mechanisms]
     needs_oaep = all(each.number != CKM_RSA_AES_KEY_WRAP for each in candidates)
-    unmet = [
-        policy
-        for policy in token.profile.policies
-        if policy.wanted is not None and values.get(policy.number, policy.wanted) != policy.wanted
-    ]
-    relevant = [policy for policy in unmet if not policy.private or verdict.spec.type != "oct"]
+    relevant = [reason for policy, reason in findings.unmet if not policy.private or verdict.spec.type != "oct"]
     if not candidates:
         verdict.deny("wrap", "the token offers no mechanism that is known to make what Azure unwraps")
     elif needs_oaep and CKM_RSA_PKCS_OAEP not in token.mechanisms:
@@ -256,10 +249,9 @@ def _judge_wrapping(token: Token, verdict: _Verdict, values: t.Mapping[int, int]
     elif findings.rehearsal:
         verdict.wrap = True  # what the token did counts, not what documents say about policies
     elif relevant:
-        for policy in relevant:
-            command = token.profile.policy_command.format(number=policy.number, value=policy.wanted)
-            verdict.deny("wrap", f"partition policy {policy.number} ({policy.name}) is {values[policy.number]} ({command})")
-    elif unmet:
+        for reason in relevant:
+            verdict.deny("wrap", reason)
+    elif findings.unmet:
         pass  # a policy about private keys; the rehearsal is one with such a key, so it tells nothing about secret ones
     elif findings.no_wrap:
         verdict.deny("wrap", findings.no_wrap)
@@ -301,7 +293,9 @@ def _already_there(token: Token, declarations: list[Declaration]) -> set[str]:
 
 def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
     """Return those mechanisms that matter and are offered."""
-    known = {each.number: each.name for each in (*token.profile.wrap_mechanisms, *token.profile.rsa_generation, *_OTHERS)}
+    profile = token.profile
+    matter = (*profile.wrap_mechanisms, *profile.rsa_generation, _OAEP, _EC_GENERATION, _AES_GENERATION)
+    known = {each.number: each.name for each in matter}
     offered = sorted(set(known) & token.mechanisms)
     return [{"name": known[number], "number": f"{number:#x}"} for number in offered]
 

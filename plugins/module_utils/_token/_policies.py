@@ -15,9 +15,7 @@ from __future__ import annotations
 import ctypes
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Library
-
-CKR_OK = 0x0
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import CKR_OK, Library
 
 
 def read_policies(library: Library, slot: int) -> dict[int, int] | None:

@@ -20,14 +20,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._errors import Byok
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey, curve_parameters
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key, TokenError
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN, Mechanism
+from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import NUMBERS
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
 from ansible_collections.keyferry.azure.plugins.module_utils._token._wrapping import destroyed_at_the_end, kek_object, wrap
 
 #: What a rehearsal finds when the mechanism makes what Azure unwraps
 GOOD = "RFC 5649 over PKCS#8"
-
-CKR_MECHANISM_INVALID = 0x70
-CKR_MECHANISM_PARAM_INVALID = 0x71
 
 _KEK_BITS = 2048
 _RSA_BITS = 2048
@@ -101,7 +99,8 @@ def _remedy(findings: t.Collection[str], refusals: list[TokenError]) -> str:
     if any(finding.startswith(GOOD) for finding in findings):
         return "Trailing zero bytes are a flaw of SoftHSM 2.6.1; against a vault that takes them, set allow_trailing_zeros"
     # A candidate that the token does not have says less than what another one met.
-    telling = [refusal for refusal in refusals if refusal.code not in (CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID)]
+    missing = (NUMBERS["CKR_MECHANISM_INVALID"], NUMBERS["CKR_MECHANISM_PARAM_INVALID"])
+    telling = [refusal for refusal in refusals if refusal.code not in missing]
     if telling:
         return telling[0].remedy
     return "Update the token's firmware or client, or name its kind by profile if it was not recognised"

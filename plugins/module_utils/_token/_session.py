@@ -170,8 +170,11 @@ def open_token(
 def _open(options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final_try: bool) -> tuple[Token, bool]:
     os.environ.update({name: str(value) for name, value in (options["library_environment"] or {}).items()})
     path = options["pkcs11_library"]
-    library = _load(path, options["library_parameters"], options["profile"])
-    slot = _find(library, path, options)
+    if not path:
+        raise ByokError("No PKCS#11 library is given", "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY")
+    guessed = PROFILES[choose_profile(options["profile"], "", "", path)]  # until the token says what it is
+    library = _load(path, options["library_parameters"], guessed)
+    slot = _find(library, path, guessed, options)
     info = TokenInfo(
         label=slot.label,
         serial=slot.serial,
@@ -204,10 +207,7 @@ def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
     return calling(what, profile.return_codes, profile.remedies)
 
 
-def _load(path: str | None, parameters: str | None, profile_name: str) -> Library:
-    if not path:
-        raise ByokError("No PKCS#11 library is given", "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY")
-    profile = PROFILES[choose_profile(profile_name, "", "", path)]
+def _load(path: str, parameters: str | None, profile: Profile) -> Library:
     if not os.path.isfile(path):
         usual = " or ".join(profile.libraries.get(sys.platform, ()))
         raise ByokError(
@@ -228,11 +228,10 @@ def _load(path: str | None, parameters: str | None, profile_name: str) -> Librar
         ) from error
 
 
-def _find(library: Library, path: str, options: t.Mapping[str, t.Any]) -> Slot:
+def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str, t.Any]) -> Slot:
     label, serial = options["token_label"], options["token_serial"]
     if not label and not serial:
         raise ByokError("No token is named", "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL")
-    profile = PROFILES[choose_profile(options["profile"], "", "", path)]
     with _calling(f"Listing the tokens of {path}", profile):
         slots, errors = library.slots()
     found = [slot for slot in slots if (not label or slot.label == label) and (not serial or slot.serial == serial)]
