@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 from ansible_collections.keyferry.azure.tests.token import tokens
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 120  # seconds for a module
@@ -62,6 +65,20 @@ def plain(stand_in: Path) -> Callable[..., Options]:
 def run() -> Callable[..., dict[str, Any]]:
     """Run a module: ``run("byok_target_key", luna(nss), name="key", type="EC", curve="P-256")`` returns its result."""
     return _run
+
+
+def pem_and_fingerprint(key: rsa.RSAPrivateKey) -> tuple[str, str]:
+    """The public key as PEM, and the SHA-256 of its SubjectPublicKeyInfo in hexadecimal digits."""
+    subject = serialization.PublicFormat.SubjectPublicKeyInfo
+    public_key = key.public_key()
+    der = public_key.public_bytes(serialization.Encoding.DER, subject)
+    return public_key.public_bytes(serialization.Encoding.PEM, subject).decode(), hashlib.sha256(der).hexdigest()
+
+
+def escrow_options(key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """The options of byok_wrap that name the escrow key, a key to wrap under without a vault."""
+    pem, fingerprint = pem_and_fingerprint(key)
+    return {"escrow_public_key": pem, "escrow_fingerprint": fingerprint}
 
 
 def _made(directory: Path) -> Path:

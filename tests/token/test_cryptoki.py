@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.tests.token.conftest import ROOT
+from ansible_collections.keyferry.azure.tests.token.conftest import ROOT, escrow_options
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 Run = Callable[..., dict[str, Any]]
@@ -37,11 +36,7 @@ ENDINGS = {"C_Logout", "C_CloseSession"}
 @pytest.fixture(scope="module")
 def escrow() -> dict[str, str]:
     """A key to wrap under without a vault, as options of byok_wrap."""
-    public_key = rsa.generate_private_key(65537, 2048).public_key()
-    der = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    pem = public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    digest = subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=der, capture_output=True, check=True).stdout
-    return {"escrow_public_key": pem.decode(), "escrow_fingerprint": digest.split()[0].decode()}
+    return escrow_options(rsa.generate_private_key(65537, 2048))
 
 
 def calls(trace: Path) -> list[str]:

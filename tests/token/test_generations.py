@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.tests.token.conftest import escrow_options
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -246,15 +246,8 @@ def test_a_wrap_that_is_killed_at_any_call_leaves_nothing_behind(
     run: Run, softhsm: Options, plain: Front, tmp_path: Path
 ) -> None:
     run("byok_target_key", softhsm, target_keys=[KEY])
-    key = rsa.generate_private_key(65537, 2048).public_key()
-    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    package = {
-        "packages": [KEY],
-        "escrow_public_key": pem.decode(),
-        "escrow_fingerprint": hashlib.sha256(der).hexdigest(),
-        "allow_trailing_zeros": True,
-    }
+    escrow = escrow_options(rsa.generate_private_key(65537, 2048))
+    package = {"packages": [KEY], "allow_trailing_zeros": True, **escrow}
     trace = tmp_path / "trace"
     assert len(run("byok_wrap", plain(softhsm, trace=trace), **package)["escrows"]) == 1
     objects = sorted(Path(softhsm["lock_directory"]).rglob("*.object"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.keyferry.azure.tests.token.conftest import ROOT
+from ansible_collections.keyferry.azure.tests.token.conftest import ROOT, escrow_options, pem_and_fingerprint
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -38,13 +37,6 @@ def private_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 
-def pem_and_fingerprint(key: rsa.RSAPrivateKey) -> tuple[str, str]:
-    subject = serialization.PublicFormat.SubjectPublicKeyInfo
-    public_key = key.public_key()
-    der = public_key.public_bytes(serialization.Encoding.DER, subject)
-    return public_key.public_bytes(serialization.Encoding.PEM, subject).decode(), hashlib.sha256(der).hexdigest()
-
-
 def kek(bits: int = 2048) -> dict[str, str]:
     """The options of byok_wrap that name the KEK."""
     pem, fingerprint = pem_and_fingerprint(private_key(bits))
@@ -52,8 +44,7 @@ def kek(bits: int = 2048) -> dict[str, str]:
 
 
 def escrow() -> dict[str, str]:
-    pem, fingerprint = pem_and_fingerprint(private_key(3072))
-    return {"escrow_public_key": pem, "escrow_fingerprint": fingerprint}
+    return escrow_options(private_key(3072))
 
 
 def unwrap(package: dict[str, Any], key: rsa.RSAPrivateKey) -> bytes:
@@ -206,8 +197,7 @@ def test_an_escrow_key_has_to_be_pinned(run: Run, softhsm: Options, changes: dic
 
 
 def test_an_escrow_key_that_is_too_short(run: Run, softhsm: Options) -> None:
-    pem, fingerprint = pem_and_fingerprint(rsa.generate_private_key(65537, 1024))
-    failed = run("byok_wrap", softhsm, packages=[EC_KEY], escrow_public_key=pem, escrow_fingerprint=fingerprint)
+    failed = run("byok_wrap", softhsm, packages=[EC_KEY], **escrow_options(rsa.generate_private_key(65537, 1024)))
     assert failed["msg"].startswith("The escrow key has 1024 bits")
 
 
