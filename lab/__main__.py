@@ -23,6 +23,7 @@ from typing import Any
 
 from lab.authority import Authority
 from lab.environment import enter_lines, leave_line, variables
+from lab.federation import Issuer
 from lab.folder import Folder, write_private
 from lab.proxy import CONTROL
 from lab.server import listen, serve
@@ -91,7 +92,9 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
     listener = _listen(arguments.port)
     authority = Authority(folder)
     tenant = open_tenant(folder, authority)
-    state = _state(listener.getsockname()[1], folder, tenant, token)
+    issuer = Issuer(folder, tenant)
+    issuer.write_tokens()
+    state = _state(listener.getsockname()[1], folder, tenant, issuer, token)
     options = Options(arguments.tolerate_trailing_zeros, arguments.delete_delay, arguments.rate_factor)
     in_background = not arguments.foreground
     if in_background and os.fork():
@@ -104,7 +107,7 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
         _detach(folder)
     write_private(folder.state, json.dumps(state | {"pid": os.getpid()}, indent=2))
     try:
-        asyncio.run(serve(listener, folder, authority, tenant, state["control"]["key"], options))
+        asyncio.run(serve(listener, folder, authority, tenant, issuer, state["control"]["key"], options))
     except KeyboardInterrupt:
         pass
     finally:
@@ -176,7 +179,7 @@ def _listen(port: int) -> socket.socket:
         raise LabError(f"port {port} cannot be used ({error}): choose another, or --port 0 for any.") from None
 
 
-def _state(port: int, folder: Folder, tenant: Tenant, token: Token | None) -> dict[str, Any]:
+def _state(port: int, folder: Folder, tenant: Tenant, issuer: Issuer, token: Token | None) -> dict[str, Any]:
     proxy = f"http://127.0.0.1:{port}"
     return {
         "port": port,
@@ -189,6 +192,7 @@ def _state(port: int, folder: Folder, tenant: Tenant, token: Token | None) -> di
                 "client_id": client.client_id,
                 "secret_file": str(client.secret_file),
                 "certificate_file": str(client.certificate_file),
+                "federated_token_file": str(client.federated_token_file),
             }
             for client in tenant.clients
         },

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's Entra ID: discovery, and tokens for a client's secret or certificate.
+"""The lab's Entra ID: discovery, and tokens for a client's secret, certificate or federated token.
 
 Source: "OAuth 2.0 client credentials" in Entra's documentation.
 """
@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from lab.access_tokens import LIFETIME, AccessTokens
 from lab.faults import Faults, suffer
+from lab.federation import CLOCK_SKEW, Issuer, NotFederated, unverified
 from lab.hosts import CLOUDS
 from lab.journal import Journal
 from lab.material import base64url
@@ -37,7 +38,6 @@ from lab.tenant import Client, Tenant
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEFAULT_SCOPE = "/.default"
-_CLOCK_SKEW = 300  # seconds
 
 
 class _Failure(Exception):
@@ -60,8 +60,9 @@ def _not_of_the_lab(what: str) -> _Failure:
 class Entra:
     """The login hosts of all clouds."""
 
-    def __init__(self, tenant: Tenant, tokens: AccessTokens, faults: Faults, journal: Journal) -> None:
-        self._tenant, self._tokens, self._faults, self._journal = tenant, tokens, faults, journal
+    def __init__(self, tenant: Tenant, tokens: AccessTokens, issuer: Issuer, faults: Faults, journal: Journal) -> None:
+        self._tenant, self._tokens, self._issuer = tenant, tokens, issuer
+        self._faults, self._journal = faults, journal
         configuration = "/.well-known/openid-configuration"
         self.app = Starlette(
             routes=[
@@ -139,26 +140,37 @@ class Entra:
         return JSONResponse({"token_type": "Bearer", "expires_in": LIFETIME, "ext_expires_in": LIFETIME, "access_token": token})
 
     def _check_assertion(self, client: Client, assertion: str, audience: str) -> None:
-        """Verify a client assertion (RFC 7523) with the registered certificate."""
-        invalid = _Failure(401, "invalid_client", 700027, "The assertion is not valid for this client's certificate.")
-        certificate = x509.load_pem_x509_certificate(client.certificate_file.read_bytes())
-        der = certificate.public_bytes(Encoding.DER)
-        digests = {"x5t": hashlib.sha1(der), "x5t#S256": hashlib.sha256(der)}
-        thumbprints = {name: base64url(digest.digest()) for name, digest in digests.items()}
-        public = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        """Verify a client assertion (RFC 7523): one that a client made itself has the client as its issuer."""
+        if unverified(assertion).get("iss") == client.client_id:
+            _check_certificate(client, assertion, audience)
+            return
         try:
-            token = jwt.decode(assertion, RSAKey.import_key(public), algorithms=["RS256", "PS256"])
-        except (JoseError, ValueError):
-            raise invalid from None
-        # MSAL pads the thumbprints, RFC 7515 does not.
-        named = {name: str(value).rstrip("=") for name, value in token.header.items() if name in thumbprints}
-        claims: dict[str, Any] = token.claims
-        callers = {claims.get("iss"), claims.get("sub")}
-        current = claims.get("nbf", 0) - _CLOCK_SKEW <= time.time() < claims.get("exp", 0)
-        if not named or not named.items() <= thumbprints.items() or not current:
-            raise invalid
-        if callers != {client.client_id} or claims.get("aud") != audience:
-            raise invalid
+            self._issuer.check(client, assertion)
+        except NotFederated as refusal:
+            raise _Failure(401, "invalid_client", refusal.number, refusal.message) from None
+
+
+def _check_certificate(client: Client, assertion: str, audience: str) -> None:
+    """Verify an assertion with the registered certificate."""
+    invalid = _Failure(401, "invalid_client", 700027, "The assertion is not valid for this client's certificate.")
+    certificate = x509.load_pem_x509_certificate(client.certificate_file.read_bytes())
+    der = certificate.public_bytes(Encoding.DER)
+    digests = {"x5t": hashlib.sha1(der), "x5t#S256": hashlib.sha256(der)}
+    thumbprints = {name: base64url(digest.digest()) for name, digest in digests.items()}
+    public = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        token = jwt.decode(assertion, RSAKey.import_key(public), algorithms=["RS256", "PS256"])
+    except (JoseError, ValueError):
+        raise invalid from None
+    # MSAL pads the thumbprints, RFC 7515 does not.
+    named = {name: str(value).rstrip("=") for name, value in token.header.items() if name in thumbprints}
+    claims: dict[str, Any] = token.claims
+    callers = {claims.get("iss"), claims.get("sub")}
+    current = claims.get("nbf", 0) - CLOCK_SKEW <= time.time() < claims.get("exp", 0)
+    if not named or not named.items() <= thumbprints.items() or not current:
+        raise invalid
+    if callers != {client.client_id} or claims.get("aud") != audience:
+        raise invalid
 
 
 def _check_secret(client: Client, secret: str) -> None:

@@ -23,6 +23,7 @@ from lab.authority import Authority
 from lab.clock import Clock
 from lab.control import control_app
 from lab.entra import Entra
+from lab.federation import Issuer
 from lab.folder import Folder
 from lab.hosts import Kind
 from lab.proxy import Proxy, tunnel_of
@@ -34,13 +35,19 @@ _KEEP_ALIVE = 3600  # seconds: an idle connection that the lab closed would look
 
 
 async def serve(
-    listener: socket.socket, folder: Folder, authority: Authority, tenant: Tenant, control_key: str, options: Options
+    listener: socket.socket,
+    folder: Folder,
+    authority: Authority,
+    tenant: Tenant,
+    issuer: Issuer,
+    control_key: str,
+    options: Options,
 ) -> None:
     """Serve on a listening socket until SIGTERM or SIGINT."""
     _log_to(folder.log)
     store, clock, tokens = Store(folder / "vaults.sqlite"), Clock(), AccessTokens(folder, tenant)
     vaults = Vaults(store, clock, tenant, tokens, options)
-    entra = Entra(tenant, tokens, vaults.faults, vaults.journal)
+    entra = Entra(tenant, tokens, issuer, vaults.faults, vaults.journal)
     apps: dict[Kind | None, ASGIApp] = {
         None: control_app(control_key, vaults, clock),
         Kind.LOGIN: entra.app,

@@ -22,13 +22,14 @@ CLIENTS = (OPERATOR, "user", "reader", "nobody", EXPIRED)
 
 @dataclass(frozen=True)
 class Client:
-    """A service principal: a secret, and a certificate with its key, each in a file of mode 0600."""
+    """A service principal: a secret, a certificate with its key, and a federated token, each in a file of mode 0600."""
 
     name: str
     client_id: str
     object_id: str
     secret_file: Path
     certificate_file: Path
+    federated_token_file: Path
 
     @property
     def secret_expired(self) -> bool:
@@ -56,8 +57,8 @@ def open_tenant(folder: Folder, authority: Authority) -> Tenant:
 
 
 def _client(folder: Folder, name: str, client_id: str, object_id: str) -> Client:
-    files = folder / "clients"
-    return Client(name, client_id, object_id, files / f"{name}.secret", files / f"{name}.pem")
+    secret, certificate, federated = (folder / "clients" / f"{name}.{kind}" for kind in ("secret", "pem", "federated"))
+    return Client(name, client_id, object_id, secret, certificate, federated)
 
 
 def _make(folder: Folder, authority: Authority, path: Path) -> None:

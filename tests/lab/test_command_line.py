@@ -58,7 +58,7 @@ def test_start_status_stop(folder: Path) -> None:
 
 
 def test_restart_keeps_and_fresh_forgets(folder: Path) -> None:
-    kept = ("ca.pem", "tenant.json", "entra.pem")
+    kept = ("ca.pem", "tenant.json", "entra.pem", "issuer.pem")
     start(folder)
     first = [(folder / name).read_text() for name in kept]
     run_lab("stop", "--dir", str(folder))
@@ -133,7 +133,8 @@ def test_environment_enters_and_leaves(lab: Lab) -> None:
 
 
 def secrets_of(lab: Lab) -> list[str]:
-    files = [lab.facts["token"]["pin_file"], *(each["secret_file"] for each in lab.facts["clients"].values())]
+    of_clients = [each[kind] for each in lab.facts["clients"].values() for kind in ("secret_file", "federated_token_file")]
+    files = [lab.facts["token"]["pin_file"], *of_clients]
     return [*(Path(file).read_text() for file in files), lab.facts["control"]["key"]]
 
 
