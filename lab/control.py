@@ -22,7 +22,9 @@ from lab.faults import KINDS, Fault
 from lab.hosts import Host, Kind, find_host
 from lab.proxy import CONTROL
 from lab.refusals import Refusal
+from lab.roles import known_roles
 from lab.service import Vaults
+from lab.tenant import CLIENTS
 from lab.vault import Call
 
 _RETENTION = range(7, rules.FULL_RETENTION + 1)  # days
@@ -59,6 +61,7 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
             raise HTTPException(400, f"A vault has no such properties: {error}") from None
         if properties.retention_days not in _RETENTION:
             raise HTTPException(400, f"retention_days is {_RETENTION[0]} to {_RETENTION[-1]}.")
+        _check_roles(host.kind, properties.roles)
         vaults.set_properties(host, properties)
         return JSONResponse(asdict(properties))
 
@@ -105,3 +108,13 @@ def _host(request: Request) -> Host:
     if host is None or host.kind is Kind.LOGIN:
         raise HTTPException(404, f"{request.path_params['host']} is no vault of the lab.")
     return host
+
+
+def _check_roles(kind: Kind, roles: object) -> None:
+    """Refuse a name that gives nothing, which is most likely a slip."""
+    if not isinstance(roles, dict) or not all(isinstance(given, list) for given in roles.values()):
+        raise HTTPException(400, "roles has a list of roles or operations for each client.")
+    known = known_roles(kind)
+    for names, expected in ((roles, CLIENTS), ([name for given in roles.values() for name in given], known)):
+        if unknown := [name for name in names if name not in expected]:
+            raise HTTPException(400, f"roles names {unknown[0]}, which is unknown. Known are {', '.join(expected)}.")

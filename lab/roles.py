@@ -1,33 +1,45 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what. Sources: Azure's built-in roles, Managed HSM's local built-in roles, the recorded 403."""
+"""Who may do what. Sources: Azure's built-in roles, Managed HSM's local built-in roles, key permissions, the recorded 403s."""
 
 from __future__ import annotations
 
 from lab.hosts import Host, Kind
 from lab.refusals import Refusal, forbidden
 
+# The data actions of Azure's RBAC, under Microsoft.KeyVault/vaults/.
 _VAULT_ACTIONS = {
-    "create": "create/action",
-    "import": "import/action",
-    "get": "read",
-    "list": "read",
-    "versions": "read",
-    "update": "update/action",
-    "delete": "delete",
-    "list_deleted": "read",
-    "get_deleted": "read",
-    "recover": "recover/action",
-    "purge": "purge/action",
-    "sign": "sign/action",
-    "verify": "verify/action",
-    "encrypt": "encrypt/action",
-    "decrypt": "decrypt/action",
-    "wrapKey": "wrap/action",
-    "unwrapKey": "unwrap/action",
+    "create": "keys/create/action",
+    "import": "keys/import/action",
+    "get": "keys/read",
+    "list": "keys/read",
+    "versions": "keys/read",
+    "update": "keys/update/action",
+    "delete": "keys/delete",
+    "list_deleted": "keys/read",
+    "get_deleted": "keys/read",
+    "recover": "keys/recover/action",
+    "purge": "keys/purge/action",
+    "get_policy": "keyrotationpolicies/read",
+    "set_policy": "keyrotationpolicies/write",
+    "rotate": "keys/rotate/action",
+    "sign": "keys/sign/action",
+    "verify": "keys/verify/action",
+    "encrypt": "keys/encrypt/action",
+    "decrypt": "keys/decrypt/action",
+    "wrapKey": "keys/wrap/action",
+    "unwrapKey": "keys/unwrap/action",
 }
-_READ = frozenset({"get", "list", "versions", "list_deleted", "get_deleted"})
+# The permissions of access policies that are not named as the operation (documented with each operation).
+_PERMISSIONS = {
+    "versions": "list",
+    "list_deleted": "list",
+    "get_deleted": "get",
+    "get_policy": "getrotationpolicy",
+    "set_policy": "setrotationpolicy",
+}
+_READ = frozenset({"get", "list", "versions", "list_deleted", "get_deleted", "get_policy"})
 _DELETED = frozenset({"list_deleted", "get_deleted", "recover", "purge"})
 _ALL = frozenset(_VAULT_ACTIONS)
 
@@ -39,10 +51,16 @@ ROLES = {
         "Key Vault Reader": _READ,
     },
     Kind.MANAGED_HSM: {
+        # Documented: includes what sets a policy (keys/write/action) and what rotates; that keys/read/action reads one is not.
         "Managed HSM Crypto User": _ALL - _DELETED,
         "Managed HSM Crypto Officer": _DELETED,
         "Managed HSM Crypto Auditor": _READ - _DELETED,
     },
+}
+# What a single operation allows in the place of a role: itself, and what else its permission covers in an access policy.
+_SINGLE = {
+    name: frozenset(operation for operation in _ALL if name in (operation, _PERMISSIONS.get(operation)))
+    for name in (*_VAULT_ACTIONS, *_PERMISSIONS.values())
 }
 # What the lab's clients have where a vault's properties do not say otherwise.
 DEFAULT_ROLES: dict[str, dict[Kind, list[str]]] = {
@@ -58,23 +76,38 @@ DEFAULT_ROLES: dict[str, dict[Kind, list[str]]] = {
 }
 
 
+def known_roles(kind: Kind) -> list[str]:
+    """What can be given in a vault: roles, operations, and permissions of access policies."""
+    return [*ROLES[kind], *_SINGLE]
+
+
 def allowed(kind: Kind, roles: list[str], operation: str) -> bool:
-    """Tell whether one of these roles allows an operation."""
-    return any(operation in ROLES[kind].get(role, ()) for role in roles)
+    """Tell whether one of these roles or single operations allows an operation."""
+    return any(operation in ROLES[kind].get(role, _SINGLE.get(role, ())) for role in roles)
 
 
-def missing_role(host: Host, operation: str, name: str, caller: str) -> Refusal:
-    """403 ForbiddenByRbac (recorded). Managed HSM's own body is not known: the lab gives a shorter one."""
+def missing_role(host: Host, roles: dict[str, list[str]], operation: str, name: str, caller: str) -> Refusal:
+    """403, by the `roles` of the vault: ForbiddenByPolicy where they are single operations alone, else ForbiddenByRbac.
+
+    Both are recorded. Managed HSM's own body is not known: the lab gives a shorter one.
+    """
     if host.kind is Kind.MANAGED_HSM:
         return forbidden(f"Caller is not authorized to perform action on resource. Operation: {operation}")
-    vault = host.name.partition(".")[0]
+    vault, given = host.name.partition(".")[0], [role for each in roles.values() for role in each]
+    if given and all(role in _SINGLE for role in given):
+        return forbidden(
+            f"The user, group or application '{caller}' does not have keys {_PERMISSIONS.get(operation, operation)} permission"
+            f" on key vault '{vault};location=lab'. For help resolving this issue, please see"
+            " https://go.microsoft.com/fwlink/?linkid=2125287",
+            "ForbiddenByPolicy",
+        )
     resource = "/subscriptions/lab/resourcegroups/lab/providers/microsoft.keyvault/vaults/" + vault
     return forbidden(
         "Caller is not authorized to perform action on resource.\r\n"
         "If role assignments, deny assignments or role definitions were changed recently,"
         " please observe propagation time.\r\n"
         f"Caller: {caller}\r\n"
-        f"Action: 'Microsoft.KeyVault/vaults/keys/{_VAULT_ACTIONS[operation]}'\r\n"
+        f"Action: 'Microsoft.KeyVault/vaults/{_VAULT_ACTIONS[operation]}'\r\n"
         f"Resource: '{resource}{f'/keys/{name}' if name else ''}'\r\n"
         "Assignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null \r\n"
         f"Vault: {vault};location=lab\r\n",

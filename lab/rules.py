@@ -22,7 +22,7 @@ _KEY_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _MAX_TAGS, _MAX_TAG_LENGTH = 15, 256
 _KEYS_PER_HSM, _VERSIONS_PER_KEY = 5000, 100
 FULL_RETENTION = 90  # days
-_DAY = 86400  # seconds
+DAY = 86400  # seconds
 IMPORT = "import"
 
 
@@ -44,7 +44,7 @@ def state(change: str | None, changed: float, now: float, delay: float, retentio
     """
     settled = now >= changed + delay
     if change == "deleted":
-        if now >= changed + retention_days * _DAY:
+        if now >= changed + retention_days * DAY:
             return State.FREE
         return State.DELETED if settled else State.BEING_DELETED
     if change == "recovered":
@@ -56,7 +56,7 @@ def state(change: str | None, changed: float, now: float, delay: float, retentio
 
 def scheduled_purge(deleted: float, retention_days: int) -> int:
     """When a deleted key goes for ever, in seconds since the epoch."""
-    return int(deleted) + retention_days * _DAY
+    return int(deleted) + retention_days * DAY
 
 
 def recovery_level(purge_protection: bool, retention_days: int) -> str:

@@ -23,7 +23,7 @@ from lab.clock import Clock
 from lab.faults import Faults, suffer
 from lab.hosts import Host, Kind
 from lab.journal import Journal, request_id
-from lab.limits import CREATIONS, Limits, allowance
+from lab.limits import Limits, allowance
 from lab.proxy import tunnel_of
 from lab.refusals import Refusal, bad_parameter, firewall
 from lab.roles import DEFAULT_ROLES, allowed, missing_role
@@ -52,6 +52,9 @@ _ROUTES = (
     _route("import", "PUT", _KEY, Vault.import_key),
     _route("list", "GET", "/keys", Vault.list_keys),
     _route("versions", "GET", f"{_KEY}/versions", Vault.list_versions),
+    _route("get_policy", "GET", f"{_KEY}/rotationpolicy", Vault.get_policy),
+    _route("set_policy", "PUT", f"{_KEY}/rotationpolicy", Vault.set_policy),
+    _route("rotate", "POST", f"{_KEY}/rotate", Vault.rotate),
     _route("get", "GET", f"{_KEY}(?:/{{version}})?", Vault.get),
     _route("update", "PATCH", f"{_KEY}(?:/{{version}})?", Vault.update),
     _route("delete", "DELETE", _KEY, Vault.delete),
@@ -158,7 +161,7 @@ class Vaults:
             vault = self.vault(host)
             self._admit(vault, client, call)
             fault = self.faults.take(operation, host.name, name)
-            body = await suffer(fault, lambda: route.work(vault, call), drop)
+            body = await suffer(fault, lambda: _work(route, vault, call), drop)
             status = 200 if body is not None else 204
         except Refusal as refusal:
             status, body = refusal.status, {"error": refusal.error}
@@ -173,7 +176,7 @@ class Vaults:
         roles = properties.roles.get(client.name, DEFAULT_ROLES.get(client.name, {}).get(host.kind, []))
         if not allowed(host.kind, roles, call.operation):
             caller = f"appid={client.client_id};oid={client.object_id};iss=https://sts.windows.net/{self._tenant.id}/"
-            raise missing_role(host, call.operation, call.name, caller)
+            raise missing_role(host, properties.roles, call.operation, call.name, caller)
         kty, size = _key_class(vault, call)
         self._limits.admit(host.name, allowance(host.kind, call.operation, kty, size), self._clock.now())
 
@@ -211,9 +214,15 @@ async def _call(request: Request, route: _Route, parameters: dict[str, str]) -> 
     return Call(route.operation, body=body, query=query, **parameters)
 
 
+async def _work(route: _Route, vault: Vault, call: Call) -> Body | None:
+    """Do what is asked, after what time alone has done."""
+    await vault.rotate_due(call.name)
+    return await route.work(vault, call)
+
+
 def _key_class(vault: Vault, call: Call) -> tuple[str, int]:
     """Return type and size in bits of the key of a call; of one to be made the size does not matter."""
-    if call.operation in CREATIONS:
+    if call.operation in ("create", "import"):
         asked = call.body.get("key", call.body)
         return (str(asked.get("kty")) if isinstance(asked, dict) else "", 0)
     return vault.key_class(call.name, call.version)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.material import Material
+from lab.rotation import Action, Policy
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vaults (host TEXT PRIMARY KEY, properties TEXT NOT NULL);
@@ -26,12 +27,18 @@ CREATE TABLE IF NOT EXISTS versions (
     UNIQUE (host, name, version),
     FOREIGN KEY (host, name) REFERENCES keys (host, name) ON DELETE CASCADE
 );
+CREATE INDEX IF NOT EXISTS versions_by_number ON versions (host, name, number);
+CREATE TABLE IF NOT EXISTS policies (
+    host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, policy TEXT NOT NULL, PRIMARY KEY (host, name),
+    FOREIGN KEY (host, name) REFERENCES keys (host, name) ON DELETE CASCADE
+);
 """
+_VERSIONS = "SELECT version, private, facts FROM versions WHERE host = ? AND name = ?"
 
 
 @dataclass
 class Properties:
-    """What can be set of a vault: `retention_days` 7-90, `delete_delay` in seconds, `roles` by client name."""
+    """What can be set of a vault: `retention_days` 7-90, `delete_delay` in seconds, `roles` (see lab.roles) by client name."""
 
     purge_protection: bool = False
     retention_days: int = 90
@@ -102,7 +109,7 @@ class Store:
         )
 
     def forget(self, host: str, name: str) -> None:
-        """Remove a name with all its versions."""
+        """Remove a name with all its versions and its rotation policy."""
         self._database.execute("DELETE FROM keys WHERE host = ? AND name = ?", (host, name))
 
     def add(self, host: str, name: str, version: Version) -> None:
@@ -121,17 +128,33 @@ class Store:
 
     def versions(self, host: str, name: str, version: str = "") -> Iterator[Version]:
         """The versions of a name, newest first; with `version`, that one alone."""
-        rows = self._database.execute(
-            "SELECT version, private, facts FROM versions WHERE host = ? AND name = ? AND (? = '' OR version = ?)"
-            " ORDER BY number DESC",
-            (host, name, version, version),
-        )
+        if version:
+            rows = self._database.execute(f"{_VERSIONS} AND version = ?", (host, name, version))
+        else:
+            rows = self._database.execute(f"{_VERSIONS} ORDER BY number DESC", (host, name))
         return (_version(*row) for row in rows)
 
     def count(self, host: str, name: str) -> int:
         """How many versions a name has."""
         query = "SELECT COUNT(*) FROM versions WHERE host = ? AND name = ?"
         return int(self._database.execute(query, (host, name)).fetchone()[0])
+
+    def policy(self, host: str, name: str) -> Policy | None:
+        """The rotation policy of a name."""
+        query = "SELECT policy FROM policies WHERE host = ? AND name = ?"
+        row = self._database.execute(query, (host, name)).fetchone()
+        return _policy(row[0]) if row else None
+
+    def names_with_policy(self, host: str) -> list[str]:
+        """The names of a vault that have a rotation policy."""
+        rows = self._database.execute("SELECT name FROM policies WHERE host = ?", (host,))
+        return [name for (name,) in rows]
+
+    def set_policy(self, host: str, name: str, policy: Policy | None) -> None:
+        """Give a name its rotation policy, or none."""
+        self._database.execute("DELETE FROM policies WHERE host = ? AND name = ?", (host, name))
+        if policy:
+            self._database.execute("INSERT INTO policies VALUES (?, ?, ?)", (host, name, json.dumps(asdict(policy))))
 
 
 def _facts(version: Version) -> str:
@@ -144,3 +167,9 @@ def _version(version: str, private: bytes, facts: str) -> Version:
     members: dict[str, Any] = json.loads(facts)
     material = Material(private, **members.pop("material"))
     return Version(version=version, material=material, **members)
+
+
+def _policy(text: str) -> Policy:
+    members: dict[str, Any] = json.loads(text)
+    actions = tuple(Action(**action) for action in members.pop("actions"))
+    return Policy(actions=actions, **members)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lab import operations, package, rules
+from lab import operations, package, rotation, rules
 from lab.clock import Clock
 from lab.hosts import Host, Kind
 from lab.key_types import KEY_TYPES
@@ -33,6 +34,7 @@ from lab.refusals import (
     deleted_key_not_found,
     key_not_found,
 )
+from lab.rotation import Policy
 from lab.rules import State
 from lab.store import Name, Properties, Store, Version
 
@@ -153,6 +155,38 @@ class Vault:
         rules.purgeable(self.properties.purge_protection)
         self._store.change(self.host.name, name.name, "purged", self._clock.now())
 
+    async def get_policy(self, call: Call) -> Body:
+        name = self._active(call.name).name
+        return self._policy(name, self._store.policy(self.host.name, name))
+
+    async def set_policy(self, call: Call) -> Body:
+        """Replace the rotation policy of a key as a whole."""
+        name = self._active(call.name).name
+        present, key_ops = self._store.policy(self.host.name, name), self._newest(name).key_ops
+        policy = rotation.policy(self.host.kind, call.body, present, key_ops, int(self._clock.now()))
+        self._store.set_policy(self.host.name, name, policy)
+        return self._policy(name, policy)
+
+    async def rotate(self, call: Call) -> Body:
+        """Make the next version on demand; what the service does to an imported key is not known, here it has one more."""
+        name = self._active(call.name).name
+        newest = self._newest(name)
+        rotation.rotatable(self.host.kind, self._store.policy(self.host.name, name), newest.key_ops)
+        return self._succeed(name, newest, await self._successor(newest))
+
+    async def rotate_due(self, name: str) -> None:
+        """Do what rotation policies wanted by now, for one key or (no name) for all: the lab looks when it is asked.
+
+        However long ago that was, one version is made, and it is made now.
+        """
+        for each in [name] if name else self._store.names_with_policy(self.host.name):
+            if newest := self._due(each):
+                with contextlib.suppress(Refusal):  # a Managed HSM that is full
+                    self._check_free(each)
+                    material = await self._successor(newest)
+                    if self._due(each):  # nobody else was asked meanwhile
+                        self._succeed(each, newest, material)
+
     async def use(self, call: Call) -> Body:
         """Sign, verify, encrypt, decrypt, wrapKey or unwrapKey."""
         name, version = self._active(call.name), self._version(call)
@@ -204,6 +238,30 @@ class Vault:
         )
         self._store.add(self.host.name, name, version)
         return self._bundle(self._existing(name).name, version)
+
+    def _due(self, name: str) -> Version | None:
+        """Return the newest version of a key if its rotation policy wants another by now."""
+        policy, known = self._store.policy(self.host.name, name), self._store.name(self.host.name, name)
+        if not policy or not policy.rotation or not known or self._state(known) is not State.ACTIVE:
+            return None
+        newest = self._newest(name)
+        due = policy.due(newest.created, newest.exp)
+        return newest if due is not None and due <= self._clock.now() and newest.key_ops != [rules.IMPORT] else None
+
+    async def _successor(self, newest: Version) -> Material:
+        """Make new material of the same type and size or curve (documented: "with the same parameters")."""
+        material, family = newest.material, KEY_TYPES[newest.kty].family
+        return await asyncio.to_thread(generate, family, material.size, material.public.get("crv", ""))
+
+    def _succeed(self, name: str, newest: Version, material: Material) -> Body:
+        """Add a rotated version. Whether it has the tags of the one before is not known: here it has."""
+        policy = self._store.policy(self.host.name, name)
+        expires = policy.expiry(int(self._clock.now())) if policy else None
+        attributes = rules.Attributes(enabled=True, nbf=None, exp=expires, tags=newest.tags)
+        return self._add(name, newest.kty, material, newest.key_ops, attributes)
+
+    def _policy(self, name: str, policy: Policy | None) -> Body:
+        return {"id": f"{self._kid(name)}/rotationpolicy"} | (policy or rotation.default(self.host.kind)).shown()
 
     def _check_free(self, name: str) -> None:
         """Refuse a new version under a name that is deleted or on its way, or where there is no room."""

@@ -146,8 +146,8 @@ def test_discovery(lab: Lab) -> None:
 DENIED = {
     "operator": ((), ()),
     "user": (("purge",), ("get_deleted", "list_deleted", "recover", "purge")),
-    "reader": (("create", "update", "delete", "sign"), ("create", "delete", "get_deleted")),
-    "nobody": (("create", "get", "list"), ("create", "get", "list")),
+    "reader": (("create", "update", "delete", "set_policy", "rotate", "sign"), ("create", "delete", "rotate", "get_deleted")),
+    "nobody": (("create", "get", "list", "get_policy"), ("create", "get", "list", "get_policy")),
 }
 REQUESTS = {
     "create": ("POST", "/keys/name/create"),
@@ -155,6 +155,9 @@ REQUESTS = {
     "list": ("GET", "/keys"),
     "update": ("PATCH", "/keys/name"),
     "delete": ("DELETE", "/keys/name"),
+    "get_policy": ("GET", "/keys/name/rotationpolicy"),
+    "set_policy": ("PUT", "/keys/name/rotationpolicy"),
+    "rotate": ("POST", "/keys/name/rotate"),
     "sign": ("POST", "/keys/name/0/sign"),
     "list_deleted": ("GET", "/deletedkeys"),
     "get_deleted": ("GET", "/deletedkeys/name"),
@@ -195,3 +198,48 @@ def test_firewall(vault: Vault) -> None:
     assert response.status_code == 403
     assert response.json()["error"]["innererror"]["code"] == "ForbiddenByFirewall"
     assert json.dumps(vault.answers("list")).count("403") == 1
+
+
+GRANTED = {
+    "get": ("get", "get_deleted"),
+    "list": ("list", "list_deleted"),
+    "get_deleted": ("get_deleted",),
+    "list_deleted": ("list_deleted",),
+    "purge": ("purge",),
+    "getrotationpolicy": ("get_policy",),
+    "set_policy": ("set_policy",),
+    "rotate": ("rotate",),
+}
+
+
+@pytest.mark.parametrize("single", GRANTED)
+def test_single_operations_are_given_as_by_an_access_policy(vault: Vault, single: str) -> None:
+    vault.set(roles={"nobody": [single]})
+    for operation, (method, path) in REQUESTS.items():
+        forbidden = vault.ask(method, path, {}, client="nobody").status_code == 403
+        assert forbidden == (operation not in GRANTED[single]), operation
+
+
+def test_list_covers_versions_and_import_is_itself(vault: Vault, hsm: Vault) -> None:
+    for asked in (vault, hsm):
+        asked.set(roles={"nobody": ["list", "import"]})
+        assert asked.ask("GET", "/keys/name/versions", client="nobody").ok
+        assert asked.ask("PUT", "/keys/name", {}, client="nobody").status_code == 400
+        assert asked.ask("GET", "/keys/name", client="nobody").status_code == 403
+
+
+def test_text_of_a_missing_permission(vault: Vault, hsm: Vault) -> None:
+    """As recorded of a vault with access policies."""
+    vault.set(roles={"nobody": ["get", "list"]})
+    hsm.set(roles={"nobody": ["get", "list"]})
+    error = vault.ask("GET", "/keys/name/rotationpolicy", client="nobody").json()["error"]
+    assert (error["code"], error["innererror"]["code"]) == ("Forbidden", "ForbiddenByPolicy")
+    name = vault.host.partition(".")[0]
+    assert f"does not have keys getrotationpolicy permission on key vault '{name};location=lab'." in error["message"]
+    assert error["message"].startswith("The user, group or application 'appid=")
+    assert "keys purge permission" in vault.ask("DELETE", "/deletedkeys/name", client="nobody").json()["error"]["message"]
+    assert "innererror" not in hsm.ask("DELETE", "/keys/name", client="nobody").json()["error"]
+    vault.set(roles={"nobody": ["get", "Key Vault Reader"]})
+    error = vault.ask("PUT", "/keys/name/rotationpolicy", {}, client="nobody").json()["error"]
+    assert error["innererror"]["code"] == "ForbiddenByRbac"
+    assert "Action: 'Microsoft.KeyVault/vaults/keyrotationpolicies/write'" in error["message"]

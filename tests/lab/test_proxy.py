@@ -77,6 +77,12 @@ def test_control_wants_its_key(lab: Lab, key: str) -> None:
         ("POST", "/faults", {"operation": "get", "kind": "stall", "minutes": 1}, "minutes"),
         ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"retention": 7}, "retention"),
         ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"retention_days": 6}, "7 to 90"),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"nobody": ["got"]}}, "names got, which is unknown"),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"nobody": ["got"]}}, "Key Vault Reader, create, import"),
+        ("PUT", "/vaults/keyferry-lab-x.managedhsm.azure.net", {"roles": {"user": ["Key Vault Reader"]}}, "Managed HSM Crypto"),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"root": []}}, "Known are operator, user"),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": ["get"]}, "for each client"),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"user": "get"}}, "for each client"),
         ("GET", "/vaults/contoso.vault.azure.net", None, "no vault of the lab"),
     ],
 )

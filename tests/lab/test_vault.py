@@ -110,7 +110,7 @@ def test_names_compare_case_insensitively(vault: Vault) -> None:
 
 def test_api_version_and_unknown_requests(vault: Vault) -> None:
     assert "api-version" in error_of(vault.ask("GET", f"{vault.url}/keys"), 400)["message"]
-    assert "does not model" in error_of(vault.ask("POST", "/keys/name/rotate"), 404)["message"]
+    assert "does not model" in error_of(vault.ask("POST", "/keys/name/backup"), 404)["message"]
 
 
 def test_get_by_version_and_trailing_slash(vault: Vault) -> None:
