@@ -78,8 +78,53 @@ expires:
   description: When the version expires, ISO 8601 with a time zone.
   type: str
 tags:
-  description: Tags of the version. They are merged with those that are there.
+  description:
+    - Tags of the version. They are merged with those that are there.
+    - At most ten, and none whose name begins with C(keyferry-). Those are set on what is imported, and tell people where a
+      version comes from (C(keyferry-generation), C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)); nothing is
+      believed because of them.
   type: dict
+rotation:
+  description:
+    - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), and their months are those of the calendar.
+    - Nothing is rotated because of it except by a run that is asked to (M(keyferry.azure.byok_rotate), or
+      M(keyferry.azure.byok_plan) with its option C(rotate)). Every import sets the expiry that C(valid_for) says.
+  type: dict
+  suboptions:
+    every:
+      description: The key is due when its newest version is older.
+      type: str
+    valid_for:
+      description: The time from the import of a version to its expiry.
+      type: str
+    before_expiry:
+      description: The key is due when the expiry of its newest version is nearer.
+      type: str
+    overlap:
+      description: How long a newer version has been there before an older one may be disabled.
+      type: str
+      default: P2D
+    min_interval:
+      description: At most one new generation is made in this time, whatever is due.
+      type: str
+      default: P1D
+    notify_before:
+      description:
+        - How long before the expiry Azure shall announce it by an event. If not given, what is set in the vault is left alone.
+        - A Managed HSM has no such events.
+      type: str
+    retire:
+      description: Whether older versions are disabled by a run that retires, or all are kept enabled.
+      type: str
+      choices: [keep, disable]
+      default: keep
+    on_foreign:
+      description:
+        - What a run that rotates does where the newest version is not of this token. V(conflict) reports it and imports nothing,
+          V(rotate) supersedes it.
+      type: str
+      choices: [conflict, rotate]
+      default: conflict
 """
 
 
@@ -120,12 +165,29 @@ replaces:
   description:
     - The newest version of the name, which this import may supersede. Without it, only a name without versions is imported.
   type: str
+confirm:
+  description:
+    - The newest version of the key that is deleted (O(state=absent)), or of the deleted key that is purged (O(on_deleted=purge)),
+      as its 32 digits or its identifier. Without it, nothing is deleted or purged.
+  type: str
 prove:
   description:
     - Have the vault use the key by an operation that it allows, and check the outcome against the token's key.
     - Done without being asked after the import of an oct key, which has no public key to compare.
   type: bool
   default: false
+"""
+
+
+_ROTATION = """data_reencrypted:
+  description:
+    - Nothing is encrypted or wrapped under the older versions any more, so O(stage=retire) may disable them although they can
+      decrypt or unwrap.
+  type: bool
+  default: false
+confirm:
+  description: The deleted key's newest version, for O(on_deleted=purge).
+  type: str
 """
 
 
@@ -141,5 +203,7 @@ class ModuleDocFragment:
     DECLARATIONS: str = _in_list("declarations")
     PACKAGE: str = _alone(_PATH)
     PACKAGES: str = _in_list("packages", _PATH)
+    ROTATION: str = _alone(_ROTATION)
+    ROTATIONS: str = _in_list("rotations", _ROTATION)
     IMPORT: str = _alone(_IMPORT)
     IMPORTS: str = _in_list("imports", _IMPORT)

@@ -83,15 +83,39 @@ DECLARATION_OPTIONS: Spec = {
     "not_before": {"type": "str"},
     "expires": {"type": "str"},
     "tags": {"type": "dict"},
+    "rotation": {
+        "type": "dict",
+        "options": {
+            "every": {"type": "str"},
+            "valid_for": {"type": "str"},
+            "before_expiry": {"type": "str"},
+            "overlap": {"type": "str", "default": "P2D"},
+            "min_interval": {"type": "str", "default": "P1D"},
+            "notify_before": {"type": "str"},
+            "retire": {"type": "str", "default": "keep", "choices": ["keep", "disable"]},
+            "on_foreign": {"type": "str", "default": "conflict", "choices": ["conflict", "rotate"]},
+        },
+    },
 }
 
-#: What byok_target_key and byok_wrap return of one key, as options of the modules that take it
+#: What byok_target_key, byok_plan and byok_wrap return of one key or vault, as options of the modules that take it
 TARGET_KEY_RESULT: Spec = {
     "name": {"type": "str", "required": True},
     "created": {"type": "bool"},
     "generation": {"type": "str"},
     "thumbprint": {"type": "str"},
     "generations": {"type": "list", "elements": "dict", "required": True},
+}
+ROTATION_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "newer_than": {"type": "str"},
+    "made_at": {"type": "str"},
+    "reason": {"type": "str"},
+}
+VERSIONS_RESULT: Spec = {
+    "vault_url": {"type": "str", "required": True},
+    "read_at": {"type": "str", "required": True},
+    "keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
 }
 PACKAGE_RESULT: Spec = {
     "name": {"type": "str", "required": True},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._rotation import Rotation, parse_rotation
 from ansible_collections.keyferry.azure.plugins.module_utils._time import parse_moment
 
 #: What Azure Key Vault and Managed HSM can import (Microsoft, "Import HSM-protected keys", supported key types)
@@ -35,6 +36,10 @@ _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 #: Key Vault, "About keys": 15 tags, names and values of at most 256 characters
 MAX_TAGS = 15
 MAX_TAG_LENGTH = 256
+
+#: Tags that Keyferry sets on what it imports begin so; five places are kept for them
+OUR_TAGS = "keyferry-"
+MAX_OWN_TAGS = MAX_TAGS - 5
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Declaration:
     derive: bool = False
     modifiable: bool = True
     token_operations: tuple[str, ...] | None = None
+    rotation: Rotation | None = None
 
     @property
     def wanted_operations(self) -> tuple[str, ...]:
@@ -145,19 +151,23 @@ def parse_operations(name: str, spec: KeySpec, operations: t.Sequence[str] | Non
     return tuple(operation for operation in allowed if operation in operations)
 
 
-def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None, most: int = MAX_TAGS) -> dict[str, str] | None:
+def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] | None:
     """Return the tags with their values as strings.
 
-    :param most: how many there may be
-    :raises ByokError: when they break Azure's limits
+    :raises ByokError: when they break Azure's limits, or are named like Keyferry's own
     """
     if tags is None:
         return None
     texts = {str(tag): str(value) for tag, value in tags.items()}
-    if len(texts) > most or any(len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair):
+    if any(tag.lower().startswith(OUR_TAGS) for tag in texts):
+        raise ByokError(
+            f"The key {name} is declared with a tag that begins with {OUR_TAGS}",
+            "Give it another name; tags named so are set by Keyferry on what it imports",
+        )
+    if len(texts) > MAX_OWN_TAGS or any(len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair):
         raise ByokError(
             f"The key {name} is declared with tags that Azure does not take",
-            f"Declare at most {most} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
+            f"Declare at most {MAX_OWN_TAGS} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
         )
     return texts
 
@@ -179,7 +189,7 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         enabled=options["enabled"],
         not_before=not_before,
         expires=expires,
-        tags=parse_tags(name, options["tags"], MAX_TAGS - (spec.type == "oct")),  # oct keys carry a tag of ours
+        tags=parse_tags(name, options["tags"]),
         generation=options["generation"] and options["generation"].lower(),
         allow_external_origin=options["allow_external_origin"],
         after_transfer=options["after_transfer"],
@@ -187,6 +197,7 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         derive=options["derive"],
         modifiable=options["modifiable"],
         token_operations=parse_operations(name, spec, options["token_operations"]),
+        rotation=parse_rotation(name, options["rotation"], expires),
     )
 
 

@@ -43,6 +43,11 @@ class Failures:
         """Remember that the key ``name`` failed; the first error of a key is the one that counts."""
         self._errors.setdefault(name, error)
 
+    def take_over(self, others: Failures) -> None:
+        """Remember the failures of a step as well."""
+        for name, error in others._errors.items():
+            self.add(name, error)
+
     def __bool__(self) -> bool:
         return bool(self._errors)
 

@@ -41,6 +41,13 @@ class Outcome:
     failures: Failures = field(default_factory=Failures)
     warnings: list[str] = field(default_factory=list)
 
+    def absorb(self, other: Outcome, *, with_changes: bool = True) -> None:
+        """Take over what a step did, but for its results."""
+        self.failures.take_over(other.failures)
+        self.warnings += [warning for warning in other.warnings if warning not in self.warnings]
+        if with_changes:
+            self.changes += other.changes
+
 
 Act = t.Callable[[t.Mapping[str, t.Any], bool], Outcome]
 

@@ -9,18 +9,35 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UNSCHEDULED
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, drift
 
 
 @dataclass(frozen=True)
 class KnownGeneration:
-    """A generation in the token, as byok_target_key reported it; ``thumbprint`` is None for oct keys."""
+    """A generation in the token, as byok_target_key reported it; ``thumbprint`` is None for oct keys.
+
+    :ivar made: by the time in the CKA_ID of one that Keyferry made
+    :ivar usable: Keyferry made it in the token and it was not withdrawn, so it may be brought although no vault has it yet
+    :ivar withdrawn: it is never brought anywhere again
+    """
 
     generation: str
     thumbprint: str | None
+    made: datetime | None = None
+    usable: bool = True
+    withdrawn: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What people name it by: its thumbprint, or for oct keys its CKA_ID."""
+        return self.thumbprint or self.generation
 
     def is_in(self, version: Version) -> bool:
         """Tell whether ``version`` is this generation."""
@@ -38,6 +55,10 @@ class InToken:
     generations: tuple[KnownGeneration, ...]
     wanted: KnownGeneration | None
 
+    def holder_of(self, version: Version) -> KnownGeneration | None:
+        """Return the generation that a version is; None for a foreign one."""
+        return next((known for known in self.generations if known.is_in(version)), None)
+
 
 @dataclass(frozen=True)
 class InVault:
@@ -45,22 +66,43 @@ class InVault:
 
     :ivar current: its newest version
     :ivar older: its other versions; looked at only where the newest is not what is wanted
-    :ivar soft_deleted: the name is taken by a deleted key
+    :ivar deleted: the newest version of a deleted key that holds the name
     """
 
     current: Version | None
     older: tuple[Version, ...] = ()
-    soft_deleted: bool = False
+    deleted: Version | None = None
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All versions that were looked at, newest first."""
+        return (self.current, *self.older) if self.current else self.older
+
+
+@dataclass(frozen=True)
+class Rotating:
+    """A run that replaces what is due.
+
+    :ivar now: by the vault's Date header
+    :ivar force: identities of generations that shall be replaced whatever their age
+    """
+
+    now: datetime
+    force: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Action:
     """What is to be done with one key, and why.
 
-    :ivar action: ``transfer``, ``update``, ``none`` or ``conflict``
+    :ivar action: ``transfer``, ``rotate``, ``update``, ``recover``, ``none`` or ``conflict``; rotate is a transfer of a
+        generation that has yet to be made
     :ivar wanted: the generation that it is about
     :ivar version: the vault's newest version, which a transfer supersedes
     :ivar changes: attributes to update, with their new values
+    :ivar newer_than: for rotate, the youngest generation that is there
+    :ivar next_due: when the newest version is due to be replaced; None for never
+    :ivar foreign: the newest version is not of this token
     """
 
     action: str
@@ -68,24 +110,127 @@ class Action:
     wanted: KnownGeneration | None = None
     version: Version | None = None
     changes: t.Mapping[str, t.Any] = field(default_factory=dict)
+    newer_than: str | None = None
+    next_due: datetime | None = None
+    foreign: bool = False
 
 
-def plan_key(declaration: Declaration, in_token: InToken, in_vault: InVault) -> Action:
-    """Return what has to be done with one key."""
+def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) -> InToken:
+    """Return what byok_target_key reported of a key.
+
+    :raises ByokError: when it did not
+    """
+    if observed is None:
+        raise ByokError(
+            f"There is no result of byok_target_key for the key {declaration.name}",
+            "Give target_keys as byok_target_key returned them for the same declarations",
+        )
+    if declaration.rotation and declaration.generation:
+        raise ByokError(
+            f"The key {declaration.name} is declared with a generation that is meant, and with a rotation that makes others",
+            "Declare one of the two",
+        )
+    generations = tuple(
+        KnownGeneration(
+            generation=each["generation"],
+            thumbprint=each["thumbprint"],
+            made=parse_moment(each["made"]) if each.get("made") else None,
+            usable=_is_usable(declaration, each),
+            withdrawn=bool(each.get("withdrawn")),
+        )
+        for each in observed["generations"]
+        if not each.get("half_made")
+    )
+    wanted = next((known for known in generations if known.generation == observed["generation"]), None)
+    return InToken(generations, wanted)
+
+
+def _is_usable(declaration: Declaration, generation: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether a generation that no vault has yet may be brought: Keyferry made it, in the token."""
+    in_token = declaration.allow_external_origin or generation.get("origin") != "external"
+    return bool(generation.get("made_by_keyferry")) and in_token and not generation.get("withdrawn")
+
+
+def plan_key(
+    declaration: Declaration,
+    in_token: InToken,
+    in_vault: InVault,
+    rotating: Rotating | None = None,
+    on_deleted: str = "fail",
+) -> Action:
+    """Return what has to be done with one key.
+
+    :param rotating: replace what is due; if None, nothing is
+    :param on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds the name
+    """
+    if in_vault.deleted:
+        return _plan_deleted(declaration, in_token, in_vault.deleted, rotating, on_deleted)
+    standing = _plan_standing(declaration, in_token, in_vault)
+    current = in_vault.current
+    if current is None:
+        return standing
+    rotation = declaration.rotation or UNSCHEDULED
+    if not standing.foreign and current.created:
+        standing = replace(standing, next_due=rotation.due_at(current.created, current.expires))
+    if rotating is None or standing.action == "transfer":  # which brings a younger generation already
+        return standing
+    ours, due = in_token.holder_of(current), standing.next_due
+    forced = ours is not None and ours.identity in rotating.force
+    if forced and ours:
+        why = f"the replacement of {ours.identity} is forced"
+    elif ours is None and rotation.on_foreign == "rotate":
+        why = "the newest version is foreign"
+    elif due and due <= rotating.now:
+        why = f"it is due since {format_moment(due)}"
+    else:
+        return standing
+    younger = _younger(in_token, in_vault)
+    if younger:
+        reason = f"{why}, and the generation {younger.generation} is there"
+        return Action("transfer", reason, younger, current, foreign=standing.foreign)
+    made = max((known.made for known in in_token.generations if known.made), default=None)
+    earliest = made and rotation.min_interval.after(made)
+    if made and earliest and rotating.now < earliest:
+        reason = (
+            f"{why}, but its youngest generation was made at {format_moment(made)}, and another one is not made before "
+            f"{format_moment(earliest)} (min_interval {rotation.min_interval})"
+        )
+        # Who names a key to be replaced now has to hear that it was not.
+        return replace(standing, action="conflict" if forced else standing.action, reason=reason, next_due=earliest)
+    newest = in_token.generations[-1].generation if in_token.generations else None
+    return Action("rotate", why, None, current, newer_than=newest, foreign=standing.foreign)
+
+
+def _plan_deleted(
+    declaration: Declaration, in_token: InToken, deleted: Version, rotating: Rotating | None, on_deleted: str
+) -> Action:
+    if on_deleted == "purge":
+        action = plan_key(declaration, in_token, InVault(None), rotating)
+        return replace(action, reason=f"a deleted key holds this name and is purged first; {action.reason}")
+    if on_deleted == "recover":
+        action = plan_key(declaration, in_token, InVault(deleted), rotating)
+        kind = "recover" if action.action in ("none", "update") else action.action
+        return replace(action, action=kind, reason=f"a deleted key holds this name and is recovered; {action.reason}")
+    return Action("conflict", "a deleted key holds this name in the vault; recover or purge it first", in_token.wanted)
+
+
+def _plan_standing(declaration: Declaration, in_token: InToken, in_vault: InVault) -> Action:
+    """Return what has to be done when nothing is rotated."""
     wanted, current = in_token.wanted, in_vault.current
     if current is None:
-        if in_vault.soft_deleted:
-            return Action("conflict", "a deleted key holds this name in the vault; recover or purge it first", wanted)
         missing = "it is in the token, not in the vault" if wanted else "it is neither in the token nor in the vault"
         return Action("transfer", missing, wanted)
     if wanted and wanted.is_in(current):
         changes = drift(declaration, current)
         reason = f"differs in {', '.join(changes)}" if changes else "the newest version is this key, as declared"
         return Action("update" if changes else "none", reason, wanted, current, changes)
-    ours = next((known for known in in_token.generations if known.is_in(current)), None)
+    ours = in_token.holder_of(current)
     if ours is None:
         whose = "a key that is not in the token" if current.public_key else "not marked as a key of this token"
-        return Action("conflict", f"the newest version {current.version} is {whose}", wanted, current)
+        return Action("conflict", f"the newest version {current.version} is {whose}", wanted, current, foreign=True)
+    if ours.withdrawn:
+        reason = f"the newest version is the generation {ours.generation}, which was withdrawn; rotate the key"
+        return Action("conflict", reason, wanted, current)
     order = in_token.generations
     if wanted and order.index(wanted) < order.index(ours):
         return Action(
@@ -94,3 +239,10 @@ def plan_key(declaration: Declaration, in_token: InToken, in_vault: InVault) -> 
     if wanted and any(wanted.is_in(version) for version in in_vault.older):
         return Action("conflict", "it is there as an older version, which is never made the newest again", wanted, current)
     return Action("transfer", f"the newest version is the older generation {ours.generation}", wanted, current)
+
+
+def _younger(in_token: InToken, in_vault: InVault) -> KnownGeneration | None:
+    """Return a generation that is there and may replace all versions: one of ours, younger than what any of them holds."""
+    order, wanted = in_token.generations, in_token.wanted
+    held = [number for number, known in enumerate(order) if any(known.is_in(version) for version in in_vault.versions)]
+    return wanted if wanted and wanted.usable and order.index(wanted) > max(held, default=-1) else None

@@ -8,15 +8,45 @@
 
 from __future__ import annotations
 
+import calendar
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 
 _DURATION = re.compile(
-    r"P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
 )
+
+#: More than any key lives for, and less than datetime holds
+_MOST_YEARS = 1000
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A duration as it was written; years and months are those of the calendar.
+
+    :ivar text: ISO 8601, such as ``P6M``
+    :ivar months: twelve of them are a year
+    :ivar rest: what is longer or shorter independent of the calendar
+    """
+
+    text: str
+    months: int
+    rest: timedelta
+
+    def __str__(self) -> str:
+        return self.text
+
+    def after(self, moment: datetime) -> datetime:
+        """Return the moment so long after another one; a day that its month does not have is the month's last."""
+        return _add_months(moment, self.months) + self.rest
+
+    def before(self, moment: datetime) -> datetime:
+        """Return the moment so long before another one."""
+        return _add_months(moment, -self.months) - self.rest
 
 
 def parse_moment(text: str) -> datetime:
@@ -33,21 +63,32 @@ def parse_moment(text: str) -> datetime:
     return moment.astimezone(timezone.utc).replace(microsecond=0)
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read an ISO 8601 duration of weeks, days, hours, minutes and seconds, such as ``PT4H`` or ``P2DT12H``.
+def parse_duration(text: str) -> Duration:
+    """Read an ISO 8601 duration, such as ``P90D``, ``P6M``, ``P2Y`` or ``PT4H``.
 
-    :raises ByokError: when it is not one, or is zero
+    :raises ByokError: when it is not one, is zero, or is longer than a thousand years
     """
     match = _DURATION.fullmatch(text.strip())
-    duration = timedelta(**{unit: int(n) for unit, n in match.groupdict(default="0").items()}) if match else timedelta()
-    if not duration:
+    parts = {unit: int(number) for unit, number in match.groupdict(default="0").items()} if match else {}
+    months = 12 * parts.pop("years", 0) + parts.pop("months", 0)
+    try:
+        rest = timedelta(**parts)
+    except OverflowError:
+        rest = timedelta.max
+    if not (months or rest) or months / 12 + rest.days / 365 > _MOST_YEARS:
         raise ByokError(
-            f"{text!r} is not a duration of weeks, days, hours, minutes or seconds",
-            "Write it as ISO 8601, such as PT4H for four hours or P2D for two days",
+            f"{text!r} is not a duration",
+            "Write it as ISO 8601, such as PT4H for four hours, P2D for two days, P6M for six months or P2Y for two years",
         )
-    return duration
+    return Duration(text.strip(), months, rest)
 
 
 def format_moment(moment: datetime) -> str:
     """Write a moment as ISO 8601 in UTC, whole seconds: ``2027-01-31T00:00:00Z``."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _add_months(moment: datetime, months: int) -> datetime:
+    year, month = divmod(12 * moment.year + moment.month - 1 + months, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)

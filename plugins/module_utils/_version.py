@@ -12,12 +12,16 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import OUR_TAGS, Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import PublicKey, thumbprint
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 
-#: Tag on imported oct keys: the CKA_ID of the generation. They have no public key, so it is where to look, not proof.
-GENERATION_TAG = "keyferry-generation"
+#: Tags on what is imported: the CKA_ID of the generation, the serial number of the token, the thumbprint (lists of versions
+#: hold no keys), and the SHA-256 of the package, which its receipt has as well. They tell where to look, and prove nothing.
+GENERATION_TAG = f"{OUR_TAGS}generation"
+TOKEN_TAG = f"{OUR_TAGS}token"
+THUMBPRINT_TAG = f"{OUR_TAGS}thumbprint"
+PACKAGE_TAG = f"{OUR_TAGS}package"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Version:
     :ivar version: 32 hexadecimal digits
     :ivar type: Azure's kty
     :ivar public_key: None for oct keys
+    :ivar retention_days: how long a deleted key can be recovered
     :ivar hsm_platform: 2 for FIPS 140-3 level 3, 1 for the older HSMs, 0 for software; None where Azure does not tell
     """
 
@@ -42,6 +47,7 @@ class Version:
     created: datetime | None
     tags: t.Mapping[str, str]
     recovery_level: str
+    retention_days: int | None = None
     hsm_platform: str | None = None
 
     @property
@@ -66,15 +72,20 @@ class Version:
         }
 
 
-def declared_attributes(declaration: Declaration, generation: str | None) -> dict[str, t.Any]:
-    """Return the attributes of a version imported for this declaration, as Version.attributes() gives them."""
-    mark = {GENERATION_TAG: generation} if declaration.spec.type == "oct" and generation else {}
+def declared_attributes(declaration: Declaration, now: datetime, marks: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """Return the attributes of a version imported for this declaration, as Version.attributes() gives them.
+
+    :param now: when it is imported
+    :param marks: tags of ours
+    """
+    valid_for = declaration.rotation and declaration.rotation.valid_for
+    expires = valid_for.after(now) if valid_for else declaration.expires
     return {
         "operations": sorted(declaration.wanted_operations),
         "enabled": declaration.enabled is not False,
         "not_before": declaration.not_before and format_moment(declaration.not_before),
-        "expires": declaration.expires and format_moment(declaration.expires),
-        "tags": {**(declaration.tags or {}), **mark},
+        "expires": expires and format_moment(expires),
+        "tags": {**(declaration.tags or {}), **marks},
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_import
-short_description: Import key transfer packages into a vault, once, and compare what arrived
+short_description: Import key transfer packages into a vault, once, and compare what arrived; delete or recover keys
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
@@ -29,6 +29,29 @@ extends_documentation_fragment:
   - keyferry.azure._declaration.import
   - keyferry.azure._declaration.imports
 options:
+  state:
+    description:
+      - V(present) imports what is not there yet. V(absent) deletes all versions of a key in the vault, after O(confirm). The key
+        in the token stays. V(recovered) recovers a deleted key.
+    type: str
+    choices: [present, absent, recovered]
+    default: present
+  on_deleted:
+    description:
+      - What to do where a deleted key holds the name of an import. V(recover) recovers it with all its versions first, V(purge)
+        purges it for ever, after O(confirm).
+    type: str
+    choices: [fail, recover, purge]
+    default: fail
+  purge:
+    description:
+      - Whether O(state=absent) purges the deleted key as well, for ever. A vault with purge protection refuses that.
+    type: bool
+    default: false
+  delete_timeout:
+    description: Seconds to wait until Azure has finished a deletion or recovery.
+    type: int
+    default: 300
   packages:
     description:
       - The result RV(keyferry.azure.byok_wrap#module:packages). Each entry belongs to the import of the same name and tells
@@ -93,6 +116,15 @@ EXAMPLES = r"""
     path: /media/carrier/signing-key.byok
     thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
     prove: true
+
+- name: Delete a key in the vault, by the newest version that somebody looked at
+  keyferry.azure.byok_import:
+    vault_url: https://contoso.vault.azure.net
+    name: old-key
+    type: EC
+    curve: P-256
+    state: absent
+    confirm: 0123456789abcdef0123456789abcdef
 """
 
 RETURN = r"""
@@ -178,6 +210,39 @@ imports:
       request_id: 4d6f6e64-6179-4279-8f6b-000000000000
       replaced: null
       receipt: {}
+deletions:
+  description: The keys that were deleted, purged or recovered, or would be.
+  returned: always
+  type: list
+  elements: dict
+  contains: &deletion
+    name:
+      description: The key's name.
+      type: str
+    version:
+      description: Its newest version.
+      type: str
+    kid:
+      description: Identifier of that version.
+      type: str
+    state:
+      description: V(deleted), V(purged) or V(recovered).
+      type: str
+    recovery_level:
+      description: The vault's recovery level, which says whether a deleted key can be purged.
+      type: str
+    retention_days:
+      description: How many days a deleted key can be recovered.
+      type: int
+    request_id:
+      description: Azure's last request id for it.
+      type: str
+  sample: []
+deletion:
+  description: The only entry of RV(deletions).
+  returned: when O(name) is given
+  type: dict
+  contains: *deletion
 import:
   description: The only entry of RV(imports).
   returned: when O(name) is given
@@ -219,7 +284,12 @@ def main() -> None:
                 thumbprint={"type": "str"},
                 replaces={"type": "str"},
                 prove={"type": "bool", "default": False},
+                confirm={"type": "str"},
             ),
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent", "recovered"]},
+            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "purge": {"type": "bool", "default": False},
+            "delete_timeout": {"type": "int", "default": 300},
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },

@@ -56,6 +56,30 @@ options:
         type: list
         elements: dict
         required: true
+  rotate:
+    description:
+      - Whether keys that are due are replaced, as their C(rotation) says. If V(false), RV(plan[].next_due) tells when they are.
+      - What is due is judged by the vault's clock.
+    type: bool
+    default: false
+  force:
+    description:
+      - Thumbprints (for oct keys CKA_IDs) of the generations that shall be replaced although they are not due, only with
+        O(rotate=true). One that is not the newest version's has been replaced already, and nothing is done.
+    type: list
+    elements: str
+    default: []
+  on_deleted:
+    description:
+      - What to do where a deleted key holds the name. V(fail) reports a conflict; V(recover) and V(purge) plan for
+        M(keyferry.azure.byok_import) with the same option.
+    type: str
+    choices: [fail, recover, purge]
+    default: fail
+  all_versions:
+    description: Whether to return all versions of the keys as RV(versions), at the price of a request per version.
+    type: bool
+    default: false
 notes:
   - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used. No
     PKCS#11 library is needed, so token and vault may be reached from two hosts.
@@ -100,7 +124,9 @@ plan:
     action:
       description:
         - V(transfer), the key has to be brought to the vault.
-        - V(update), it is there, and attributes have to change.
+        - V(rotate), the key has to be replaced by a generation that has yet to be made. Only with O(rotate=true).
+        - V(update), it is there, and attributes or Azure's own rotation policy have to change.
+        - V(recover), a deleted key has to be recovered. Only with O(on_deleted=recover).
         - V(none), it is there as declared.
         - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
           is not in the token.
@@ -123,6 +149,9 @@ plan:
     kid:
       description: Identifier of that version.
       type: str
+    next_due:
+      description: When the newest version is due to be replaced, as the key's C(rotation) says; V(null) for never.
+      type: str
     changes:
       description: For V(update), the attributes with C(before) and C(after).
       type: dict
@@ -135,6 +164,7 @@ plan:
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
       version: 0123456789abcdef0123456789abcdef
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
+      next_due: null
       changes:
         tags:
           before: {}
@@ -146,6 +176,59 @@ transfers:
   type: list
   elements: dict
   sample: []
+rotations:
+  description: The keys that shall get a newer generation, for O(keyferry.azure.byok_target_key#module:rotations).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    newer_than:
+      description: CKA_ID of the youngest generation that is there.
+      type: str
+    made_at:
+      description: The vault's time, which the new generation's CKA_ID will tell.
+      type: str
+    reason:
+      description: Why the key is rotated.
+      type: str
+  sample: []
+versions:
+  description: All versions of the keys in this vault, for O(keyferry.azure.byok_target_key#module:versions).
+  returned: with O(all_versions=true), else V(null)
+  type: dict
+  contains:
+    vault_url:
+      description: The vault.
+      type: str
+    read_at:
+      description: When it was read, by the clock of the host.
+      type: str
+    keys:
+      description: The keys that could be read.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The key's name.
+          type: str
+        deleted:
+          description: Whether a deleted key holds the name; V(null) where that may not be seen.
+          type: bool
+        last_rotated:
+          description: When the newest version was made, if it is not the only one.
+          type: str
+        next_due:
+          description: When the newest version is due to be replaced.
+          type: str
+        versions:
+          description: The versions, newest first, each with C(version), C(kid), C(type), C(thumbprint), C(generation), C(ours)
+            (whether a generation of the token is this key), C(active) (whether it is the newest), C(created), C(operations),
+            C(enabled), C(not_before), C(expires) and C(tags).
+          type: list
+          elements: dict
 imports:
   description: The declarations of the keys to transfer or update, for M(keyferry.azure.byok_import).
   returned: always
@@ -196,6 +279,10 @@ def main() -> None:
                 "required": True,
                 "no_log": False,
             },
+            "rotate": {"type": "bool", "default": False},
+            "force": {"type": "list", "elements": "str", "default": []},
+            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "all_versions": {"type": "bool", "default": False},
         },
         **key_constraints("declarations"),
     )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_target_key
-short_description: See that target keys are in a PKCS#11 token
+short_description: See that target keys are in a PKCS#11 token, or destroy generations of them
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
   - Finds the declared keys in the token by their label and makes those that are missing, so that they can be brought to a
-    vault. A key that is there is never replaced.
+    vault. A key that is there is never replaced; a newer generation is made beside it where O(rotations) says so.
   - A key that was made elsewhere is adopted if it is of the declared type, extractable, sensitive, and was born in the token.
 requirements:
   - python-pkcs11 >= 0.10.1
@@ -25,6 +25,75 @@ extends_documentation_fragment:
   - keyferry.azure._declaration
   - keyferry.azure._declaration.target_keys
 options:
+  state:
+    description:
+      - V(present) makes what is missing. V(absent) destroys the generations that O(confirm) names, for ever, and makes nothing.
+      - Destroying a key in the token does not delete it in any vault.
+    type: str
+    choices: [present, absent]
+    default: present
+  rotations:
+    description:
+      - The result RV(keyferry.azure.byok_plan#module:rotations), the keys that shall get a generation newer than the one that
+        is named there. A generation that is newer already, as a run that was killed leaves it, is enough.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The key's name.
+        type: str
+        required: true
+      newer_than:
+        description: CKA_ID of the youngest generation that was there.
+        type: str
+      made_at:
+        description: The time that the new generation's CKA_ID shall tell.
+        type: str
+      reason:
+        description: Why; not used.
+        type: str
+  withdraw:
+    description:
+      - Thumbprints (for oct keys CKA_IDs) of generations that shall never be chosen again, such as one that was made ahead and
+        is not trusted any more. A byte FF behind the CKA_ID of the private key marks them; nothing is destroyed, and versions in
+        vaults stay as they are.
+    type: list
+    elements: str
+    default: []
+  confirm:
+    description: Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for O(state=absent).
+    type: list
+    elements: str
+    default: []
+  vaults:
+    description: The URLs of all vaults that declare the keys, for O(state=absent).
+    type: list
+    elements: str
+  versions:
+    description:
+      - RV(keyferry.azure.byok_plan#module:versions) of each of O(vaults), read in this run, for O(state=absent). Nothing is
+        destroyed when one is missing, and no generation that a vault still has.
+    type: list
+    elements: dict
+    suboptions:
+      vault_url:
+        description: The vault.
+        type: str
+        required: true
+      read_at:
+        description: When it was read; an hour ago at most.
+        type: str
+        required: true
+      keys:
+        description: What it holds of the keys.
+        type: list
+        elements: dict
+        required: true
+  accept_last_copy:
+    description: Destroy generations although a vault still has them, enabled, disabled or deleted.
+    type: bool
+    default: false
   transferred:
     description:
       - Thumbprints (for oct keys generations) that have arrived where they shall go. Keys with O(after_transfer=lock) are
@@ -113,6 +182,12 @@ target_keys:
           description: Whether it is a private key of ours without its public key, as a run leaves it that is killed. It is
             passed over.
           type: bool
+        made:
+          description: When it was made, by its CKA_ID; V(null) for keys that were made elsewhere.
+          type: str
+        withdrawn:
+          description: Whether it is never chosen again.
+          type: bool
         made_by_keyferry:
           description: Whether CKA_ID has the form that this module gives it (UUIDv7).
           type: bool
@@ -148,6 +223,9 @@ target_keys:
           kind: P-256
           thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
           public_key: "-----BEGIN PUBLIC KEY-----\nMFkw...\n-----END PUBLIC KEY-----\n"
+          half_made: false
+          made: "2026-11-22T10:00:00Z"
+          withdrawn: false
           made_by_keyferry: true
           origin: token
           CKA_LOCAL: true
@@ -161,6 +239,29 @@ target_key:
   returned: when O(name) is given
   type: dict
   contains: *target_key
+destroyed:
+  description: The generations that were destroyed, or would be.
+  returned: always
+  type: list
+  elements: dict
+  contains: &generation
+    name:
+      description: The key's name.
+      type: str
+    generation:
+      description: Its CKA_ID.
+      type: str
+    thumbprint:
+      description: Its thumbprint.
+      type: str
+  sample: []
+withdrawn:
+  description: The generations that this run withdrew, or would.
+  returned: always
+  type: list
+  elements: dict
+  contains: *generation
+  sample: []
 token:
   description: The token's identity.
   returned: always
@@ -187,7 +288,12 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    ROTATION_RESULT,
+    VERSIONS_RESULT,
+    key_constraints,
+    key_options,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
 from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import ensure_target_keys
 
@@ -198,8 +304,16 @@ def main() -> None:
         ensure_target_keys,
         {
             **key_options("target_keys"),
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+            "rotations": {"type": "list", "elements": "dict", "options": ROTATION_RESULT, "default": []},
+            "withdraw": {"type": "list", "elements": "str", "default": []},
+            "confirm": {"type": "list", "elements": "str", "default": []},
+            "vaults": {"type": "list", "elements": "str"},
+            "versions": {"type": "list", "elements": "dict", "options": VERSIONS_RESULT},
+            "accept_last_copy": {"type": "bool", "default": False},
             "transferred": {"type": "list", "elements": "str", "default": []},
         },
+        required_if=[("state", "absent", ("vaults", "versions"))],
         **key_constraints("target_keys"),
     )
 

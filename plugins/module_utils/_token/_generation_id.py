@@ -12,6 +12,10 @@ from __future__ import annotations
 _EARLIEST_MS = 1_735_689_600_000  # 2025-01-01
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01
 
+#: Behind the CKA_ID of the private or secret key: one attribute, set at once, that tokens let their users change. CKA_END_DATE
+#: would say it in PKCS#11's own words, but SoftHSM 2.6.1 cannot read that of a private key any more.
+_WITHDRAWN = b"\xff"
+
 
 def make_id(now_ms: int, random: bytes, existing: list[bytes]) -> bytes:
     """Return a new CKA_ID that sorts after all of ours in ``existing``, even when the clock went back.
@@ -24,6 +28,19 @@ def make_id(now_ms: int, random: bytes, existing: list[bytes]) -> bytes:
     octets[6] = octets[6] & 0x0F | 0x70
     octets[8] = octets[8] & 0x3F | 0x80
     return bytes(octets)
+
+
+def split_mark(identifier: bytes) -> tuple[bytes, bool]:
+    """Return a generation's id, and whether its CKA_ID says that it was withdrawn."""
+    identifier_of_ours = identifier[: -len(_WITHDRAWN)]
+    if identifier.endswith(_WITHDRAWN) and is_ours(identifier_of_ours):
+        return identifier_of_ours, True
+    return identifier, False
+
+
+def mark_withdrawn(identifier: bytes) -> bytes:
+    """Return the CKA_ID of one of ours that is withdrawn."""
+    return identifier + _WITHDRAWN
 
 
 def is_ours(identifier: bytes) -> bool:

@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import os
-import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, KeySpec
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
@@ -24,8 +24,15 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
     thumbprint,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Key, Session, TokenError, Value
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import is_ours, make_id
+from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import (
+    is_ours,
+    made_at,
+    make_id,
+    mark_withdrawn,
+    split_mark,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN
 from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import NUMBERS
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
@@ -58,6 +65,7 @@ class Generation:
     :ivar evidence: CKA_* by name; None where the token does not tell
     :ivar handle: the private or secret key
     :ivar public_handle: the public key, where the token holds one
+    :ivar withdrawn: it is never chosen again
     """
 
     id: bytes
@@ -67,6 +75,7 @@ class Generation:
     evidence: t.Mapping[str, t.Any]
     handle: Key
     public_handle: Key | None = None
+    withdrawn: bool = False
 
     @property
     def hex_id(self) -> str:
@@ -106,6 +115,8 @@ class Generation:
             "thumbprint": self.thumbprint,
             "public_key": to_pem(self.public_key) if self.public_key else None,
             "made_by_keyferry": is_ours(self.id),
+            "made": format_moment(datetime.fromtimestamp(made_at(self.id), timezone.utc)) if is_ours(self.id) else None,
+            "withdrawn": self.withdrawn,
             "half_made": self.half_made,
             "origin": self.origin,
             **self.evidence,
@@ -152,8 +163,10 @@ def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]
     # Types that are never brought are listed as well, because a label that they hold is taken.
     for object_class in ("PRIVATE_KEY", "SECRET_KEY"):
         for handle, read in _search(token, object_class, only, found):
+            read["ID"], withdrawn = split_mark(read["ID"])
             whole.add(_half(read))
             described = _describe(token, handle, read["KEY_TYPE"], read["ID"], public.get(_half(read), {}))
+            described = replace(described, withdrawn=withdrawn)
             found[read["LABEL"]].generations.append(described)
     for half, read in public.items():
         if read and half not in whole and is_ours(read["ID"]):
@@ -171,13 +184,15 @@ def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Gen
     name = declaration.name
     if declaration.generation:
         for generation in generations:
+            if generation.hex_id == declaration.generation and generation.withdrawn:
+                raise ByokError(f"The generation {generation.hex_id} of the key {name} was withdrawn", "Declare another one")
             if generation.hex_id == declaration.generation:
                 return generation
         raise ByokError(
             f"No key labelled {name} has the CKA_ID {declaration.generation}; there are: {_listing(generations)}",
             "Correct generation, or leave it out",
         )
-    generations = [generation for generation in generations if not generation.half_made]
+    generations = [generation for generation in generations if not generation.half_made and not generation.withdrawn]
     if len(generations) > 1 and not is_ours(generations[-1].id):
         raise ByokError(
             f"{len(generations)} keys that were made elsewhere are labelled {name}: {_listing(generations)}",
@@ -222,13 +237,14 @@ def refuse_unfit(declaration: Declaration, generation: Generation, token: Token)
         )
 
 
-def make(token: Token, session: Session, declaration: Declaration, existing: t.Sequence[Generation]) -> Generation:
+def make(token: Token, session: Session, declaration: Declaration, existing: t.Sequence[Generation], now: datetime) -> Generation:
     """Make a new generation in the token.
 
+    :param now: the time that its id tells
     :raises ByokError: when the token refuses
     """
     spec = declaration.spec
-    identifier = make_id(time.time_ns() // 1_000_000, os.urandom(10), [key.id for key in existing])
+    identifier = make_id(int(now.timestamp() * 1000), os.urandom(10), [key.id for key in existing])
     common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.name, "ID": identifier}
     secret = {"PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "DERIVE": declaration.derive}
     private_usage, public_usage = (
@@ -274,6 +290,31 @@ def take_back(token: Token, name: str, generation: Generation) -> None:
         for handle in (generation.public_handle, generation.handle):
             if handle is not None:
                 token.session.destroy(handle)
+
+
+def destroy(token: Token, name: str, generation: Generation) -> None:
+    """Destroy a generation for ever, the private key first: what a killed run leaves is then a public key alone.
+
+    :raises ByokError: when the token refuses
+    """
+    with token.calling(f"Destroying the key {name} ({generation.hex_id})"):
+        for handle in (generation.handle, generation.public_handle):
+            if handle is not None:
+                token.session.destroy(handle)
+
+
+def withdraw(token: Token, name: str, generation: Generation) -> None:
+    """Mark a generation, so that it is never chosen again.
+
+    :raises ByokError: for one that was made elsewhere, and when the token refuses
+    """
+    if not is_ours(generation.id):
+        raise ByokError(
+            f"The key {name} ({generation.hex_id}) was made elsewhere, so its CKA_ID is not for Keyferry to change",
+            "Give it another label by the token's own tool",
+        )
+    with token.calling(f"Withdrawing the key {name} ({generation.hex_id})"):
+        token.session.assign(generation.handle, "ID", mark_withdrawn(generation.id))
 
 
 def clear_away(token: Token, name: str, leftover: Leftover) -> None:

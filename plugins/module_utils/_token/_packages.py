@@ -93,37 +93,12 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         fails for one key is in the outcome's failures
     """
     items = items_of(params, "packages")
-    declarations = [parse_declaration(item) for item in items]
-    check_unique(declaration.name for declaration in declarations)
+    check_unique(item["name"] for item in items)
     escrow = _read_escrow(params)
-    kek = _read_kek(params, check_mode, escrow)
+    kek = read_kek(params, check_mode, escrow)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
-    outcome = Outcome({"packages": [], "escrows": [], "rehearsal": None})
     with open_token(params) as token:
-        listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
-        todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
-        for declaration, item in zip(declarations, items, strict=True):
-            try:
-                generation = _choose(token, declaration, listed[declaration.name].generations, check_mode)
-                if not recipients:
-                    outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
-                for recipient in recipients:
-                    path = item[recipient.path_option]
-                    kept = generation and _kept(path, declaration, generation, recipient)
-                    if kept:
-                        outcome.result[recipient.results].append(_with_challenge(token, generation, kept))
-                        continue
-                    outcome.changes.append(_change(declaration.name, generation, recipient, path))
-                    if generation:
-                        todo[recipient.results].append(_Wanted(declaration, generation, path))
-            except ByokError as error:
-                outcome.failures.add(declaration.name, error)
-        if any(todo.values()):
-            rehearsal = rehearse(token, params["allow_trailing_zeros"])
-            outcome.result["rehearsal"] = rehearsal.as_result()
-            for recipient in recipients:
-                if not check_mode:
-                    _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+        outcome = wrap_for(token, items, recipients, params["allow_trailing_zeros"], check_mode)
     if params["packages"] is None:
         for single, many in (("package", "packages"), ("escrow", "escrows")):
             if outcome.result[many]:
@@ -131,7 +106,48 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     return outcome
 
 
-def _read_kek(params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None) -> Recipient | None:
+def wrap_for(
+    token: Token,
+    items: t.Sequence[t.Mapping[str, t.Any]],
+    recipients: t.Sequence[Recipient],
+    allow_trailing_zeros: bool,
+    check_mode: bool,
+) -> Outcome:
+    """Do the same in a token that is open.
+
+    :param items: the options of one key each
+    :raises ByokError: for a rehearsal that fails; what fails for one key is in the outcome's failures
+    """
+    outcome = Outcome({"packages": [], "escrows": [], "rehearsal": None})
+    declarations = [parse_declaration(item) for item in items]
+    listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
+    todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
+    for declaration, item in zip(declarations, items, strict=True):
+        try:
+            generation = _choose(token, declaration, listed[declaration.name].generations, check_mode)
+            if not recipients:
+                outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
+            for recipient in recipients:
+                path = item[recipient.path_option]
+                kept = generation and _kept(path, declaration, generation, recipient)
+                if kept:
+                    outcome.result[recipient.results].append(_with_challenge(token, generation, kept))
+                    continue
+                outcome.changes.append(_change(declaration.name, generation, recipient, path))
+                if generation:
+                    todo[recipient.results].append(_Wanted(declaration, generation, path))
+        except ByokError as error:
+            outcome.failures.add(declaration.name, error)
+    if any(todo.values()):
+        rehearsal = rehearse(token, allow_trailing_zeros)
+        outcome.result["rehearsal"] = rehearsal.as_result()
+        for recipient in recipients:
+            if not check_mode:
+                _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+    return outcome
+
+
+def read_kek(params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None) -> Recipient | None:
     """Read the KEK; None where only an escrow key is given, and in check mode when there is none yet."""
     kid, pem, expected, trust = (params[option] for option in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust"))
     if not (kid and pem and expected):

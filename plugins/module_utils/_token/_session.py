@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import (
     CryptokiError,
     Library,
@@ -25,7 +26,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki im
     TokenError,
     calling,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import (
     PROFILES,
     Mechanism,

@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 import typing as t
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import (
     Declaration,
@@ -19,11 +20,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._declaration import
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._time import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._token import _generations
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import made_at
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token._destruction import destroy_generations
+from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import is_ours, made_at
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import Found, Generation
-from ansible_collections.keyferry.azure.plugins.module_utils._token._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, open_token
 
 #: How long a run may be between the two halves of a pair
@@ -32,10 +36,14 @@ _AT_WORK_SECONDS = 3600
 
 @dataclass
 class _Key:
-    """One declared key on its way."""
+    """One declared key on its way.
+
+    :ivar rotation: what byok_plan says of a key that shall get a newer generation
+    """
 
     declaration: Declaration
     found: Found
+    rotation: t.Mapping[str, t.Any] | None = None
     current: Generation | None = None
     created: bool = False
 
@@ -45,29 +53,79 @@ class _Key:
 
 
 def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
-    """List the declared keys and make those that are missing.
+    """List the declared keys and make those that are missing; or destroy generations.
 
     :raises ByokError: when the token cannot be opened or searched; what fails for one key is in the outcome's failures
     """
     declarations = [parse_declaration(item) for item in items_of(params, "target_keys")]
     check_unique(declaration.name for declaration in declarations)
-    transferred = set(params["transferred"])
-    outcome = Outcome({"target_keys": [], "token": None})
     with open_token(params) as token:
-        outcome.result["token"] = vars(token.info)
-        # PKCS#11 has no unique labels: two runs that both miss a key would both make it.
-        held = process_lock(f"keys {token.info.serial}", params["lock_directory"], params["lock_timeout"])
-        with nullcontext() if check_mode else held:
-            listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
-            keys = [_Key(declaration, listed[declaration.name]) for declaration in declarations]
-            chosen = [key for key in keys if _attempt(key, outcome, lambda key: _choose(token, key))]
-            if not check_mode:
-                _make_missing(token, [key for key in chosen if key.created], outcome)
-            for key in chosen:
-                _attempt(key, outcome, lambda key: _finish(token, key, transferred, check_mode, outcome))
+        if params["state"] == "absent":
+            with _one_maker(token, params, check_mode):
+                outcome = destroy_generations(token, declarations, params, check_mode)
+        else:
+            outcome = find_or_make(token, declarations, params, check_mode, params["rotations"])
     if params["target_keys"] is None and outcome.result["target_keys"]:
         outcome.result["target_key"] = outcome.result["target_keys"][0]
     return outcome
+
+
+def find_or_make(
+    token: Token,
+    declarations: t.Sequence[Declaration],
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+    rotations: t.Iterable[t.Mapping[str, t.Any]] = (),
+) -> Outcome:
+    """List the declared keys and make those that are missing, and those that shall get a newer generation.
+
+    :param params: ``transferred``, ``withdraw`` and the lock's options
+    :param rotations: what byok_plan returned under this name
+    """
+    transferred = set(params["transferred"])
+    wanted = {rotation["name"]: rotation for rotation in rotations}
+    outcome = Outcome({"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(token.info)})
+    with _one_maker(token, params, check_mode):
+        listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
+        _withdraw(token, listed, params["withdraw"], check_mode, outcome)
+        keys = [_Key(declaration, listed[declaration.name], wanted.get(declaration.name)) for declaration in declarations]
+        chosen = [key for key in keys if _attempt(key, outcome, lambda key: _choose(token, key))]
+        if not check_mode:
+            _make_missing(token, [key for key in chosen if key.created], outcome)
+        for key in chosen:
+            _attempt(key, outcome, lambda key: _finish(token, key, transferred, check_mode, outcome))
+    return outcome
+
+
+def _one_maker(token: Token, params: t.Mapping[str, t.Any], check_mode: bool) -> t.ContextManager[t.Any]:
+    """Keep other runs on this host from making keys: PKCS#11 has no unique labels, so two that miss a key would make it."""
+    if check_mode:
+        return nullcontext()
+    return process_lock(f"keys {token.info.serial}", params["lock_directory"], params["lock_timeout"])
+
+
+def _withdraw(
+    token: Token, listed: t.Mapping[str, Found], identities: t.Sequence[str], check_mode: bool, outcome: Outcome
+) -> None:
+    """Mark the generations of these identities, so that they are never chosen again."""
+    known = {each.identity: (name, number) for name, found in listed.items() for number, each in enumerate(found.generations)}
+    for identity in identities:
+        if identity not in known:
+            raise ByokError(
+                f"No generation of the keys {', '.join(listed)} in the {token.info} is {identity}, so it was not withdrawn",
+                "Give its thumbprint, for oct keys its CKA_ID, as byok_target_key returns them",
+            )
+        name, number = known[identity]
+        generations = listed[name].generations
+        generation = generations[number]
+        if generation.withdrawn:
+            continue
+        if not check_mode:
+            _generations.withdraw(token, name, generation)
+        generations[number] = replace(generation, withdrawn=True)
+        facts = {"generation": generation.hex_id, "thumbprint": generation.thumbprint}
+        outcome.changes.append(Change(f"key {name} in the {token.info}", facts, {**facts, "withdrawn": True}))
+        outcome.result["withdrawn"].append({"name": name, **facts})
 
 
 def _attempt(key: _Key, outcome: Outcome, step: t.Callable[[_Key], None]) -> bool:
@@ -82,17 +140,33 @@ def _attempt(key: _Key, outcome: Outcome, step: t.Callable[[_Key], None]) -> boo
 
 def _choose(token: Token, key: _Key) -> None:
     key.current = _generations.choose(key.declaration, key.found.generations)
-    key.created = key.current is None
-    if key.created and not key.declaration.create:
+    if key.current is None and not key.declaration.create:
         raise ByokError(
             f"There is no key {key.name} in the {token.info}, and it shall not be made (create: false)",
             "Correct its name or token_label, or let it be made",
         )
+    key.created = key.current is None or _is_too_old(key.current, key.rotation)
+    if key.created:
+        key.current = None
+
+
+def _is_too_old(generation: Generation, rotation: t.Mapping[str, t.Any] | None) -> bool:
+    """Tell whether a key needs a newer generation than its newest; a run that was killed may have made it already."""
+    if rotation is None or not rotation["newer_than"]:
+        return False
+    than = bytes.fromhex(rotation["newer_than"])
+    return (is_ours(generation.id), generation.id) <= (is_ours(than), than)
 
 
 def _make_missing(token: Token, keys: list[_Key], outcome: Outcome) -> None:
     """Make the generations, then see whether another host made some of the same keys at the same time."""
-    made = token.for_each(keys, lambda session, key: _generations.make(token, session, key.declaration, key.found.generations))
+
+    def make(session: Session, key: _Key) -> Generation:
+        moment = key.rotation and key.rotation["made_at"]
+        now = parse_moment(moment) if moment else datetime.now(timezone.utc)
+        return _generations.make(token, session, key.declaration, key.found.generations, now)
+
+    made = token.for_each(keys, make)
     for key, generation in made:
         if isinstance(generation, ByokError):
             outcome.failures.add(key.name, generation)

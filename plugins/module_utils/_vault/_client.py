@@ -16,7 +16,12 @@ from email.utils import parsedate_to_datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address, parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, VaultUnavailable, explain
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import (
+    AzureError,
+    VaultUnavailable,
+    code_and_text,
+    explain,
+)
 
 T = t.TypeVar("T")
 
@@ -36,6 +41,9 @@ _NEVER_SENT = (
     "Tunnel connection failed",
     "CERTIFICATE_VERIFY_FAILED",
 )
+
+#: Azure's inner codes (409) while a key is being deleted or recovered, which takes up to a minute
+_NAME_ON_ITS_WAY = ("ObjectIsBeingDeleted", "ObjectIsBeingRecovered")
 
 _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
@@ -100,8 +108,8 @@ class Vault:
     def write(self, what: str, call: t.Callable[..., T], landed: t.Callable[[], T | None]) -> T:
         """Send a request that changes something, and carry it out exactly once as far as that can be known.
 
-        429 is a certain no, so it is repeated. When the answer is lost or 5xx: read back; wait for the settle time, for
-        a request can commit late; read back; then try once more.
+        429 is a certain no, so it is repeated; so is 409 while a deletion or recovery of the same name is on its way. When the
+        answer is lost or 5xx: read back; wait for the settle time, for a request can commit late; read back; then try once more.
 
         :param landed: reads back; returns the outcome if the request was carried out
         :raises AzureError: with what Azure answered
@@ -130,16 +138,17 @@ class Vault:
                 tries += 1
                 status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
                 uncertain = _may_have_been_sent(error) if status is None else status >= 500 or status == 408
+                throttled = status == 429 or _code(error) in _NAME_ON_ITS_WAY  # certainly not carried out
                 if uncertain and not repeat_uncertain:
                     raise _Unanswered(explain(error, what).what) from error
                 again = (
                     waited < self._throttle_timeout
-                    if status == 429
+                    if throttled
                     else (uncertain or isinstance(error, exceptions.ServiceRequestError)) and tries < _UNSENT_TRIES
                 )
                 if not again:
                     raise explain(error, what) from error
-                pause = min(wait, self._throttle_timeout - waited) if status == 429 else wait
+                pause = min(wait, self._throttle_timeout - waited) if throttled else wait
                 self.sleep(pause)
                 waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
 
@@ -148,6 +157,10 @@ class Vault:
         if headers.get("Date"):
             self._now = parsedate_to_datetime(headers["Date"]).astimezone(timezone.utc)
         self.request_id = headers.get("x-ms-request-id", self.request_id)
+
+
+def _code(error: Exception) -> str | None:
+    return code_and_text(error)[0]
 
 
 class _Unanswered(Exception):

@@ -4,13 +4,16 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Deleting a key: soft delete, waiting for it, purging it where that is asked for and possible."""
+"""Deleting a key, purging and recovering a deleted one, and waiting until that is done."""
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import is_soft_deleted, read_version
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import read_deleted, read_version
+from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 #: The SDK polls every 2 s as well; the real service needed up to a minute
 _POLL_SECONDS = 2
@@ -21,22 +24,24 @@ def can_be_purged(recovery_level: str) -> bool:
     return "Purgeable" in recovery_level
 
 
-def refuse_purge(vault: Vault, name: str, recovery_level: str) -> None:
+def refuse_purge(vault: Vault, name: str, version: Version) -> None:
     """Refuse to purge where the vault would not, before anything is deleted.
 
     :raises ByokError: when the recovery level does not allow it
     """
-    if not can_be_purged(recovery_level):
+    if not can_be_purged(version.recovery_level):
+        days = f", retention {version.retention_days} days" if version.retention_days else ""
         raise ByokError(
-            f"The key {name} cannot be purged: the {vault} has purge protection (recovery level {recovery_level})",
+            f"The key {name} cannot be purged: the {vault} has purge protection (recovery level {version.recovery_level}{days})",
             "Set purge to false; the deleted name stays taken until the vault's retention is over",
         )
 
 
-def delete(vault: Vault, name: str, timeout: float) -> None:
+def delete(vault: Vault, name: str, timeout: float) -> bool:
     """Delete all versions of a key and wait until that is done.
 
     :param timeout: seconds
+    :returns: whether it could be watched; on a Managed HSM that takes Crypto Officer
     :raises ByokError: when Azure refuses, or is not done in time
     """
     vault.write(
@@ -44,16 +49,12 @@ def delete(vault: Vault, name: str, timeout: float) -> None:
         lambda **options: bool(vault.client.begin_delete_key(name, **options)),
         lambda: True if read_version(vault, name) is None else None,
     )
-    waited = 0.0
-    # Where the identity may not look (on a Managed HSM that takes Crypto Officer), what Azure answered has to do.
-    while not is_soft_deleted(vault, name, if_forbidden=True):
-        if waited >= timeout:
-            raise ByokError(
-                f"The {vault} has not finished deleting the key {name} after {timeout:g} seconds",
-                "Nothing is wrong yet: run again later, or set delete_timeout higher",
-            )
-        vault.sleep(_POLL_SECONDS)
-        waited += _POLL_SECONDS
+
+    def is_deleted() -> bool | None:
+        found = read_deleted(vault, name, forbidden=False)
+        return found if found is None or found is False else True
+
+    return _wait(vault, is_deleted, timeout, f"The {vault} has not finished deleting the key {name}")
 
 
 def purge(vault: Vault, name: str) -> None:
@@ -64,5 +65,37 @@ def purge(vault: Vault, name: str) -> None:
     vault.write(
         f"Purging the deleted key {name} in the {vault}",
         lambda **options: vault.client.purge_deleted_key(name, **options) is None,
-        lambda: None if is_soft_deleted(vault, name) else True,
+        lambda: None if read_deleted(vault, name) else True,
     )
+
+
+def recover(vault: Vault, name: str, timeout: float) -> Version:
+    """Recover a deleted key with all its versions, and wait until that is done.
+
+    :param timeout: seconds
+    :returns: its newest version
+    :raises ByokError: when Azure refuses, or is not done in time
+    """
+    vault.write(
+        f"Recovering the deleted key {name} in the {vault}",
+        lambda **options: bool(vault.client.begin_recover_deleted_key(name, **options)),
+        lambda: True if read_version(vault, name) else None,
+    )
+    return _wait(vault, lambda: read_version(vault, name), timeout, f"The {vault} has not finished recovering the key {name}")
+
+
+T = t.TypeVar("T")
+
+
+def _wait(vault: Vault, look: t.Callable[[], T | None], timeout: float, what: str) -> T:
+    waited = 0.0
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if waited >= timeout:
+            raise ByokError(
+                f"{what} after {timeout:g} seconds", "Nothing is wrong yet: run again later, or set delete_timeout higher"
+            )
+        vault.sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS

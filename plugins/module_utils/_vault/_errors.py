@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
 
 #: The first row that fits wins: status, Azure's inner or outer code (None: any), a part of the text ("": any), remedy
 _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
@@ -68,10 +69,21 @@ class VaultUnavailable(AzureError):
     """The vault does not serve this run now, so trying the next key would only cost time."""
 
 
-def not_tried(items: t.Sequence[t.Mapping[str, t.Any]], last: t.Mapping[str, t.Any]) -> list[str]:
-    """Return a warning that names the keys behind ``last``, if there are any; the next run does them."""
-    names = [item["name"] for item in items[items.index(last) + 1 :]]
-    return [f"Not tried, because the vault does not serve this run now: {', '.join(names)}"] if names else []
+def in_turn(items: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome, work: t.Callable[[t.Mapping[str, t.Any]], None]) -> None:
+    """Do ``work`` with the options of one key after the other; what fails for one key is in the outcome's failures.
+
+    When the vault does not serve this run now, the rest is left to the next one.
+    """
+    for number, item in enumerate(items):
+        try:
+            work(item)
+        except ByokError as error:
+            outcome.failures.add(item["name"], error)
+            if isinstance(error, VaultUnavailable):
+                rest = [each["name"] for each in items[number + 1 :]]
+                if rest:
+                    outcome.warnings.append(f"Not tried, because the vault does not serve this run now: {', '.join(rest)}")
+                break
 
 
 def explain(error: Exception, what: str) -> AzureError:
@@ -82,7 +94,7 @@ def explain(error: Exception, what: str) -> AzureError:
     status = getattr(error, "status_code", None)
     if status is None:
         return _no_answer(error, what)
-    code, text = _code_and_text(error)
+    code, text = code_and_text(error)
     remedy = next(
         remedy
         for known, known_code, part, remedy in (*_REMEDIES, (status, None, "", "Run again later"))
@@ -111,7 +123,8 @@ def _no_answer(error: Exception, what: str) -> VaultUnavailable:
     )
 
 
-def _code_and_text(error: t.Any) -> tuple[str | None, str]:
+def code_and_text(error: t.Any) -> tuple[str | None, str]:
+    """Return Azure's inner or outer code, None where there is none, and what it says."""
     odata = getattr(error, "error", None)
     if odata is None:
         return None, str(getattr(error, "message", error))

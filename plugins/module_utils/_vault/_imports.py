@@ -4,27 +4,35 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What byok_import does: bring packages into a vault once, compare what arrived, repair attributes."""
+"""What byok_import does: bring packages into a vault once, compare what arrived, repair attributes; delete and recover keys."""
 
 from __future__ import annotations
 
 import typing as t
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_unique, parse_declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_name, check_unique, parse_declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._file import write_private
+from ansible_collections.keyferry.azure.plugins.module_utils._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import InVault
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, not_tried
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import delete, purge, recover, refuse_purge
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._proof import NotOurKey, prove
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import Policy, change_policy, read_policy
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
+    list_versions,
     observe,
+    read_deleted,
+    read_version,
     read_versions,
     to_version,
     update,
@@ -32,77 +40,240 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions im
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_import import Import, read_import
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, declared_attributes, drift
 
-#: In check mode a key that has yet to be made has no CKA_ID, but an oct key's version will be tagged with one
-_NOT_MADE_YET = "known when the key is made"
+
+@dataclass
+class Importing:
+    """A run that brings keys into a vault.
+
+    :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
+    :ivar timeout: seconds that a deletion or recovery may take
+    :ivar keks: the KEKs that were looked at
+    :ivar before: for each key that was imported, what is known of its name: the new version and those that were there before
+    """
+
+    vault: Vault
+    check_mode: bool
+    outcome: Outcome
+    on_deleted: str
+    timeout: float
+    keks: dict[str, RsaPublicKey] = field(default_factory=dict)
+    known: dict[str, set[str]] = field(default_factory=dict)
 
 
 def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
-    """Import what is not there yet in any version, and bring attributes in line.
+    """Import what is not there yet in any version and bring attributes in line; or delete keys, or recover deleted ones.
 
     :raises ByokError: when nothing can be done at all; what fails for one key is in the outcome's failures
     """
     vault = open_vault(params)
     items = items_of(params, "imports")
     check_unique(item["name"] for item in items)
+    outcome = Outcome({"imports": [], "deletions": []})
+    importing = Importing(vault, check_mode, outcome, params["on_deleted"], params["delete_timeout"])
     wrapped = {package["name"]: package for package in params["packages"] or []}
-    keks: dict[str, RsaPublicKey] = {}
-    outcome = Outcome({"imports": []})
-    for item in items:
-        try:
-            declaration = parse_declaration(item)
-            refuse_type(vault.address, declaration)
-            wanted = read_import(declaration, item, wrapped.get(item["name"]), params["allow_unverified_origin"])
-            _converge(vault, wanted, keks, check_mode, outcome)
-        except ByokError as error:
-            outcome.failures.add(item["name"], error)
-            if isinstance(error, VaultUnavailable):
-                outcome.warnings += not_tried(items, item)
-                break
-    if params["imports"] is None and outcome.result["imports"]:
-        outcome.result["import"] = outcome.result["imports"][0]
+    work: dict[str, t.Callable[[t.Mapping[str, t.Any]], None]] = {
+        "present": lambda item: bring(importing, item, wrapped.get(item["name"]), params["allow_unverified_origin"]),
+        "absent": lambda item: _delete(importing, item, params["purge"]),
+        "recovered": lambda item: _recover(importing, item),
+    }
+    with nullcontext() if check_mode else one_writer(vault, params, outcome):
+        in_turn(items, outcome, work[params["state"]])
+        warn_of_rivals(importing)
+    if params["imports"] is None:
+        for single, many in (("import", "imports"), ("deletion", "deletions")):
+            if outcome.result[many]:
+                outcome.result[single] = outcome.result[many][0]
     return outcome
 
 
-def _converge(vault: Vault, wanted: Import, keks: dict[str, RsaPublicKey], check_mode: bool, outcome: Outcome) -> None:
-    name = wanted.declaration.name
+@contextmanager
+def one_writer(vault: Vault, params: t.Mapping[str, t.Any], outcome: Outcome) -> t.Iterator[None]:
+    """Keep other runs on this host from writing to the vault: two that both miss a version would both import it.
+
+    :raises ByokError: when another run is at work for too long
+    """
+    with process_lock(f"vault {vault.address.url}", params["lock_directory"], params["lock_timeout"]) as waited:
+        if waited >= 1:
+            outcome.warnings.append(f"Another run was at work in the {vault}; this one waited {waited:.0f} seconds for it")
+        yield
+
+
+def bring(
+    importing: Importing, item: t.Mapping[str, t.Any], wrapped: t.Mapping[str, t.Any] | None, allow_unverified: bool = False
+) -> None:
+    """Import a key that is not there yet in any version, else bring its attributes in line.
+
+    :param item: the options of byok_import for this key
+    :param wrapped: byok_wrap's result for it
+    :raises ByokError: when it cannot be imported
+    """
+    vault, outcome = importing.vault, importing.outcome
+    declaration = parse_declaration(item)
+    refuse_type(vault.address, declaration)
+    wanted = read_import(declaration, item, wrapped, allow_unverified)
+    name = declaration.name
     in_vault = observe(vault, name, wanted.is_in)
-    found = next((each for each in (in_vault.current, *in_vault.older) if each and wanted.is_in(each)), None)
+    if in_vault.deleted and importing.on_deleted != "fail":
+        in_vault = _undelete(importing, wanted, item["confirm"], in_vault.deleted)
+    found = next((each for each in in_vault.versions if wanted.is_in(each)), None)
     if found is None:
-        return _import(vault, wanted, in_vault, keks, check_mode, outcome)
+        return _import(importing, wanted, in_vault)
     current = found is in_vault.current
     if not current:
         outcome.warnings.append(f"{name}: the key is there as the older version {found.version} and is not made the newest again")
-    changes = drift(wanted.declaration, found) if current else {}
-    if changes:
-        before = found.attributes()
-        if not check_mode:
-            found = update(vault, name, found, changes)
-        outcome.changes.append(Change(f"key {name} in the {vault}", {at: before[at] for at in changes}, changes))
-    result = _result(wanted, found, current=current, updated=bool(changes))
+    changes = drift(declaration, found) if current else {}
+    before = found.attributes()
+    if changes and not importing.check_mode:
+        found = update(vault, name, found, changes)
+    policy_before, policy_changes = _settle_policy(importing, wanted, exists=True) if current else ({}, {})
+    if changes or policy_changes:
+        before = {**{at: before[at] for at in changes}, **policy_before}
+        outcome.changes.append(Change(f"key {name} in the {vault}", before, {**changes, **policy_changes}))
+    result = _result(wanted, found, current=current, updated=bool(changes or policy_changes))
     outcome.result["imports"].append(result)
-    if wanted.prove and not check_mode:
+    if wanted.prove and not importing.check_mode:
         _add_proof(result, prove(vault, name, found, wanted.challenge))
     return None
 
 
-def _import(
-    vault: Vault,
-    wanted: Import,
-    in_vault: InVault,
-    keks: dict[str, RsaPublicKey],
-    check_mode: bool,
-    outcome: Outcome,
-) -> None:
+def warn_of_rivals(importing: Importing) -> None:
+    """Look whether somebody else made a version of the same keys at the same time: Azure has no way to forbid that."""
+    vault = importing.vault
+    for name, known in importing.known.items():
+        others = [each.version for each in list_versions(vault, name) if each.version not in known]
+        if others:
+            known.update(others)
+            importing.outcome.warnings.append(
+                f"{name}: somebody else made the version {', '.join(others)} in the {vault} while this run imported one. Nothing "
+                "is lost, and the next run goes on from the newest; see that one run at a time works on a vault."
+            )
+
+
+def _undelete(importing: Importing, wanted: Import, confirm: str | None, deleted: Version) -> InVault:
+    """Recover or purge the deleted key that holds the name; returns what is there then."""
+    vault, name = importing.vault, wanted.declaration.name
+    where = f"deleted key {name} in the {vault}"
+    if importing.on_deleted == "purge":
+        _refuse_unconfirmed(vault, name, deleted, confirm, "purged")
+        refuse_purge(vault, name, deleted)
+        importing.outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
+        if not importing.check_mode:
+            purge(vault, name)
+        return InVault(None)
+    importing.outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "recovered"}))
+    if importing.check_mode:
+        return InVault(deleted)
+    recover(vault, name, importing.timeout)
+    return observe(vault, name, wanted.is_in)
+
+
+def _settle_policy(importing: Importing, wanted: Import, *, exists: bool) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Bring Azure's own rotation policy of a key in line with its declaration.
+
+    :param exists: in check mode, whether the key is there already
+    :returns: what changes, before and after
+    """
+    vault, name, rotation = importing.vault, wanted.declaration.name, wanted.declaration.rotation
+    if rotation is None:
+        return {}, {}
+    policy = read_policy(vault, name, rotation) if exists or not importing.check_mode else Policy()
+    changes = policy.changes(rotation)
+    if changes and not importing.check_mode:
+        change_policy(vault, name, policy, changes)
+    there = policy.facts()
+    return {fact: there[fact] for fact in changes}, changes
+
+
+def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> None:
+    """Delete all versions of a key in the vault, and purge them where that is asked for.
+
+    :raises ByokError: when its newest version is not the one that was confirmed
+    """
+    vault, name = importing.vault, check_name(item["name"])
+    current = read_version(vault, name)
+    deleted = None if current else read_deleted(vault, name)
+    version = current or (deleted if purged else None)
+    if version is None:
+        return
+    _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
+    if purged:
+        refuse_purge(vault, name, version)
+    state, watched = "purged" if purged else "deleted", True
+    if not importing.check_mode:
+        if current:
+            watched = delete(vault, name, importing.timeout)
+        if purged:
+            purge(vault, name)
+    if not watched:
+        importing.outcome.warnings.append(
+            f"{name}: Azure has taken the deletion in the {vault}; whether it is done cannot be seen, because this identity may "
+            "not look at deleted keys (on a Managed HSM, Managed HSM Crypto Officer may)"
+        )
+    before = {"state": "present" if current else "deleted", "version": version.version}
+    retention = {} if purged else {"recovery level": version.recovery_level, "retention": _days(version)}
+    importing.outcome.changes.append(Change(f"key {name} in the {vault}", before, {"state": state, **retention}))
+    importing.outcome.result["deletions"].append(_deletion(vault, name, version, state))
+
+
+def _recover(importing: Importing, item: t.Mapping[str, t.Any]) -> None:
+    """Recover a deleted key.
+
+    :raises ByokError: when there is no such key, deleted or not
+    """
+    vault, name = importing.vault, check_name(item["name"])
+    if read_version(vault, name):
+        return
+    deleted = read_deleted(vault, name)
+    if deleted is None:
+        raise ByokError(
+            f"There is no deleted key {name} in the {vault}, or this identity may not look at deleted keys",
+            "See that its retention is not over, and that the identity has the role for deleted keys (on a Managed HSM, Managed "
+            "HSM Crypto Officer)",
+        )
+    if not importing.check_mode:
+        recover(vault, name, importing.timeout)
+    after = {"state": "present", "version": deleted.version}
+    importing.outcome.changes.append(Change(f"key {name} in the {vault}", {"state": "deleted"}, after))
+    importing.outcome.result["deletions"].append(_deletion(vault, name, deleted, "recovered"))
+
+
+def _refuse_unconfirmed(vault: Vault, name: str, newest: Version, confirm: str | None, done: str) -> None:
+    if (confirm or "").lower().rpartition("/")[2] != newest.version.lower():
+        given = f"{confirm} was confirmed" if confirm else "none was confirmed"
+        raise ByokError(
+            f"The key {name} in the {vault} is not {done}: its newest version is {newest.version}, and {given}",
+            "See that nothing uses the key, then set confirm to that version",
+        )
+
+
+def _deletion(vault: Vault, name: str, version: Version, state: str) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "version": version.version,
+        "kid": version.kid,
+        "state": state,
+        "recovery_level": version.recovery_level,
+        "retention_days": version.retention_days,
+        "request_id": vault.request_id,
+    }
+
+
+def _days(version: Version) -> str | None:
+    return f"{version.retention_days} days" if version.retention_days else None
+
+
+def _import(importing: Importing, wanted: Import, in_vault: InVault) -> None:
+    vault, outcome, check_mode = importing.vault, importing.outcome, importing.check_mode
     name, spec, current = wanted.declaration.name, wanted.declaration.spec, in_vault.current
     _refuse_to_supersede(vault, wanted, in_vault)
     if wanted.text:
         package = _package.parse(wanted.text)
-        if package.kid not in keks:
-            keks[package.kid] = refuse_unfit_kek(vault, package.kid)
-        _package.lint(package, spec, keks[package.kid].size)
+        if package.kid not in importing.keks:
+            importing.keks[package.kid] = refuse_unfit_kek(vault, package.kid)
+        _package.lint(package, spec, importing.keks[package.kid].size)
     elif not check_mode:
         raise ByokError(f"The key {name} is not in the {vault}, and there is no package of it", "Wrap it with byok_wrap first")
-    attributes = declared_attributes(wanted.declaration, wanted.generation or (_NOT_MADE_YET if check_mode else None))
+    attributes = declared_attributes(wanted.declaration, vault.now, wanted.marks())
     facts = {"kind": str(spec), "thumbprint": wanted.thumbprint, "generation": wanted.generation, **attributes}
     change = Change(f"key {name} in the {vault}", {"version": current.version} if current else {}, facts)
     version = None if check_mode else _send(vault, wanted, attributes, in_vault)
@@ -111,18 +282,20 @@ def _import(
     result["replaced"] = current and current.version
     outcome.changes.append(change)
     outcome.result["imports"].append(result)
-    if version is None:
-        return
-    change.after = {**facts, "version": version.version}
-    try:
-        result["identity"] = _compare(vault, wanted, version)
-        if wanted.prove or wanted.challenge:
-            _add_proof(result, prove(vault, name, version, wanted.challenge))
-    except NotOurKey as error:
-        outcome.result["imports"].remove(result)  # it must not pass for the key
-        raise _disable(vault, name, version, error) from error
-    if wanted.receipt:
-        _complete_receipt(vault, wanted, version, result)
+    if version is not None:
+        importing.known[name] = {version.version, *(each.version for each in in_vault.versions)}
+        change.after = {**facts, "version": version.version}
+        try:
+            result["identity"] = _compare(vault, wanted, version)
+            if wanted.prove or wanted.challenge:
+                _add_proof(result, prove(vault, name, version, wanted.challenge))
+        except NotOurKey as error:
+            outcome.result["imports"].remove(result)  # it must not pass for the key
+            raise _disable(vault, name, version, error) from error
+        if wanted.receipt:
+            _complete_receipt(vault, wanted, version, result)
+    before, changes = _settle_policy(importing, wanted, exists=current is not None)
+    change.before, change.after = {**change.before, **before}, {**change.after, **changes}
 
 
 def _add_proof(result: dict[str, t.Any], proof: dict[str, t.Any]) -> None:
@@ -152,10 +325,10 @@ def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> Non
     :raises ByokError: otherwise
     """
     name, current = wanted.declaration.name, in_vault.current
-    if in_vault.soft_deleted:
+    if in_vault.deleted:
         raise ByokError(
             f"A deleted key holds the name {name} in the {vault}",
-            "Recover the deleted key (az keyvault key recover), purge it, or use another name",
+            "Set on_deleted to recover or purge it, or use another name",
         )
     if wanted.replaces != (current and current.version):
         there = (
@@ -182,7 +355,7 @@ def _send(vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], befor
         key_ops=list(attributes["operations"]),
         t=text.encode(),
     )
-    known = {version.version for version in (before.current, *before.older) if version}
+    known = {version.version for version in before.versions}
 
     def landed() -> Version | None:
         new = [version for version in read_versions(vault, name) if version.version not in known]

@@ -26,7 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion im
     refuse_purge,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
-    is_soft_deleted,
+    read_deleted,
     read_version,
     read_versions,
     to_version,
@@ -43,7 +43,15 @@ def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
 
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
-    vault = open_vault(params)
+    return converge_kek(open_vault(params), params, check_mode)
+
+
+def converge_kek(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Do the same in a vault that is open.
+
+    :param params: the options of byok_kek, but for those of the vault
+    :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
+    """
     if params["kek_id"] is not None:
         return _as_given(vault, params)
     if params["state"] == "present":
@@ -100,7 +108,7 @@ def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> O
     if versions:
         _refuse_no_kek(vault, name, versions)
         return _keep(vault, name, versions[0], size, expires, tags, params, check_mode)
-    if is_soft_deleted(vault, name):
+    if read_deleted(vault, name):
         raise ByokError(
             f"A deleted key holds the name {name} in the {vault}", "Use another name for the KEK, or purge the deleted key"
         )
@@ -178,25 +186,22 @@ def _absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Ou
     if versions:
         _refuse_no_kek(vault, name, versions)
         if params["purge"]:
-            refuse_purge(vault, name, versions[0].recovery_level)
+            refuse_purge(vault, name, versions[0])
         if not check_mode:
             delete(vault, name, params["delete_timeout"])
             if params["purge"]:
                 purge(vault, name)
         after = {"state": "purged" if params["purge"] else "deleted"}
         return Outcome({"deleted": [name]}, [Change(where, {"state": "present"}, after)])
-    if params["purge"] and is_soft_deleted(vault, name):
-        return _purge_deleted(vault, name, check_mode)
+    deleted = read_deleted(vault, name) if params["purge"] else None
+    if deleted:
+        return _purge_deleted(vault, name, deleted, check_mode)
     return Outcome({"deleted": []})
 
 
-def _purge_deleted(vault: Vault, name: str, check_mode: bool) -> Outcome:
-    deleted = vault.read(
-        f"Reading the deleted key {name} in the {vault}",
-        lambda **options: to_version(vault.client.get_deleted_key(name, **options)),
-    )
+def _purge_deleted(vault: Vault, name: str, deleted: Version, check_mode: bool) -> Outcome:
     _refuse_no_kek(vault, name, [deleted])
-    refuse_purge(vault, name, deleted.recovery_level)
+    refuse_purge(vault, name, deleted)
     if not check_mode:
         purge(vault, name)
     change = Change(f"KEK {name} in the {vault}", {"state": "deleted"}, {"state": "purged"})
@@ -257,7 +262,7 @@ def _public_key(kek: Version) -> RsaPublicKey:
 def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:
     if params["expires"]:
         return parse_moment(params["expires"])
-    return vault.now + parse_duration(params["lifetime"]) if params["lifetime"] else None
+    return parse_duration(params["lifetime"]).after(vault.now) if params["lifetime"] else None
 
 
 def _result(name: str, version: Version, created: bool, approved: t.Iterable[str]) -> dict[str, t.Any]:

@@ -9,25 +9,30 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._arguments import DECLARATION_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import (
-    Declaration,
-    check_unique,
-    parse_declaration,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, check_unique, parse_declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome, items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
     Action,
-    InToken,
-    KnownGeneration,
+    Rotating,
+    in_the_token,
     plan_key,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, not_tried
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import observe
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._inventory import take_inventory
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import Policy, read_policy
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_versions, observe
+
+#: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service limits; Key Vault backup)
+_MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the key up with more")}
+
+#: From this part of the limit on, it is spoken of
+_NEAR = 0.9
 
 
 def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
@@ -38,51 +43,82 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     vault = open_vault(params)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
-    observed = {result["name"]: result for result in params["target_keys"]}
-    outcome = Outcome({"plan": [], "transfers": [], "imports": []})
-    for item in items:
-        try:
-            declaration = parse_declaration(item)
-            refuse_type(vault.address, declaration)
-            action = _plan(vault, declaration, _in_token(declaration, observed.get(declaration.name)))
-        except ByokError as error:
-            outcome.failures.add(item["name"], error)
-            if isinstance(error, VaultUnavailable):
-                outcome.warnings += not_tried(items, item)
-                break
-            continue
-        outcome.result["plan"].append(_result(declaration, action))
-        if action.action in ("transfer", "update"):
-            outcome.result["imports"].append(_import_of(item, action))
-        if action.action == "transfer":
-            outcome.result["transfers"].append(_as_declared(item))
+    force = frozenset(params["force"]) if params["rotate"] else None
+    outcome = plan(vault, items, params["target_keys"], force, params["on_deleted"])
+    warn_of_unknown(force or (), params["target_keys"], outcome)
+    outcome.result["versions"] = take_inventory(vault, items, params["target_keys"], outcome) if params["all_versions"] else None
     return outcome
 
 
-def _plan(vault: Vault, declaration: Declaration, in_token: InToken) -> Action:
-    wanted = in_token.wanted
-    in_vault = observe(vault, declaration.name, lambda version: bool(wanted and wanted.is_in(version)))
-    return plan_key(declaration, in_token, in_vault)
+def plan(
+    vault: Vault,
+    items: t.Sequence[t.Mapping[str, t.Any]],
+    target_keys: t.Iterable[t.Mapping[str, t.Any]],
+    force: frozenset[str] | None,
+    on_deleted: str = "fail",
+) -> Outcome:
+    """Return the plan for keys.
+
+    :param items: the options of one key each
+    :param target_keys: the results of byok_target_key
+    :param force: identities of generations that are replaced whatever their age; None rotates nothing at all
+    """
+    observed = {result["name"]: result for result in target_keys}
+    outcome = Outcome({"plan": [], "transfers": [], "rotations": [], "imports": []})
+
+    def add(item: t.Mapping[str, t.Any]) -> None:
+        declaration = parse_declaration(item)
+        refuse_type(vault.address, declaration)
+        in_token = in_the_token(declaration, observed.get(declaration.name))
+        in_vault = observe(vault, declaration.name, lambda version: bool(in_token.wanted and in_token.wanted.is_in(version)))
+        rotating = None if force is None else Rotating(vault.now, force)
+        action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
+        policy, changes = Policy(), {}
+        if declaration.rotation and action.action in ("none", "update"):
+            policy = read_policy(vault, declaration.name, declaration.rotation)
+            changes = policy.changes(declaration.rotation)
+        if changes:
+            reason = action.reason if action.changes else f"Azure's rotation policy differs in {', '.join(changes)}"
+            action = replace(action, action="update", reason=reason, changes={**action.changes, **changes})
+        if action.action in ("transfer", "rotate") and action.version:
+            warn_of_many_versions(vault, declaration.name, outcome)
+        result = outcome.result
+        result["plan"].append(_result(declaration, action, policy))
+        if action.action in ("transfer", "rotate", "update", "recover"):
+            result["imports"].append(_import_of(item, action))
+        if action.action in ("transfer", "rotate"):
+            result["transfers"].append(_as_declared(item))
+        if action.action == "rotate":
+            moment = format_moment(vault.now)
+            facts = {"newer_than": action.newer_than, "made_at": moment, "reason": action.reason}
+            result["rotations"].append({"name": declaration.name, **facts})
+
+    in_turn(items, outcome, add)
+    return outcome
 
 
-def _in_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) -> InToken:
-    if observed is None:
-        raise ByokError(
-            f"There is no result of byok_target_key for the key {declaration.name}",
-            "Give target_keys as byok_target_key returned them for the same declarations",
+def warn_of_unknown(force: t.Iterable[str], target_keys: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome) -> None:
+    """Say which of the identities that are to be replaced are of no generation; one that was replaced already is no news."""
+    known = {each["thumbprint"] or each["generation"] for key in target_keys for each in key["generations"]}
+    unknown = sorted(set(force) - known)
+    if unknown:
+        outcome.warnings.append(f"force names what no generation of the declared keys is: {', '.join(unknown)}")
+
+
+def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
+    """Say so in time when a key comes near the number of versions that it can have."""
+    most, consequence = _MOST_VERSIONS[vault.address.managed_hsm]
+    count = len(list_versions(vault, name))
+    if count >= _NEAR * most:
+        outcome.warnings.append(
+            f"{name}: it has {count} versions in the {vault}, which {consequence} than {most}. None can be deleted alone, "
+            "so rotate less often, or go on under a new name"
         )
-    generations = tuple(
-        KnownGeneration(generation["generation"], generation["thumbprint"])
-        for generation in observed["generations"]
-        if not generation.get("half_made")
-    )
-    wanted = next((known for known in generations if known.generation == observed["generation"]), None)
-    return InToken(generations, wanted)
 
 
-def _result(declaration: Declaration, action: Action) -> dict[str, t.Any]:
+def _result(declaration: Declaration, action: Action, policy: Policy) -> dict[str, t.Any]:
     version = action.version
-    before = version.attributes() if version else {}
+    before = {**(version.attributes() if version else {}), **policy.facts()}
     return {
         "name": declaration.name,
         "action": action.action,
@@ -92,6 +128,7 @@ def _result(declaration: Declaration, action: Action) -> dict[str, t.Any]:
         "thumbprint": action.wanted and action.wanted.thumbprint,
         "version": version and version.version,
         "kid": version and version.kid,
+        "next_due": action.next_due and format_moment(action.next_due),
         "changes": {at: {"before": before[at], "after": after} for at, after in action.changes.items()},
     }
 
@@ -103,7 +140,7 @@ def _as_declared(item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _import_of(item: t.Mapping[str, t.Any], action: Action) -> dict[str, t.Any]:
     """Return what byok_import has to be told of this key: the version that it supersedes, or the key that is there."""
     known: dict[str, t.Any] = {}
-    if action.action == "transfer" and action.version:
+    if action.action in ("transfer", "rotate") and action.version:
         known["replaces"] = action.version.version
     if action.wanted:
         known["generation"] = action.wanted.generation

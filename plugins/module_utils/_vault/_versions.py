@@ -19,6 +19,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._client impo
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
+T = t.TypeVar("T")
+
 _CURVE_NAMES = {"SECP256K1": "P-256K"}  # what api versions before 7.0 said
 
 
@@ -33,12 +35,7 @@ def read_version(vault: Vault, name: str, version: str | None = None) -> Version
 
 def read_versions(vault: Vault, name: str) -> list[Version]:
     """Return all versions of a key, newest first; none for a name that is not there."""
-    listed = vault.read(
-        f"Listing the versions of the key {name} in the {vault}",
-        lambda **options: list(vault.client.list_properties_of_key_versions(name, **options)),
-    )
-    newest_first = sorted(listed, key=lambda properties: properties.created_on, reverse=True)
-    versions = (read_version(vault, name, properties.version) for properties in newest_first)
+    versions = (read_version(vault, name, properties.version) for properties in list_versions(vault, name))
     return [version for version in versions if version]
 
 
@@ -46,29 +43,36 @@ def observe(vault: Vault, name: str, is_wanted: t.Callable[[Version], bool]) -> 
     """Look at a key: its newest version, and the others only where that is not the wanted one."""
     current = read_version(vault, name)
     if current is None:
-        return InVault(None, soft_deleted=is_soft_deleted(vault, name))
+        return InVault(None, deleted=read_deleted(vault, name))
     if is_wanted(current):
         return InVault(current)
     return InVault(current, tuple(each for each in read_versions(vault, name) if each.version != current.version))
 
 
-def is_soft_deleted(vault: Vault, name: str, if_forbidden: bool = False) -> bool:
-    """Tell whether a deleted key holds the name.
+def list_versions(vault: Vault, name: str) -> list[t.Any]:
+    """Return the SDK's KeyProperties of all versions, newest first: attributes and tags, but no key material."""
+    listed = vault.read(
+        f"Listing the versions of the key {name} in the {vault}",
+        lambda **options: list(vault.client.list_properties_of_key_versions(name, **options)),
+    )
+    return sorted(listed, key=lambda properties: properties.created_on, reverse=True)
 
-    :param if_forbidden: the answer where the identity may not look at deleted keys (403)
+
+def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version | T | None:
+    """Return the newest version of the deleted key that holds the name, None where there is none.
+
+    :param forbidden: the answer where the identity may not look at deleted keys (403): what stands in the way, Azure says later
     """
     try:
-        return (
-            vault.read_if_there(
-                f"Looking for a deleted key {name} in the {vault}",
-                lambda **options: vault.client.get_deleted_key(name, **options),
-            )
-            is not None
+        bundle = vault.read_if_there(
+            f"Looking for a deleted key {name} in the {vault}",
+            lambda **options: vault.client.get_deleted_key(name, **options),
         )
     except AzureError as error:
-        if error.status == 403:
-            return if_forbidden
+        if error.status == 403 and error.code != "ForbiddenByFirewall":
+            return forbidden
         raise
+    return bundle and to_version(bundle)
 
 
 def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.Any]) -> Version:
@@ -116,6 +120,7 @@ def to_version(bundle: t.Any) -> Version:
         created=properties.created_on,
         tags=properties.tags or {},
         recovery_level=_plain(properties.recovery_level or ""),
+        retention_days=getattr(properties, "recoverable_days", None),
         hsm_platform=getattr(properties, "hsm_platform", None),
     )
 

@@ -16,7 +16,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils import _package, _r
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._file import read_text
-from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._version import (
+    GENERATION_TAG,
+    PACKAGE_TAG,
+    THUMBPRINT_TAG,
+    TOKEN_TAG,
+    Version,
+)
+
+#: In check mode, of what is not known before the key is made and wrapped
+_NOT_WRAPPED_YET = "known when the key is wrapped"
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,20 @@ class Import:
     def is_in(self, version: Version) -> bool:
         """Tell whether ``version`` is this key."""
         return version.is_of(self.thumbprint, self.generation)
+
+    def marks(self) -> dict[str, str]:
+        """Return the tags that tell people where a version comes from, as far as it is known."""
+        wrapped = (self.receipt or {}).get("predicate", {})
+        known = {
+            GENERATION_TAG: self.generation,
+            THUMBPRINT_TAG: self.thumbprint,
+            TOKEN_TAG: wrapped.get("token", {}).get("serial"),
+            PACKAGE_TAG: _package.digest(self.text) if self.text else None,
+        }
+        if not self.text:
+            expected = set(known) - ({THUMBPRINT_TAG} if self.declaration.spec.type == "oct" else set())
+            return {tag: str(known[tag] or _NOT_WRAPPED_YET) for tag in sorted(expected)}
+        return {tag: str(value) for tag, value in known.items() if value}
 
 
 def read_import(

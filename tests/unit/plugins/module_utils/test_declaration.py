@@ -51,8 +51,8 @@ def test_specs(given_options: dict[str, t.Any], spec: KeySpec, words: str, azure
         ({"type": "EC", "curve": "P-256", "operations": ["sign", "wrapKey"]}, "one or more of sign, verify"),
         ({"type": "oct", "size": 256, "operations": ["sign"]}, "encrypt, decrypt, wrapKey, unwrapKey"),
         ({"type": "RSA", "size": 2048, "operations": []}, r"\(none\)"),
-        ({"type": "RSA", "size": 2048, "tags": {str(n): "x" for n in range(16)}}, "at most 15 tags"),
-        ({"type": "oct", "size": 256, "tags": {str(n): "x" for n in range(15)}}, "at most 14 tags"),
+        ({"type": "RSA", "size": 2048, "tags": {str(n): "x" for n in range(16)}}, "at most 10 tags"),
+        ({"type": "oct", "size": 256, "tags": {str(n): "x" for n in range(15)}}, "at most 10 tags"),
         ({"type": "RSA", "size": 2048, "tags": {"x": "y" * 257}}, "256 characters"),
         ({"type": "RSA", "size": 2048, "expires": "soon"}, "moment"),
         (

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 DECLARED = Declaration("key", KeySpec("RSA", size=2048), operations=("sign", "verify"))
 FOREIGN = 9
+NOW = datetime(2026, 11, 22, 18, tzinfo=timezone.utc)
 
 
 def version(number: int, **changes: t.Any) -> Version:
@@ -60,7 +61,7 @@ def in_token(*numbers: int, wanted: int | None = None) -> InToken:
     [
         (in_token(), InVault(None), "transfer", "neither"),
         (in_token(1), InVault(None), "transfer", "not in the vault"),
-        (in_token(1), InVault(None, soft_deleted=True), "conflict", "deleted key"),
+        (in_token(1), InVault(None, deleted=version(1)), "conflict", "deleted key"),
         (in_token(1), InVault(version(1)), "none", "is this key"),
         (in_token(1, 2), InVault(version(2), (version(1),)), "none", "is this key"),
         (in_token(1, 2), InVault(version(1)), "transfer", "older generation 01"),
@@ -114,7 +115,7 @@ def test_an_oct_key_is_recognised_by_its_tag_alone() -> None:
     token = InToken((KnownGeneration("01", None),), KnownGeneration("01", None))
     assert plan_key(declared, token, InVault(ours)).action == "none"
     assert plan_key(declared, token, InVault(replace(ours, tags={}))).action == "conflict"
-    assert declared_attributes(declared, "01")["tags"] == {GENERATION_TAG: "01"}
+    assert declared_attributes(declared, NOW, {GENERATION_TAG: "01"})["tags"] == {GENERATION_TAG: "01"}
 
 
 def test_a_tag_never_makes_an_asymmetric_version_ours() -> None:
@@ -124,7 +125,7 @@ def test_a_tag_never_makes_an_asymmetric_version_ours() -> None:
 
 def test_what_is_imported_has_no_drift() -> None:
     declared = replace(DECLARED, tags={"a": "b"}, enabled=False, not_before=datetime(2026, 5, 1, tzinfo=timezone.utc))
-    attributes = declared_attributes(declared, None)
+    attributes = declared_attributes(declared, NOW, {})
     there = version(1, tags=attributes["tags"], enabled=False, not_before=declared.not_before)
     assert there.attributes() == attributes
     assert drift(declared, there) == {}

@@ -38,10 +38,33 @@ def test_a_moment_without_a_time_zone_or_a_meaning_is_refused(text: str) -> None
     ],
 )
 def test_durations(text: str, duration: timedelta) -> None:
-    assert parse_duration(text) == duration
+    moment = datetime(2026, 11, 22, 18, tzinfo=timezone.utc)
+    assert parse_duration(text).after(moment) == moment + duration
+    assert parse_duration(text).before(moment) == moment - duration
 
 
-@pytest.mark.parametrize("text", ["", "P", "PT", "PT0S", "4H", "P1M", "P1Y", "-PT1H", "PT1.5H"])
+@pytest.mark.parametrize(
+    ("start", "text", "end"),
+    [
+        ("2026-01-31", "P1M", "2026-02-28"),
+        ("2028-01-31", "P1M", "2028-02-29"),
+        ("2028-02-29", "P2Y", "2030-02-28"),
+        ("2026-11-22", "P6M", "2027-05-22"),
+        ("2026-11-22", "P1Y2M3D", "2028-01-25"),
+    ],
+)
+def test_months_and_years_are_those_of_the_calendar(start: str, text: str, end: str) -> None:
+    assert parse_duration(text).after(datetime.fromisoformat(start)) == datetime.fromisoformat(end)
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1)), st.integers(1, 600))
+def test_months_back_and_forth_lose_at_most_the_days_that_a_month_lacks(moment: datetime, months: int) -> None:
+    duration = parse_duration(f"P{months}M")
+    there_and_back = duration.before(duration.after(moment))
+    assert timedelta() <= moment - there_and_back <= timedelta(days=3)
+
+
+@pytest.mark.parametrize("text", ["", "P", "PT", "PT0S", "P0Y", "4H", "-PT1H", "PT1.5H", "P2000Y", f"P{'9' * 30}D", "P1D1Y"])
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ByokError, match="ISO 8601"):
         parse_duration(text)

@@ -51,7 +51,13 @@ def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = {"byok_target_key": "target_keys", "byok_plan": "declarations", "byok_wrap": "packages", "byok_import": "imports"}
+    lists = {
+        "byok_target_key": "target_keys",
+        "byok_plan": "declarations",
+        "byok_wrap": "packages",
+        "byok_import": "imports",
+        "byok_rotate": "rotations",
+    }
     declaration = {"name": "key", "type": "EC", "curve": "P-256", "operations": ["sign"], "tags": {}, "after_transfer": "lock"}
     for name, option in lists.items():
         module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
@@ -77,4 +83,4 @@ def test_all_modules_take_the_options_that_one_action_group_sets(monkeypatch: py
 def test_the_action_groups_hold_every_module() -> None:
     groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
     assert groups["byok"] == MODULES
-    assert sorted(groups["byok_token"] + groups["byok_vault"]) == MODULES
+    assert sorted({*groups["byok_token"], *groups["byok_vault"]}) == MODULES

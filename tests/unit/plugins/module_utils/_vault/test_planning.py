@@ -14,6 +14,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._address imp
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
+NOTHING_ROTATED: dict[str, t.Any] = {"rotate": False, "force": [], "on_deleted": "fail", "all_versions": False}
+
 
 def plan(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[list[str], list[str], list[str]]:
     """Plan three keys for a vault that answers every request with ``error``; return who failed, who was asked for, warnings."""
@@ -29,7 +31,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[list[str], 
     empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
     items = [{**empty, "name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]
     in_token: list[dict[str, t.Any]] = [{"name": item["name"], "generation": None, "generations": []} for item in items]
-    outcome = _planning.plan_keys({"declarations": items, "target_keys": in_token}, False)
+    outcome = _planning.plan_keys({"declarations": items, "target_keys": in_token, **NOTHING_ROTATED}, False)
     return [failure["name"] for failure in outcome.failures.as_result()], asked, outcome.warnings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._token._lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._lock import process_lock
 
 
 class Clock:

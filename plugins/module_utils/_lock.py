@@ -25,24 +25,24 @@ def process_lock(
     timeout: float,
     sleep: t.Callable[[float], None] = time.sleep,
     clock: t.Callable[[], float] = time.monotonic,
-) -> t.Iterator[None]:
-    """Hold the lock file for ``purpose``.
+) -> t.Iterator[float]:
+    """Hold the lock file for ``purpose``; yields the seconds that another run was waited for.
 
     :param timeout: seconds to wait for another run
     :raises ByokError: when it is still held then, or the file cannot be opened
     """
     path = os.path.join(directory, f"keyferry-byok-{re.sub(r'[^0-9A-Za-z]+', '-', purpose)}.lock")
-    deadline = clock() + timeout
+    started = clock()
     descriptor = _open(path)
     try:
         while not _take(descriptor):
-            if clock() >= deadline:
+            if clock() >= started + timeout:
                 raise ByokError(
                     f"Another run holds the lock {path} for more than {timeout:g} seconds",
                     "Wait until it ends, or set lock_timeout higher",
                 )
             sleep(0.2)
-        yield
+        yield clock() - started
     finally:
         os.close(descriptor)
 

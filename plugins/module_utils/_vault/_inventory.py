@@ -1,0 +1,79 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Everything that a vault holds of the declared keys: all their versions, and which generation each one is."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import datetime, timezone
+
+from ansible_collections.keyferry.azure.plugins.module_utils._declaration import parse_declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._plan import InToken, in_the_token
+from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UNSCHEDULED
+from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import read_deleted, read_versions
+from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
+
+
+def take_inventory(
+    vault: Vault, items: t.Sequence[t.Mapping[str, t.Any]], target_keys: t.Iterable[t.Mapping[str, t.Any]], outcome: Outcome
+) -> dict[str, t.Any]:
+    """Return all versions of the declared keys; a key that could not be read is not among them, but in the failures.
+
+    :param items: the options of one key each
+    :param target_keys: the results of byok_target_key
+    """
+    observed = {result["name"]: result for result in target_keys}
+    keys: list[dict[str, t.Any]] = []
+
+    def add(item: t.Mapping[str, t.Any]) -> None:
+        declaration = parse_declaration(item)
+        in_token = in_the_token(declaration, observed.get(declaration.name))
+        versions = read_versions(vault, declaration.name)
+        deleted = None if versions else read_deleted(vault, declaration.name, forbidden=False)
+        newest = versions[0] if versions else None
+        rotation = declaration.rotation or UNSCHEDULED
+        ours = newest is not None and in_token.holder_of(newest) is not None
+        due = rotation.due_at(newest.created, newest.expires) if newest and newest.created and ours else None
+        keys.append(
+            {
+                "name": declaration.name,
+                "deleted": None if deleted is False else deleted is not None,
+                "last_rotated": _moment(newest.created) if newest and len(versions) > 1 else None,
+                "next_due": _moment(due),
+                "versions": [_facts(version, in_token, active=version is newest) for version in versions],
+            }
+        )
+
+    in_turn(items, outcome, add)
+    return {
+        "vault_url": vault.address.url,
+        "read_at": format_moment(datetime.now(timezone.utc)),  # by this host's clock: whether it was in this run, that tells
+        "keys": keys,
+    }
+
+
+def _facts(version: Version, in_token: InToken, *, active: bool) -> dict[str, t.Any]:
+    ours = in_token.holder_of(version)
+    return {
+        "version": version.version,
+        "kid": version.kid,
+        "type": version.type,
+        "thumbprint": version.thumbprint,
+        "generation": ours and ours.generation,
+        "ours": ours is not None,
+        "active": active,
+        "created": _moment(version.created),
+        **version.attributes(),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return format_moment(moment) if moment else None

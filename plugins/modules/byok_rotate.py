@@ -1,0 +1,304 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_rotate
+short_description: Replace keys in a vault that are due, by new ones of the token; disable older versions
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Looks at token and vault, and replaces the declared keys that are due as their C(rotation) says. A new generation is made in
+    the token, unless a younger one than the vault has is there already. It is wrapped, imported as a new version, and compared.
+  - A vault that lags behind a generation that is there converges to it, due or not. So several vaults that declare the same key
+    all get the same one.
+  - What is due is judged by the vault's clock. A run that is killed is finished by the next one, with the same generation and
+    without a second version.
+  - A newest version that is of no generation of the token is a conflict, and nothing is imported over it unless the key says
+    C(on_foreign=rotate).
+  - Older versions stay enabled. O(stage=retire) disables them, in a run of its own.
+  - For one host that reaches token and vault. The entry point C(rotate) of the role P(keyferry.azure.byok#role) does the same by
+    the single modules, also where they are two hosts, and with escrow packages.
+requirements:
+  - python-pkcs11 >= 0.10.1
+  - azure-keyvault-keys >= 4.11.0
+  - azure-identity >= 1.19.0
+  - cryptography
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration
+  - keyferry.azure._declaration.rotation
+  - keyferry.azure._declaration.rotations
+options:
+  stage:
+    description:
+      - V(rotate) replaces what is due.
+      - V(prepare) only makes the generations that are due in the token. A later run brings them.
+      - V(retire) disables older versions of keys that declare C(retire=disable), once a newer version is enabled, is shown to be
+        of this token, and has been there for C(overlap). A version whose operations are still needed for old data (decrypt or
+        unwrapKey) is disabled only with C(data_reencrypted=true).
+    type: str
+    choices: [rotate, prepare, retire]
+    default: rotate
+  force:
+    description:
+      - Thumbprints (for oct keys CKA_IDs) of the generations that shall be replaced although they are not due. One that is not
+        the newest version's has been replaced already, and nothing is done.
+    type: list
+    elements: str
+    default: []
+  on_deleted:
+    description: What to do where a deleted key holds the name. V(purge) takes C(confirm), the deleted key's newest version.
+    type: str
+    choices: [fail, recover, purge]
+    default: fail
+  delete_timeout:
+    description: Seconds to wait until Azure has recovered a key.
+    type: int
+    default: 300
+  target_keys:
+    description:
+      - The result RV(keyferry.azure.byok_target_key#module:target_keys), for O(stage=retire) on a host without the token. An oct
+        key is not retired then, because its versions are shown to be the token's by an operation of the token.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The key's name.
+        type: str
+        required: true
+      created:
+        description: Not used.
+        type: bool
+      generation:
+        description: CKA_ID of the generation that is meant.
+        type: str
+      thumbprint:
+        description: Not used, as the generations tell theirs.
+        type: str
+      generations:
+        description: All generations.
+        type: list
+        elements: dict
+        required: true
+  kek_id:
+    description: Identifier of a KEK that stays. If not given, a KEK is made for this run and deleted at its end.
+    type: str
+  approved_keks:
+    description: Fingerprints of KEKs that somebody compared with the vault. Where any are given, no other KEK is used.
+    type: list
+    elements: str
+    default: []
+  allow_unverified_kek:
+    description: Use a KEK although nothing shows that it is the vault's own.
+    type: bool
+    default: false
+  kek_prefix:
+    description: How the names of the KEKs begin that live for one run.
+    type: str
+    default: keyferry-kek-
+  kek_size:
+    description: Their size in bits.
+    type: int
+    choices: [2048, 3072, 4096]
+    default: 4096
+  kek_lifetime:
+    description: After which time they expire, if a run dies and leaves them, ISO 8601.
+    type: str
+    default: PT4H
+  kek_purge:
+    description: Whether they are purged as well.
+    type: bool
+    default: false
+  allow_trailing_zeros:
+    description: Accept the zero bytes that SoftHSM 2.6.1 leaves behind the wrapped key. Whether Azure takes them is not known.
+    type: bool
+    default: false
+  prove:
+    description: Have the vault use each key that was imported, and check the outcome.
+    type: bool
+    default: false
+seealso:
+  - module: keyferry.azure.byok_plan
+  - module: keyferry.azure.byok_target_key
+  - module: keyferry.azure.byok_import
+"""
+
+EXAMPLES = r"""
+---
+- name: Replace a key a year after its import, a month before it expires
+  keyferry.azure.byok_rotate:
+    vault_url: https://contoso.vault.azure.net
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: disk-key
+    type: RSA
+    size: 3072
+    operations: [wrapKey, unwrapKey]
+    rotation:
+      every: P1Y
+      valid_for: P13M
+      before_expiry: P1M
+      retire: disable
+  register: disk
+
+- name: Disable the versions that are older than the overlap, when all data is under the new one
+  keyferry.azure.byok_rotate:
+    vault_url: https://contoso.vault.azure.net
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: disk-key
+    type: RSA
+    size: 3072
+    operations: [wrapKey, unwrapKey]
+    rotation:
+      every: P1Y
+      retire: disable
+    data_reencrypted: true
+    stage: retire
+"""
+
+RETURN = r"""
+rotations:
+  description: One entry per key.
+  returned: always, without the keys that could not be looked at
+  type: list
+  elements: dict
+  contains: &rotation
+    name:
+      description: The key's name.
+      type: str
+    action:
+      description: As RV(keyferry.azure.byok_plan#module:plan[].action), and V(retire) where versions were disabled.
+      type: str
+    reason:
+      description: Why.
+      type: str
+    generation:
+      description: CKA_ID of the generation that the vault has now, or will have; V(null) for one that would be made.
+      type: str
+    thumbprint:
+      description: Its thumbprint.
+      type: str
+    kid:
+      description: Identifier of the version.
+      type: str
+    version:
+      description: The version.
+      type: str
+    replaced:
+      description: The version that was the newest before, where this run imported one.
+      type: str
+    next_due:
+      description: When the newest version is due to be replaced; V(null) for never.
+      type: str
+    request_id:
+      description: Azure's request id of the import.
+      type: str
+    identity:
+      description: Why the version is believed to be the key, as M(keyferry.azure.byok_import) returns it.
+      type: str
+      returned: when something was imported or updated
+    proof:
+      description: What proved it.
+      type: dict
+      returned: with O(prove=true)
+    receipt:
+      description: The receipt.
+      type: dict
+      returned: when something was imported
+    imported:
+      description: Whether this run imported it, or would.
+      type: bool
+      returned: when something was imported or updated
+    retired:
+      description: The versions that this run disabled, or would.
+      type: list
+      elements: str
+      returned: with O(stage=retire)
+    kept:
+      description: The older versions that stay enabled, with the reason.
+      type: list
+      elements: dict
+      returned: with O(stage=retire)
+  sample:
+    - name: disk-key
+      action: rotate
+      reason: it is due since 2026-11-22T10:00:00Z
+      generation: 01a2032eafaa71a4a5d1e84832f381a3
+      thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      kid: https://contoso.vault.azure.net/keys/disk-key/0123456789abcdef0123456789abcdef
+      version: 0123456789abcdef0123456789abcdef
+      replaced: fedcba9876543210fedcba9876543210
+      next_due: "2027-11-22T10:00:00Z"
+      request_id: 4d6f6e64-6179-4279-8f6b-000000000000
+      identity: public_key
+      imported: true
+rotation:
+  description: The only entry of RV(rotations).
+  returned: when O(name) is given
+  type: dict
+  contains: *rotation
+failures:
+  description: Keys that failed while the others went on, and conflicts.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What failed, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    TARGET_KEY_RESULT,
+    key_constraints,
+    key_options,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._rotating import rotate_keys
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        rotate_keys,
+        {
+            **key_options(
+                "rotations",
+                data_reencrypted={"type": "bool", "default": False},
+                confirm={"type": "str"},
+            ),
+            "stage": {"type": "str", "default": "rotate", "choices": ["rotate", "prepare", "retire"]},
+            "force": {"type": "list", "elements": "str", "default": []},
+            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "delete_timeout": {"type": "int", "default": 300},
+            "target_keys": {"type": "list", "elements": "dict", "options": TARGET_KEY_RESULT, "no_log": False},
+            "kek_id": {"type": "str"},
+            "approved_keks": {"type": "list", "elements": "str", "default": []},
+            "allow_unverified_kek": {"type": "bool", "default": False},
+            "kek_prefix": {"type": "str", "default": "keyferry-kek-"},
+            "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},
+            "kek_lifetime": {"type": "str", "default": "PT4H"},
+            "kek_purge": {"type": "bool", "default": False},
+            "allow_trailing_zeros": {"type": "bool", "default": False},
+            "prove": {"type": "bool", "default": False},
+        },
+        **key_constraints("rotations"),
+    )
+
+
+if __name__ == "__main__":
+    main()

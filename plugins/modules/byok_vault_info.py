@@ -1,0 +1,254 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: byok_vault_info
+short_description: Say whether a vault can be reached, and whether the identity may do there what the work takes
+version_added: 0.1.0
+author:
+  - Keyferry contributors (@keyferry)
+description:
+  - Looks at the vault - its kind, firewall, recovery level, purge protection and clock - and tries each permission that the work
+    takes. It is the mirror of M(keyferry.azure.byok_hsm_info).
+  - Nothing is changed. A permission is tried by a request that cannot succeed, for a key named C(keyferry-probe-) and 16 random
+    digits, which nobody has, or for a key of a type that does not exist. A refusal shows that the permission is missing, and any
+    other complaint that it is there. The vault's logs show these requests as failed.
+  - In which order Azure checks permission and request is not documented. So for C(create) and C(import), which are tried with a
+    type that does not exist, RV(vault.permissions[].granted) means no more than that the request was not refused for want of a
+    permission. None of this was tried with the real service.
+  - A vault that cannot be reached, closes its firewall or takes no token is not a failure of this module, and neither is a
+    missing permission. They are in RV(vault.problems), and in warnings.
+requirements:
+  - azure-keyvault-keys >= 4.11.0
+  - azure-identity >= 1.19.0
+extends_documentation_fragment:
+  - keyferry.azure._attributes
+  - keyferry.azure._token
+  - keyferry.azure._vault
+  - keyferry.azure._declaration.declarations
+attributes:
+  diff_mode:
+    support: N/A
+    details: This module changes nothing.
+options:
+  work:
+    description:
+      - What shall be done in the vault, and so which permissions are tried.
+      - V(transfer) brings keys there, V(rotate) brings newer generations, V(retire) disables older versions, V(delete),
+        V(recover) and V(purge) do that to whole keys, and V(show) reads. Where KEKs are purged as well, add V(purge).
+    type: list
+    elements: str
+    choices: [transfer, rotate, retire, delete, purge, recover, show]
+    default: [transfer]
+  ephemeral_kek:
+    description: Whether each run makes its own KEK and deletes it, which takes C(create) and C(delete). If V(false), it stays.
+    type: bool
+    default: true
+  prove:
+    description:
+      - Whether the vault is asked to use the keys that arrived. That takes C(sign), C(decrypt) or C(unwrapKey), depending on
+        O(declarations), and all three without them. Declared oct keys are proved in any case.
+    type: bool
+    default: false
+  declarations:
+    description: Keys that shall be brought to the vault. Those that this kind of vault does not take are in RV(failures).
+notes:
+  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
+  - A role that is assigned for single keys does not count here, because the name that is tried is none of theirs.
+seealso:
+  - module: keyferry.azure.byok_hsm_info
+  - module: keyferry.azure.byok_kek
+  - module: keyferry.azure.byok_import
+"""
+
+EXAMPLES = r"""
+---
+- name: Look at a vault before its first use
+  keyferry.azure.byok_vault_info:
+    vault_url: https://contoso.vault.azure.net
+  register: found
+
+- name: See what has to be done there
+  ansible.builtin.debug:
+    msg: "{{ found.vault.problems + found.vault.notes }}"
+
+- name: See that all can be done in a Managed HSM that the work takes
+  keyferry.azure.byok_vault_info:
+    vault_url: https://contoso.managedhsm.azure.net
+    work: [rotate, retire]
+    declarations:
+      - name: storage-key
+        type: oct
+        size: 256
+  register: found
+  failed_when: found is failed or found.vault.problems | length > 0
+"""
+
+RETURN = r"""
+vault:
+  description: What was found.
+  returned: always, unless the options name no vault or no credential
+  type: dict
+  contains:
+    url:
+      description: The vault's URL.
+      type: str
+    name:
+      description: The vault's name.
+      type: str
+    kind:
+      description:
+        - V(managed_hsm), as the URL says. V(premium), as one of the first 25 keys there is protected by an HSM.
+        - V(unknown) where nothing shows that. The vault itself does not tell.
+      type: str
+    reachable:
+      description: Whether the vault answered.
+      type: bool
+    firewall:
+      description:
+        - V(open), the requests were let through. V(refused), the vault does not let this host through, or takes private endpoints
+          only. V(unknown) where no request got that far.
+      type: str
+    authenticated:
+      description: Whether there was a token, and the vault took it; V(null) where that was not tried.
+      type: bool
+    recovery_level:
+      description: What becomes of deleted keys, in Azure's words, as any key there has it; V(null) where there is none to read.
+      type: str
+    purge_protection:
+      description: Whether nobody can purge a deleted key; V(null) where no key tells.
+      type: bool
+    retention_days:
+      description: How many days a deleted key stays; V(null) where no key tells.
+      type: int
+    time:
+      description: The vault's time, ISO 8601 in UTC; V(null) where it did not answer.
+      type: str
+    clock_skew_seconds:
+      description: By how many seconds the vault's clock is ahead of this host's; negative where it is behind.
+      type: int
+    permissions:
+      description: One entry per operation that the work takes.
+      type: list
+      elements: dict
+      contains:
+        operation:
+          description: The operation.
+          type: str
+        granted:
+          description:
+            - Whether it was not refused; V(null) where the answer does not tell, or it was not asked for because the vault
+              does not serve this run.
+          type: bool
+        needed_for:
+          description: The kinds of O(work) that use it.
+          type: list
+          elements: str
+        required:
+          description: Whether one of them cannot do without.
+          type: bool
+        access_policy:
+          description: The key permission in the vault's access policy; V(null) for a Managed HSM, which has none.
+          type: str
+        rbac_action:
+          description: The data action, of Azure RBAC for a vault, of its local RBAC for a Managed HSM.
+          type: str
+        role:
+          description: The built-in role that has it.
+          type: str
+        answer:
+          description: What Azure answered; V(null) where it was not asked.
+          type: str
+    missing:
+      description: Operations that are required and were refused. A vault that does not serve this run refuses none of them.
+      type: list
+      elements: str
+    problems:
+      description: What has to be changed, each with what to do.
+      type: list
+      elements: str
+    notes:
+      description: What else one should know.
+      type: list
+      elements: str
+  sample:
+    url: https://contoso.vault.azure.net
+    name: contoso
+    kind: premium
+    reachable: true
+    firewall: open
+    authenticated: true
+    recovery_level: Recoverable+Purgeable
+    purge_protection: false
+    retention_days: 90
+    time: "2026-11-22T12:00:00Z"
+    clock_skew_seconds: 0
+    permissions:
+      - operation: import
+        granted: false
+        needed_for:
+          - transfer
+        required: true
+        access_policy: import
+        rbac_action: Microsoft.KeyVault/vaults/keys/import/action
+        role: Key Vault Crypto Officer
+        answer: "Azure answered 403 (ForbiddenByRbac, request 2f1c0e0c-6c3b-4e1c-a7f5-0f5a5f0d8c11): Caller is not authorized to
+          perform action on resource"
+    missing:
+      - import
+    problems:
+      - In the vault contoso the identity may not import keys. It is needed to transfer. Give it the role Key Vault Crypto
+        Officer, or one of your own with the data actions in the result; a new assignment takes some minutes.
+    notes: []
+failures:
+  description: Keys of O(declarations) that the vault does not take.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    msg:
+      description: What cannot be done, why, and what to do.
+      type: str
+  sample: []
+"""
+
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+    DECLARATION_OPTIONS,
+    TOKEN_OPTIONS,
+    VAULT_OPTIONS,
+    key_list,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import WORK
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._vault_info import vault_info
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        vault_info,
+        {
+            **TOKEN_OPTIONS,
+            **VAULT_OPTIONS,
+            "work": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(WORK),
+                "default": ["transfer"],
+            },
+            "ephemeral_kek": {"type": "bool", "default": True},
+            "prove": {"type": "bool", "default": False},
+            "declarations": key_list(DECLARATION_OPTIONS),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules run in this process, against one SoftHSM token and vaults of one lab, whose clock moves: years in seconds."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
+
+ROOT = Path(__file__).parents[2]
+DAY = 86400.0
+Result = dict[str, Any]
+
+
+def run_lab(*arguments: str) -> str:
+    command = [sys.executable, "-m", "lab", *arguments]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60, check=True).stdout
+
+
+class Lab:
+    """A running lab, and how to move its clock and order its faults."""
+
+    def __init__(self, folder: Path) -> None:
+        self.facts: dict[str, Any] = json.loads((folder / "lab.json").read_text())
+        self.offset = 0.0
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        control = self.facts["control"]
+        with requests.Session() as session:
+            session.trust_env = False
+            headers = {"Authorization": f"Bearer {control['key']}"}
+            response = session.request(method, control["url"] + path, json=body, headers=headers, timeout=30)
+        assert response.ok, response.text
+        return response.json() if response.content else None
+
+    def set_clock(self, offset: float) -> None:
+        self.offset = offset
+        self.control("POST", "/clock", {"offset": offset})
+
+    def forward(self, days: float = 0, hours: float = 0) -> None:
+        self.set_clock(self.offset + days * DAY + hours * 3600)
+
+    @property
+    def now(self) -> datetime:
+        """The vaults' time."""
+        return datetime.now(timezone.utc) + timedelta(seconds=self.offset)
+
+
+class Vault:
+    """A vault of the lab that no other test uses, and the modules with its options."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        self.lab, self.host, self.url = lab, host, f"https://{host}"
+        self.options: dict[str, Any] = {}
+
+    def run(self, module: str, check: bool = False, **options: Any) -> Result:
+        """Run a module; a failure of all is raised as ByokError, those of single keys are in ``failures``."""
+        return run(module, check, vault_url=self.url, **{**self.options, **options})
+
+    def rotate(self, *keys: Result, check: bool = False, **options: Any) -> Result:
+        """Run byok_rotate for these keys."""
+        return self.run("byok_rotate", check, rotations=list(keys), kek_size=2048, allow_trailing_zeros=True, **options)
+
+    def versions(self, key: Result) -> list[Result]:
+        """All versions of a key, newest first, as byok_plan tells them."""
+        in_token = run("byok_target_key", True, target_keys=[key])["target_keys"]
+        read = run("byok_plan", False, vault_url=self.url, declarations=[key], target_keys=in_token, all_versions=True)
+        versions: list[Result] = read["versions"]["keys"][0]["versions"]
+        return versions
+
+    def generations(self, key: Result) -> list[Result]:
+        """All generations of a key in the token, oldest first."""
+        found: list[Result] = run("byok_target_key", True, target_keys=[key])["target_keys"][0]["generations"]
+        return found
+
+    def set(self, **properties: Any) -> None:
+        self.lab.control("PUT", f"/vaults/{self.host}", properties)
+
+    def native(self, key: Result) -> Result:
+        """Make a version as somebody else, with material that Azure makes."""
+        body = {"kty": f"{key['type']}-HSM", "key_size": key.get("size"), "crv": key.get("curve")}
+        made: Result = self.lab.control("POST", f"/keys/{self.host}/{key['name']}", body)
+        return made
+
+    def fault(self, **members: Any) -> None:
+        self.lab.control("POST", "/faults", {"vault": self.host, **members})
+
+    def answers(self, operation: str) -> list[Result]:
+        answers = self.lab.control("GET", "/requests")
+        return [each for each in answers if each["vault"] == self.host and each["operation"] == operation]
+
+
+def run(module: str, check: bool = False, **options: Any) -> Result:
+    """Run a module in this process as its frame does, and return its result."""
+    act, spec, constraints = _interface(module)
+    checked = ArgumentSpecValidator(spec, **constraints).validate(options)
+    assert not checked.error_messages, checked.error_messages
+    params = dict(checked.validated_parameters)
+    for name, option in spec.items():
+        for variable in option.get("fallback", (None, ()))[1]:
+            params[name] = params[name] if params[name] is not None else os.environ.get(variable)
+    outcome: Outcome = act(params, check)
+    return {
+        **outcome.result,
+        "changed": bool(outcome.changes),
+        "changes": outcome.changes,
+        "failures": outcome.failures.as_result(),
+        "warnings": outcome.warnings,
+    }
+
+
+def _interface(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """What a module gives to run_module(): what it does, its argument spec, and its constraints."""
+    module = importlib.import_module(f"ansible_collections.keyferry.azure.plugins.modules.{name}")
+    with mock.patch.object(module, "run_module") as frame:
+        module.main()
+    act, spec = frame.call_args.args
+    return act, spec, dict(frame.call_args.kwargs)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with a token, entered by this process's own environment as any client enters it."""
+    folder = tmp_path_factory.mktemp("lifecycle") / "lab"
+    options = ("--port", "0", "--delete-delay", "0", "--rate-factor", "1000", "--tolerate-trailing-zeros")
+    run_lab("start", "--dir", str(folder), *options)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("AZURE_", "BYOK_", "ANSIBLE_"))]:
+            patch.delenv(name)
+        variables = json.loads(run_lab("env", "--dir", str(folder), "--json"))
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setenv("AZURE_SECRET", Path(variables["AZURE_SECRET_FILE"]).read_text())
+        yield Lab(folder)
+    run_lab("stop", "--dir", str(folder))
+
+
+@pytest.fixture(autouse=True)
+def _present(lab: Lab) -> Iterator[None]:
+    """Every test begins now, and without faults."""
+    yield
+    lab.control("DELETE", "/faults")
+    lab.set_clock(0)
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def new_vault(lab: Lab, _numbers: Iterator[int]) -> Callable[..., Vault]:
+    """Name a vault that no other test uses."""
+    return lambda domain="vault.azure.net": Vault(lab, f"keyferry-lab-l{next(_numbers)}.{domain}")
+
+
+@pytest.fixture
+def vault(new_vault: Callable[..., Vault]) -> Vault:
+    return new_vault()
+
+
+@pytest.fixture
+def hsm(new_vault: Callable[..., Vault]) -> Vault:
+    return new_vault("managedhsm.azure.net")
+
+
+@pytest.fixture
+def key(_numbers: Iterator[int]) -> Callable[..., Result]:
+    """Declare a key that no other test uses: ``key(every="P90D")``."""
+
+    def declare(type: str = "EC", **rotation: str) -> Result:
+        shapes: dict[str, Result] = {"EC": {"curve": "P-256"}, "RSA": {"size": 2048}, "oct": {"size": 256}}
+        return {"name": f"key-{next(_numbers)}", "type": type, **shapes[type], "rotation": rotation}
+
+    return declare
+
+
+@pytest.fixture
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Wait for nothing; returns what would have been waited, in seconds."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
