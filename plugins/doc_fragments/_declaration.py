@@ -17,7 +17,7 @@ name:
   required: REQUIRED
 type:
   description:
-    - Type of the key, needed with its name.
+    - Type of the key, needed with its name except where a key is deleted or recovered.
     - V(oct) keys, which are AES keys, can be imported into a Managed HSM only.
   type: str
   required: REQUIRED
@@ -86,7 +86,7 @@ tags:
   type: dict
 rotation:
   description:
-    - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), and their months are those of the calendar.
+    - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), with the months of the calendar.
     - Nothing is rotated because of it except by a run that is asked to (M(keyferry.azure.byok_rotate), or
       M(keyferry.azure.byok_plan) with its option C(rotate)). Every import sets the expiry that C(valid_for) says.
   type: dict
@@ -132,8 +132,11 @@ def _alone(options: str) -> str:
     return "options:\n" + textwrap.indent(options.replace("REQUIRED", "false").lstrip(), "  ")
 
 
-def _in_list(name: str, more: str = "", description: str = "Many keys in one call, instead of O(name).") -> str:
-    item = textwrap.indent(_OPTIONS.replace("REQUIRED", "true").lstrip() + more, "    ")
+def _in_list(
+    name: str, more: str = "", description: str = "Many keys in one call, instead of O(name).", type_required: str = "true"
+) -> str:
+    options = _OPTIONS.replace("REQUIRED", "true", 1).replace("REQUIRED", type_required)
+    item = textwrap.indent(options.lstrip() + more, "    ")
     head = f"{name}:\n  description: {description}\n  type: list\n  elements: dict\n"
     return "options:\n" + textwrap.indent(f"{head}  suboptions:\n{item}", "  ")
 
@@ -206,4 +209,4 @@ class ModuleDocFragment:
     ROTATION: str = _alone(_ROTATION)
     ROTATIONS: str = _in_list("rotations", _ROTATION)
     IMPORT: str = _alone(_IMPORT)
-    IMPORTS: str = _in_list("imports", _IMPORT)
+    IMPORTS: str = _in_list("imports", _IMPORT, type_required="false")

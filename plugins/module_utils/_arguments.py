@@ -131,19 +131,20 @@ PACKAGE_RESULT: Spec = {
 }
 
 
-def key_options(list_option: str, **item_options: dict[str, t.Any]) -> Spec:
+def key_options(list_option: str, required: tuple[str, ...] = ("name", "type"), **item_options: dict[str, t.Any]) -> Spec:
     """Return the options of a module that takes one key by its options, or many as a list of dicts with the same.
 
+    :param required: of a dict of the list
     :param item_options: what the module wants to know of a key beside its declaration
     """
     item = {**DECLARATION_OPTIONS, **item_options}
-    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: key_list(item)}
+    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: key_list(item, required)}
 
 
-def key_list(item: Spec) -> dict[str, t.Any]:
+def key_list(item: Spec, required: tuple[str, ...] = ("name", "type")) -> dict[str, t.Any]:
     """Return the option that takes many keys, each with these options."""
-    required = {name: {**item[name], "required": True} for name in ("name", "type")}
-    return {"type": "list", "elements": "dict", "options": {**item, **required}, "no_log": False}
+    options = {**item, **{name: {**item[name], "required": True} for name in required}}
+    return {"type": "list", "elements": "dict", "options": options, "no_log": False}
 
 
 def key_constraints(list_option: str) -> dict[str, t.Any]:

@@ -121,8 +121,6 @@ EXAMPLES = r"""
   keyferry.azure.byok_import:
     vault_url: https://contoso.vault.azure.net
     name: old-key
-    type: EC
-    curve: P-256
     state: absent
     confirm: 0123456789abcdef0123456789abcdef
 """
@@ -265,7 +263,6 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
     PACKAGE_RESULT,
-    key_constraints,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
@@ -279,6 +276,7 @@ def main() -> None:
         {
             **key_options(
                 "imports",
+                ("name",),  # of a key that is deleted or recovered, nobody has to know more
                 path={"type": "path"},
                 package={"type": "jsonarg"},
                 thumbprint={"type": "str"},
@@ -293,7 +291,8 @@ def main() -> None:
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },
-        **key_constraints("imports"),
+        mutually_exclusive=[("name", "imports")],
+        required_one_of=[("name", "imports")],
     )
 
 

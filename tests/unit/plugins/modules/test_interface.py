@@ -67,7 +67,8 @@ def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) ->
         assert validator.validate({option: [declaration], **more}).error_messages == []
         assert validator.validate({**declaration, **more}).error_messages == []
         assert validator.validate({option: [declaration], **declaration, **more}).error_messages
-        assert validator.validate({"name": "key", **more}).error_messages
+        # byok_import needs no type of a key that it deletes, and else says itself what is missing.
+        assert bool(validator.validate({"name": "key", **more}).error_messages) == (name != "byok_import")
         assert validator.validate({option: [{**declaration, "typo": 1}], **more}).error_messages
 
 
