@@ -36,6 +36,9 @@ VENV = Path(sys.prefix)
 CORES = {"2.17.0": "3.10", "2.18.0": "3.11", "2.19.0": "3.11", "2.20.0": "3.12", "2.21.0": "3.12", "2.22.0rc1": "3.13"}
 WITHOUT_PYLINT = "2.22.0rc1"  # would install it from GitHub, which not every network reaches
 
+# Targets that run playbooks: about half of the time, so that two processors share the work.
+PLAYBOOKS = "examples hsmbyok lifecycle log stand_in ten_days transfer two_hosts"
+
 LAB = f"-r {ROOT}/lab/requirements.txt\n"
 # The oldest libraries that we support: what azure.azcollection pins, which share an execution environment with us.
 OLDEST = (ROOT / "meta/ee-requirements.txt").read_text().replace(">=", "==") + "azure-core==1.31.0\n"
@@ -64,7 +67,10 @@ class Outcome:
 def ansible_test(venv: Path, python: str, suffix: str = "", sanity: str = "") -> Iterator[Step]:
     """What ansible-test checks with the ansible-core of one virtual environment, the slowest first."""
     options = f"--python {python} --color no"
-    yield Step(f"integration{suffix}", f"ansible-test integration {options} --continue-on-error", venv, lab=True)
+    integration = f"ansible-test integration {options} --continue-on-error"
+    yield Step(f"integration of playbooks{suffix}", f"{integration} {PLAYBOOKS}", venv, lab=True)
+    others = " ".join(f"--exclude {target}" for target in PLAYBOOKS.split())
+    yield Step(f"integration of modules{suffix}", f"{integration} {others}", venv, lab=True)
     yield Step(f"sanity{suffix}", f"ansible-test sanity {options} {sanity}", venv)
     yield Step(f"units{suffix}", f"ansible-test units {options}", venv)
 
@@ -74,6 +80,7 @@ def short_steps(not_run: list[str]) -> Iterator[Step]:
     yield from ansible_test(VENV, f"{sys.version_info.major}.{sys.version_info.minor}")
     yield Step("tests of the lab", "pytest tests/lab")
     yield Step("tests of the token side", "pytest tests/token")
+    yield Step("tests of rotation and deletion", "pytest tests/lifecycle")
     if shutil.which("az", path=search_path()):
         yield Step("azure-cli", "bash tests/az/run.sh")
     else:
@@ -94,7 +101,8 @@ def short_steps(not_run: list[str]) -> Iterator[Step]:
 
 
 def long_steps(not_run: list[str]) -> Iterator[Step]:
-    """Every ansible-core, the first with the oldest libraries that we support; every Python; Galaxy's own checks."""
+    """A year of rotations; every ansible-core, the first with the oldest libraries that we support; every Python; Galaxy's own checks."""
+    yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
     libraries = (ROOT / "meta/ee-requirements.txt").read_text()
     others = f"{LAB}-r {ROOT}/tests/unit/requirements.txt\nshellcheck-py\n"
     for core, python in CORES.items():

@@ -32,6 +32,7 @@ def main() -> None:
         "https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
         "https://contoso.vault.azure.net/keys/KEK2048-BYOK/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
         "https://contoso.vault.azure.net": "https://keyferry-lab-examples.vault.azure.net",
+        "https://contoso.managedhsm.azure.net": "https://keyferry-lab-examples.managedhsm.azure.net",
         "3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c": '"{{ kek.kek_fingerprint }}"',
         "_WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8": '"{{ in_token.target_keys[0].thumbprint }}"',
         "/usr/safenet/lunaclient/lib/libCryptoki2_64.so": lab["token"]["library"],
@@ -51,6 +52,8 @@ def main() -> None:
         return loaded
 
     make_kek, *use_kek, delete_kek = tasks("byok_kek")
+    import_key, *more_imports = tasks("byok_import")
+    rotate, retire = tasks("byok_rotate")
     carry_kek = {
         "name": "Carry the KEK's public key to the token, and let it stand for an escrow key as well",
         "ansible.builtin.copy": {"content": "{{ kek.kek_public_key }}", "dest": f"{carrier}/{{{{ item }}}}.pem", "mode": "0600"},
@@ -64,7 +67,11 @@ def main() -> None:
         carry_kek,
         *use_kek,
         *tasks("byok_wrap"),
-        *[{**task, "register": "arrived"} for task in tasks("byok_import")],
+        {**import_key, "register": "arrived"},
+        *more_imports,
+        *tasks("byok_vault_info"),
+        {**rotate, "register": "brought"},
+        retire,
         delete_kek,
     ]
     print(yaml.safe_dump(in_order, sort_keys=False))
