@@ -38,11 +38,12 @@ options:
   work:
     description:
       - What shall be done in the vault, and so which permissions are tried.
-      - V(transfer) brings keys there, V(rotate) brings newer generations, V(retire) disables older versions, V(delete),
-        V(recover) and V(purge) do that to whole keys, and V(show) reads. Where KEKs are purged as well, add V(purge).
+      - V(transfer) brings keys there, V(rotate) brings newer generations, V(prepare) looks which of these the token has to make,
+        V(retire) disables older versions, V(delete), V(recover) and V(purge) do that to whole keys, and V(show) reads.
+      - Where the KEKs of single runs are purged as well, add V(purge_keks).
     type: list
     elements: str
-    choices: [transfer, rotate, retire, delete, purge, recover, show]
+    choices: [transfer, rotate, prepare, retire, delete, purge, purge_keks, recover, show]
     default: [transfer]
   ephemeral_kek:
     description: Whether each run makes its own KEK and deletes it, which takes C(create) and C(delete). If V(false), it stays.
@@ -51,11 +52,13 @@ options:
   prove:
     description:
       - Whether the vault is asked to use the keys that arrived. That takes C(sign), C(decrypt) or C(unwrapKey), depending on
-        O(declarations), and all three without them. Declared oct keys are proved in any case.
+        O(declarations), and all three without them. Declared oct keys are proved in any case, also before one is retired.
     type: bool
     default: false
   declarations:
-    description: Keys that shall be brought to the vault. Those that this kind of vault does not take are in RV(failures).
+    description:
+      - Keys that shall be brought to the vault. Those that this kind of vault does not take are in RV(failures).
+      - Where any are given, rotation policies count only if one of them declares C(rotation).
 notes:
   - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
   - A role that is assigned for single keys does not count here, because the name that is tried is none of theirs.

@@ -13,14 +13,19 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
 
+#: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints only
+NOT_LET_THROUGH = ("ForbiddenByFirewall", "ForbiddenByConnection")
+
 #: The first row that fits wins: status, Azure's inner or outer code (None: any), a part of the text ("": any), remedy
 _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
     (401, None, "", "See that the credential belongs to the vault's tenant and cloud, and that this host's clock is right"),
-    (403, "ForbiddenByRbac", "", "Give the identity the role Key Vault Crypto Officer (on a Managed HSM: Managed HSM "
-     "Crypto User, and Crypto Officer for deleted keys); a new assignment takes some minutes"),
-    (403, "ForbiddenByPolicy", "", "Add the missing key permission to the vault's access policy"),
     (403, "ForbiddenByFirewall", "", "Let this host's address through the vault's firewall, or run where it is let through"),
+    (403, "ForbiddenByConnection", "", "Run where the vault's private endpoint is reached, and see that its name resolves to the "
+     "private address there (behind a proxy, the proxy resolves it)"),
     (403, None, "purge protection", "Leave purge off; the name is free again when the retention is over"),
+    (403, "ForbiddenByRbac", "", "Give the identity the role Key Vault Crypto Officer, or one of your own with the action; a new "
+     "assignment takes some minutes"),
+    (403, "ForbiddenByPolicy", "", "Add the missing key permission to the vault's access policy"),
     (403, None, "", "See that the identity has the role for this action, and that the key is enabled"),
     (404, None, "", "See that the name is right, and that the key was not deleted"),
     (409, "ObjectIsDeletedButRecoverable", "", "Recover the deleted key, purge it, or use another name"),
@@ -29,6 +34,13 @@ _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
     (429, None, "", "The vault takes no more requests for now; run again later, or set throttle_timeout higher"),
     (400, None, "", "Correct what Azure names; a package can be made again with byok_wrap"),
 )  # fmt: skip
+
+#: In the place of those rows, for what else a Managed HSM answers with 403: its codes are not documented
+_HSM_FORBIDDEN = (
+    "Give the identity the local role Managed HSM Crypto User, and for deleted keys one of your own with "
+    "keys/deletedKeys/read/action (to recover .../recover/action, to purge keys/deletedKeys/delete) or Managed HSM Crypto "
+    "Officer; and see that the key is enabled"
+)
 
 _AADSTS = {
     "AADSTS7000215": "Give the secret's value (not its id), as it is now in the app registration",
@@ -95,17 +107,23 @@ def explain(error: Exception, what: str) -> AzureError:
     if status is None:
         return _no_answer(error, what)
     code, text = code_and_text(error)
-    remedy = next(
-        remedy
+    response = getattr(error, "response", None)
+    remedy = _remedy(status, code, text, str(getattr(getattr(response, "request", None), "url", "")))
+    request = getattr(response, "headers", {}).get("x-ms-request-id")
+    named = ", ".join(part for part in (code, f"request {request}" if request else None) if part)
+    unavailable = status in (401, 408, 429) or status >= 500 or code in NOT_LET_THROUGH
+    kind = VaultUnavailable if unavailable else AzureError
+    return kind(f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}", remedy, status, code)
+
+
+def _remedy(status: int, code: str | None, text: str, url: str) -> str:
+    known_code, part, remedy = next(
+        (known_code, part, remedy)
         for known, known_code, part, remedy in (*_REMEDIES, (status, None, "", "Run again later"))
         if known == status and known_code in (None, code) and part in text.lower()
     )
-    headers = getattr(getattr(error, "response", None), "headers", {})
-    request = headers.get("x-ms-request-id")
-    named = ", ".join(part for part in (code, f"request {request}" if request else None) if part)
-    unavailable = status in (401, 408, 429) or status >= 500 or code == "ForbiddenByFirewall"
-    kind = VaultUnavailable if unavailable else AzureError
-    return kind(f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}", remedy, status, code)
+    about_role = status == 403 and known_code not in NOT_LET_THROUGH and not part
+    return _HSM_FORBIDDEN if about_role and ".managedhsm." in url else remedy
 
 
 def _no_answer(error: Exception, what: str) -> VaultUnavailable:

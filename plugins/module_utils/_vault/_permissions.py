@@ -77,30 +77,50 @@ PERMISSIONS: t.Mapping[str, Permission] = {
 #: What proves that a key which arrived is the token's
 PROVING = ("sign", "decrypt", "unwrapKey")
 
+#: Azure's own rotation policy, which is looked at for keys that declare ``rotation``
+_POLICY = ("get_policy", "set_policy")
+
 #: Only where every run makes its KEK and deletes it
 _EPHEMERAL_KEK = ("create", "delete")
 
-_TRANSFER = ("list", "get", *_EPHEMERAL_KEK, "import", "update")
+_TRANSFER = (("list", "get", *_EPHEMERAL_KEK, "import", "update"), ("get_deleted", *_POLICY))
 
 #: kind of work -> (what it cannot do without, what it can)
 WORK: t.Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "transfer": (_TRANSFER, ("get_deleted",)),
-    "rotate": (_TRANSFER, ("get_deleted", "get_policy", "set_policy")),
+    "transfer": _TRANSFER,
+    "rotate": _TRANSFER,
+    "prepare": (("list", "get"), ("get_deleted", "get_policy")),
     "retire": (("list", "get", "update"), ()),
     "delete": (("get", "delete"), ("get_deleted",)),
-    "purge": (("get_deleted", "purge"), ()),
+    "purge": (("get", "get_deleted", "purge"), ()),
+    "purge_keks": (("purge",), ("get_deleted",)),
     "recover": (("get", "get_deleted", "recover"), ()),
-    "show": (("list", "get"), ("get_policy",)),
+    "show": (("list", "get"), ("get_deleted", "get_policy")),
 }
 
 #: What brings keys to a vault, and so may need a KEK and prove what arrived
 BRINGING = ("transfer", "rotate")
 
-#: What becomes of the work without what it can do without
-WITHOUT: t.Mapping[str, str] = {
-    "get_deleted": "that a deleted key holds a name is then learnt from Azure's refusal alone",
-    "get_policy": "rotation policies are then not looked at",
-    "set_policy": "a policy by which Azure would rotate a key by itself then stays",
+#: What purges, which purge protection forbids everybody
+PURGING = ("purge", "purge_keks")
+
+#: Kinds of work that are called otherwise in a sentence
+IN_WORDS: t.Mapping[str, str] = {"purge_keks": "purge KEKs"}
+
+_TAKEN_NAME = "that a deleted key holds a name is then learnt from Azure's refusal alone"
+_NO_POLICY = "rotation policies are then not looked at"
+_NO_CHANGE = "a key that Azure would rotate by itself then fails"
+
+#: operation -> kind of work -> what becomes of the work without it
+WITHOUT: t.Mapping[str, t.Mapping[str, str]] = {
+    "get_deleted": {
+        **dict.fromkeys(("transfer", "rotate", "prepare"), _TAKEN_NAME),
+        "delete": "whether a deletion is done is then not seen",
+        "purge_keks": "a KEK is then purged without seeing that its deletion is done",
+        "show": "that a deleted key holds a name is then not shown",
+    },
+    "get_policy": dict.fromkeys(("transfer", "rotate", "prepare", "show"), _NO_POLICY),
+    "set_policy": dict.fromkeys(BRINGING, _NO_CHANGE),
 }
 
 
@@ -116,42 +136,50 @@ class Need:
     must: tuple[str, ...]
 
 
-def needed_operations(work: t.Collection[str], ephemeral_kek: bool, declared: t.Collection[str]) -> dict[str, Need]:
+def needed_operations(
+    work: t.Collection[str], ephemeral_kek: bool, declarations: t.Collection[Declaration] = (), prove: bool = False
+) -> dict[str, Need]:
     """Return what kinds of work take, by operation in the order of PERMISSIONS.
 
     :param ephemeral_kek: whether each run makes its KEK and deletes it
-    :param declared: what declared_operations() says
+    :param declarations: of the keys; none where it is not known which they are
+    :param prove: whether RSA and EC keys that were brought are proved as well
     """
+    takes = {kind: _takes(kind, ephemeral_kek, declarations, prove) for kind in WORK if kind in work}
     needs = {}
     for operation in PERMISSIONS:
-        musts = [kind for kind in WORK if kind in work and _must(kind, operation, ephemeral_kek, declared)]
-        users = [kind for kind in WORK if kind in work and (kind in musts or operation in WORK[kind][1])]
+        musts = tuple(kind for kind, (must, _can) in takes.items() if operation in must)
+        users = tuple(kind for kind, (must, can) in takes.items() if operation in {*must, *can})
         if users:
-            needs[operation] = Need(tuple(users), tuple(musts))
+            needs[operation] = Need(users, musts)
     return needs
 
 
-def _must(kind: str, operation: str, ephemeral_kek: bool, declared: t.Collection[str]) -> bool:
-    musts, cans = WORK[kind]
-    if kind in BRINGING and operation in declared:
-        return operation in PROVING or operation in cans
-    if kind in BRINGING and operation in _EPHEMERAL_KEK:
-        return ephemeral_kek
-    return operation in musts
+def _takes(kind: str, ephemeral_kek: bool, declarations: t.Collection[Declaration], prove: bool) -> tuple[set[str], set[str]]:
+    musts, cans = map(set, WORK[kind])
+    if kind in BRINGING and not ephemeral_kek:
+        musts -= set(_EPHEMERAL_KEK)
+    musts |= _proving_operations(kind, declarations, prove)
+    rotations = [each.rotation for each in declarations if each.rotation]
+    if declarations and not rotations:
+        cans -= set(_POLICY)
+    if any(rotation.notify_before for rotation in rotations):
+        musts |= cans & set(_POLICY)
+    return musts, cans - musts
 
 
-def declared_operations(declarations: t.Collection[Declaration], prove: bool) -> set[str]:
-    """Return the operations that bringing keys takes because of what is declared of them.
-
-    :param declarations: none where it is not known which keys they are
-    :param prove: whether RSA and EC keys are proved as well; oct keys always are, as they have no public key to compare
-    """
-    operations = {operation for operation in (_proving_operation(each, prove) for each in declarations) if operation}
-    if prove and not declarations:
-        operations.update(PROVING)
-    if any(each.rotation and each.rotation.notify_before for each in declarations):
-        operations.update(("get_policy", "set_policy"))
-    return operations
+def _proving_operations(kind: str, declarations: t.Collection[Declaration], prove: bool) -> set[str]:
+    """Return what keys are proved by: oct keys always, as they have no public key to compare."""
+    if kind == "retire":
+        retired = [each for each in declarations if each.rotation and each.rotation.retire == "disable"]
+        operations = {_proving_operation(each, False) for each in retired}
+    elif kind in BRINGING:
+        operations = {_proving_operation(each, prove) for each in declarations}
+        if prove and not declarations:
+            operations.update(PROVING)
+    else:
+        return set()
+    return {operation for operation in operations if operation}
 
 
 def _proving_operation(declaration: Declaration, prove: bool) -> str | None:

@@ -24,14 +24,19 @@ from ansible_collections.keyferry.azure.plugins.module_utils._time import format
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address, refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import can_be_purged
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, VaultUnavailable
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import (
+    NOT_LET_THROUGH,
+    AzureError,
+    VaultUnavailable,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import (
     BRINGING,
     CRYPTO_OFFICER,
+    IN_WORDS,
     PERMISSIONS,
+    PURGING,
     WITHOUT,
     Need,
-    declared_operations,
     needed_operations,
 )
 
@@ -56,9 +61,6 @@ _PROBES: t.Mapping[str, tuple[str, str, t.Any]] = {
     "decrypt": ("POST", f"/keys/{{name}}/{_NO_VERSION}/decrypt", {"alg": "RSA-OAEP-256", "value": "A" * 342}),  # 256 bytes
     "unwrapKey": ("POST", f"/keys/{{name}}/{_NO_VERSION}/unwrapkey", {"alg": "RSA-OAEP-256", "value": "A" * 342}),
 }
-
-#: 403 before any permission counts; the second where the vault takes private endpoints only
-_FIREWALL = ("ForbiddenByFirewall", "ForbiddenByConnection")
 
 #: Seconds; Entra ID takes certificates and federated tokens of a clock that is wrong by five minutes
 _MOST_SKEW = 300
@@ -106,7 +108,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     outcome = Outcome({})
     declarations = _declared(vault, params["declarations"] or [], outcome)
     work = params["work"]
-    needs = needed_operations(work, params["ephemeral_kek"], declared_operations(declarations, params["prove"]))
+    needs = needed_operations(work, params["ephemeral_kek"], declarations, params["prove"])
     findings = _Findings()
     _probe_all(vault, needs, findings)
     _judge_permissions(vault, needs, findings)
@@ -185,7 +187,7 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
     try:
         listed = vault.read(f"Trying to {PERMISSIONS[operation].does} in the {vault}", send)
     except AzureError as error:
-        if isinstance(error, VaultUnavailable) or error.code in _FIREWALL:
+        if isinstance(error, VaultUnavailable):
             raise
         return _Answer(_granted(error), error.what.partition(" failed: ")[2], error.code)
     return _Answer(True, "Azure did it", carried_out=True, listed=listed)
@@ -213,10 +215,11 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
         elif need.must:
             refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
         else:
-            findings.notes.append(f"The identity may not {does}, and the work goes on without: {WITHOUT[operation]}.")
+            without = "; ".join(dict.fromkeys(WITHOUT[operation][kind] for kind in need.work))
+            findings.notes.append(f"The identity may not {does}, and the work goes on without: {without}.")
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
-        kinds = ", ".join(dict.fromkeys(kind for operation in operations for kind in needs[operation].must))
+        kinds = ", ".join(dict.fromkeys(IN_WORDS.get(kind, kind) for operation in operations for kind in needs[operation].must))
         findings.problems.append(
             f"In the {vault} the identity may not {does}. It is needed to {kinds}. {_remedy(role, code, operations)}."
         )
@@ -286,7 +289,7 @@ def _az(address: Address, query: str) -> str:
 
 def _reach(address: Address, findings: _Findings) -> dict[str, t.Any]:
     error = findings.stopped
-    if error and error.code in _FIREWALL:
+    if error and error.code in NOT_LET_THROUGH:
         return {"reachable": True, "firewall": "refused", "authenticated": True}
     if error is None or findings.answers:
         return {"reachable": True, "firewall": "open", "authenticated": True}
@@ -306,7 +309,7 @@ def _judge_purge_protection(
     vault: Vault, work: t.Collection[str], ephemeral_kek: bool, retention: int | None, findings: _Findings
 ) -> None:
     days = f"{retention} days" if retention else "the vault's retention"
-    if "purge" in work:
+    if any(kind in PURGING for kind in work):
         findings.problems.append(
             f"Nobody can purge keys in the {vault}: it has purge protection. Leave purging out; a deleted key goes by itself "
             f"after {days}."

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, explain
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format, ServiceRequestError
@@ -23,6 +25,7 @@ def answer(status: int, code: str, inner: str | None, message: str) -> HttpRespo
         (403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized.\r\nCaller: appid=1", "Key Vault Crypto Officer"),
         (403, "Forbidden", "ForbiddenByPolicy", "does not have keys purge permission", "access policy"),
         (403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized", "firewall"),
+        (403, "Forbidden", "ForbiddenByConnection", "Connection is not an approved private link", "private endpoint is reached"),
         (403, "Forbidden", None, 'Operation "purge" is not allowed because purge protection is enabled', "purge off"),
         (403, "Forbidden", None, "Operation sign is not permitted on this key.", "role for this action"),
         (409, "Conflict", "ObjectIsDeletedButRecoverable", "deleted but recoverable state", "Recover the deleted key"),
@@ -74,3 +77,34 @@ def test_no_answer_in_words(text: str, says: str) -> None:
 @pytest.mark.parametrize(("status", "stops"), [(401, True), (429, True), (503, True), (403, False), (404, False), (400, False)])
 def test_which_answers_are_the_vault_s_and_not_the_key_s(status: int, stops: bool) -> None:
     assert isinstance(explain(answer(status, "Code", None, "text"), "Reading"), VaultUnavailable) == stops
+
+
+@pytest.mark.parametrize(
+    ("code", "stops"), [("ForbiddenByFirewall", True), ("ForbiddenByConnection", True), ("ForbiddenByRbac", False)]
+)
+def test_who_is_not_let_through_has_no_key_to_go_on_with(code: str, stops: bool) -> None:
+    assert isinstance(explain(answer(403, "Forbidden", code, "text"), "Reading"), VaultUnavailable) == stops
+
+
+HSM_ROLE = "Managed HSM Crypto User, and for deleted keys one of your own with keys/deletedKeys/read/action"
+
+
+@pytest.mark.parametrize(
+    ("url", "inner", "message", "says"),
+    [
+        ("https://contoso.managedhsm.azure.net/keys/x", None, "Caller is not authorized", HSM_ROLE),
+        ("https://contoso.managedhsm.usgovcloudapi.net/deletedkeys/x", "ForbiddenByRbac", "no", HSM_ROLE),
+        ("https://contoso.managedhsm.azure.net/deletedkeys/x", None, "because purge protection is enabled", "purge off"),
+        ("https://contoso.managedhsm.azure.net/keys/x", "ForbiddenByFirewall", "Client address", "vault's firewall"),
+        ("https://managedhsm.vault.azure.net/keys/x", None, "no", "role for this action"),
+        ("https://contoso.vault.azure.net/keys/x", "ForbiddenByRbac", "no", "Key Vault Crypto Officer"),
+    ],
+)
+def test_a_managed_hsm_has_roles_of_its_own(url: str, inner: str | None, message: str, says: str) -> None:
+    error = answer(403, "Forbidden", inner, message)
+    headers = {"x-ms-request-id": "request-1"}
+    error.response = SimpleNamespace(request=SimpleNamespace(url=url), headers=headers)
+    sentence = str(explain(error, "Reading the key x"))
+    assert says in sentence
+    assert "request request-1" in sentence
+    assert ("Managed HSM" in sentence) == (says == HSM_ROLE)

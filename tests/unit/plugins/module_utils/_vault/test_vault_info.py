@@ -118,10 +118,12 @@ def test_roles_are_named_by_who_has_them(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(hsm["problems"]) == 2
     assert re.search("import keys.*needed to transfer.*Managed HSM Crypto User", hsm["problems"][0])
     assert re.search("may not read deleted keys, purge deleted keys.*needed to purge.*Crypto Officer", hsm["problems"][1])
+    keks = look(monkeypatch, Service(answers=refused), HSM, work=["purge_keks"]).result["vault"]
+    assert re.search("may not purge deleted keys. It is needed to purge KEKs. .*Crypto Officer", keks["problems"][0])
     policy = look(monkeypatch, Service(answers=dict.fromkeys(("get_deleted", "get", "purge"), BY_POLICY)), work=["purge", "show"])
     assert policy.result["vault"]["problems"] == [
-        "In the vault contoso the identity may not read keys, read deleted keys, purge deleted keys. It is needed to show, "
-        "purge. Add to its access policy the key permissions get, purge."
+        "In the vault contoso the identity may not read keys, read deleted keys, purge deleted keys. It is needed to purge, "
+        "show. Add to its access policy the key permissions get, purge."
     ]
 
 
@@ -144,12 +146,23 @@ def test_an_optional_permission_is_a_note(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+def test_what_becomes_of_each_kind_of_work_without_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(OPEN, answers={"get_deleted": refusal(403, "Forbidden"), "set_policy": refusal(403, "Forbidden")})
+    vault = look(monkeypatch, service, HSM, work=["transfer", "rotate", "delete"]).result["vault"]
+    assert vault["notes"] == [
+        "The identity may not read deleted keys, and the work goes on without: that a deleted key holds a name is then learnt "
+        "from Azure's refusal alone; whether a deletion is done is then not seen.",
+        "The identity may not set rotation policies, and the work goes on without: a key that Azure would rotate by itself then "
+        "fails.",
+    ]
+
+
 def test_what_an_answer_does_not_tell_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     protected = refusal(403, "Forbidden", None, "Operation is not allowed because purge protection is enabled")
     vault = look(
         monkeypatch, Service(OPEN, answers={"purge": protected, "get_deleted": refusal(418, "Teapot")}), work=["purge"]
     ).result["vault"]
-    assert [each["granted"] for each in vault["permissions"]] == [None, None]
+    assert [each["granted"] for each in vault["permissions"]] == [True, None, None]
     assert vault["missing"] == []
     assert [note.partition(":")[0] for note in vault["notes"]] == [
         "Whether the identity may read deleted keys is not known",
@@ -161,7 +174,7 @@ def test_what_an_answer_does_not_tell_is_not_known(monkeypatch: pytest.MonkeyPat
     ("error", "reach", "says"),
     [
         (refusal(403, "Forbidden", "ForbiddenByFirewall"), (True, "refused", True), "firewall"),
-        (refusal(403, "Forbidden", "ForbiddenByConnection"), (True, "refused", True), "403"),
+        (refusal(403, "Forbidden", "ForbiddenByConnection"), (True, "refused", True), "private endpoint"),
         (refusal(401, "Unauthorized"), (True, "unknown", False), "the vault's tenant"),
         (refusal(503, "ServiceUnavailable"), (True, "unknown", None), "Run again later"),
         (refusal(429, "Throttled"), (True, "unknown", None), "takes no more requests"),
@@ -191,7 +204,7 @@ def test_a_vault_that_does_not_serve_is_asked_no_further(
 def test_a_vault_that_stops_serving_keeps_what_it_told(monkeypatch: pytest.MonkeyPatch) -> None:
     vault = look(monkeypatch, Service(OPEN, answers={"create": refusal(503, "ServiceUnavailable")})).result["vault"]
     assert (vault["firewall"], vault["authenticated"], vault["kind"]) == ("open", True, "premium")
-    assert [each["granted"] for each in vault["permissions"]] == [True, True, None, None, None, None, None]
+    assert [each["granted"] for each in vault["permissions"]] == [True, True, *[None] * 7]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +237,7 @@ def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.Mon
     assert kept["problems"] == []
     assert kept["notes"] == ["The KEK of each run stays there as a deleted key for 7 days, as the vault has purge protection."]
     assert look(monkeypatch, Service(PROTECTED), ephemeral_kek=False).result["vault"]["notes"] == []
+    assert len(look(monkeypatch, Service(PROTECTED), work=["transfer", "purge_keks"]).result["vault"]["problems"]) == 1
     purging = look(monkeypatch, Service(PROTECTED), work=["purge"]).result["vault"]
     assert purging["problems"] == [
         "Nobody can purge keys in the vault contoso: it has purge protection. Leave purging out; a deleted key goes by itself "
