@@ -185,7 +185,7 @@ def _facts(entry: t.Mapping[str, t.Any]) -> Event:
     return {
         "key": text_of(entry, "name"),
         **facts,
-        "request_ids": [request] if request else _REQUEST.findall(text_of(entry, "msg")),
+        "request_ids": [request] if request else _REQUEST.findall(said),
     }
 
 

@@ -176,6 +176,9 @@ def plan_key(
         return standing
     ours, due = in_token.holder_of(current), standing.next_due
     forced = ours is not None and ours.identity in rotating.force
+    if forced and declaration.generation:
+        reason = "its replacement is forced, and it is declared with a generation that is meant; leave generation out"
+        return replace(standing, action="conflict", reason=reason)
     if forced and ours:
         why = f"the replacement of {ours.identity} is forced"
     elif ours is None and rotation.on_foreign == "rotate":
@@ -238,11 +241,21 @@ def _plan_standing(declaration: Declaration, in_token: InToken, in_vault: InVaul
         )
     if wanted and any(wanted.is_in(version) for version in in_vault.older):
         return Action("conflict", "it is there as an older version, which is never made the newest again", wanted, current)
+    if wanted and _youngest_held(in_token, in_vault) > order.index(wanted):
+        reason = f"an older version is of a younger generation than {wanted.generation}, which is never brought after it"
+        return Action("conflict", reason, wanted, current)
     return Action("transfer", f"the newest version is the older generation {ours.generation}", wanted, current)
 
 
 def _younger(in_token: InToken, in_vault: InVault) -> KnownGeneration | None:
     """Return a generation that is there and may replace all versions: one of ours, younger than what any of them holds."""
-    order, wanted = in_token.generations, in_token.wanted
-    held = [number for number, known in enumerate(order) if any(known.is_in(version) for version in in_vault.versions)]
-    return wanted if wanted and wanted.usable and order.index(wanted) > max(held, default=-1) else None
+    wanted = in_token.wanted
+    if wanted and wanted.usable and in_token.generations.index(wanted) > _youngest_held(in_token, in_vault):
+        return wanted
+    return None
+
+
+def _youngest_held(in_token: InToken, in_vault: InVault) -> int:
+    """Return which of the token's generations is the youngest that a version holds, -1 where none does."""
+    order = enumerate(in_token.generations)
+    return max((number for number, known in order if any(known.is_in(version) for version in in_vault.versions)), default=-1)

@@ -52,18 +52,21 @@ def plan_retirement(
     if rotation.retire != "disable":
         return retirement
     newest_is_ours = bool(versions) and in_token.holder_of(versions[0]) is not None
-    successors: list[Version] = []
+    succeeded = False
     for number, version in enumerate(versions):
         if number and version.enabled:
-            reason = _why_kept(in_token, version, newest_is_ours, successors, data_reencrypted, declaration)
+            reason = _why_kept(in_token, version, newest_is_ours, succeeded, data_reencrypted, declaration)
             if reason:
                 retirement.kept[version.version] = reason
             else:
                 retirement.disabled.append(version)
-        adopted = version.created is not None and rotation.overlap.after(version.created) <= now
+        if succeeded or version is versions[-1]:
+            continue  # whether it is proved, nobody asks
+        usable_since = max((moment for moment in (version.created, version.not_before) if moment), default=now)
+        adopted = rotation.overlap.after(usable_since) <= now
         lives = version.enabled and not (version.expires and version.expires <= now)
-        if lives and adopted and in_token.holder_of(version) and (version.public_key or is_proved(version)):
-            successors.append(version)
+        ours = lives and adopted and in_token.holder_of(version) is not None
+        succeeded = ours and (version.public_key is not None or is_proved(version))
     return retirement
 
 
@@ -71,7 +74,7 @@ def _why_kept(
     in_token: InToken,
     version: Version,
     newest_is_ours: bool,
-    successors: t.Sequence[Version],
+    succeeded: bool,
     data_reencrypted: bool,
     declaration: Declaration,
 ) -> str | None:
@@ -79,7 +82,7 @@ def _why_kept(
         return "the newest version is not of this token"
     if in_token.holder_of(version) is None:
         return "it is not of this token"
-    if not successors:
+    if not succeeded:
         overlap = (declaration.rotation or UNSCHEDULED).overlap
         return f"no newer version that is enabled, verified and of this token has been there for {overlap}"
     needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))

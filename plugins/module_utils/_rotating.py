@@ -32,7 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._packages im
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, in_turn
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import (
     Importing,
     bring,
@@ -102,7 +102,8 @@ class _Rotation:
         made = self._make([each for each in declarations if each.name in transfers], planned.result["rotations"])
         if params["stage"] == "prepare":
             return
-        self._bring(items, planned.result["imports"], {key["name"] for key in made})
+        arrived = self._bring(items, planned.result["imports"], {key["name"] for key in made})
+        self._lock([each for each in declarations if each.after_transfer == "lock"], arrived, in_token)
 
     def _begin(self, entry: Item) -> None:
         """Report what is planned for a key."""
@@ -130,8 +131,11 @@ class _Rotation:
         keys: list[dict[str, t.Any]] = made.result["target_keys"]
         return keys
 
-    def _bring(self, items: t.Sequence[Item], imports: t.Sequence[Item], made: set[str]) -> None:
-        """Wrap and import what is planned, under a KEK that lives for this run unless one is given."""
+    def _bring(self, items: t.Sequence[Item], imports: t.Sequence[Item], made: set[str]) -> list[dict[str, t.Any]]:
+        """Wrap and import what is planned, under a KEK that lives for this run unless one is given.
+
+        :returns: the results of byok_import
+        """
         changed = {item["name"]: item for item in imports}
         wanted = [{**item, **changed[item["name"]]} for item in items if item["name"] in changed]
         transfers = [item for item in wanted if self.results[item["name"]]["action"] in ("transfer", "rotate")]
@@ -156,14 +160,26 @@ class _Rotation:
         warn_of_rivals(importing)
         self.outcome.absorb(importing.outcome)
         by_name = {item["name"]: parse_declaration(item) for item in items}
-        for arrived in importing.outcome.result["imports"]:
+        results: list[dict[str, t.Any]] = importing.outcome.result["imports"]
+        for arrived in results:
             self._finish(by_name[arrived["name"]], arrived)
-        self._lock([each for each in by_name.values() if each.after_transfer == "lock"], importing.outcome.result["imports"])
+        return results
 
     def _finish(self, declaration: Declaration, arrived: Item) -> None:
         """Report what came of a key."""
         result = self.results[declaration.name]
-        facts = ("kid", "version", "thumbprint", "replaced", "request_id", "identity", "proof", "receipt", "imported")
+        facts = (
+            "generation",
+            "kid",
+            "version",
+            "thumbprint",
+            "replaced",
+            "request_id",
+            "identity",
+            "proof",
+            "receipt",
+            "imported",
+        )
         result.update({fact: arrived[fact] for fact in facts if arrived[fact] is not None})
         if arrived["imported"]:
             expires = arrived["attributes"] and arrived["attributes"]["expires"]
@@ -215,13 +231,24 @@ class _Rotation:
             except ByokError as error:
                 self.outcome.warnings.append(f"A KEK could not be deleted, a later run tries again when it has expired: {error}")
 
-    def _lock(self, declarations: t.Sequence[Declaration], arrived: t.Sequence[Item]) -> None:
+    def _lock(self, declarations: t.Sequence[Declaration], arrived: t.Sequence[Item], in_token: t.Iterable[Item]) -> None:
         """Lock what goes to no further vault; a tag alone does not show that it has arrived."""
-        known = [each["thumbprint"] or each["generation"] for each in arrived if each["identity"] in ("public_key", "proved")]
-        locked = [each for each in declarations if each.name in {key["name"] for key in arrived}]
-        if known and locked and not self.check_mode:
+        shown = {each["name"]: each for each in arrived if self._is_shown(each)}
+        # A run that died has brought some and not locked them.
+        extractable = {each["generation"] for key in in_token for each in key["generations"] if each["CKA_EXTRACTABLE"]}
+        for name, result in self.results.items():
+            if result["action"] in ("none", "update") and result["thumbprint"] and result["generation"] in extractable:
+                shown.setdefault(name, result)
+        locked = [each for each in declarations if each.name in shown]
+        if locked:
+            known = [each["thumbprint"] or each["generation"] for each in shown.values()]
             options = {**self.params, **_NOTHING_ELSE, "transferred": known}
             self.outcome.absorb(find_or_make(self.token, locked, options, self.check_mode))
+
+    def _is_shown(self, arrived: Item) -> bool:
+        if self.check_mode:  # of what would arrive, only a key that is there can be told
+            return bool(arrived["thumbprint"])
+        return arrived["identity"] in ("public_key", "proved")
 
 
 class _Retiring:
@@ -252,10 +279,11 @@ class _Retiring:
         if declaration.rotation is None or declaration.rotation.retire != "disable":
             result["reason"] = "its rotation does not say retire: disable"
             return
-        listed = list_versions(vault, name)
-        newest, older = listed[:1], [each for each in listed[1:] if each.enabled is not False]
-        found = [read_version(vault, name, each.version) for each in (*newest, *older)] if older else []
-        versions = [version for version in found if version]
+        # Which one is the newest, a list does not tell: two may be of the same second.
+        newest = read_version(vault, name)
+        others = [each for each in list_versions(vault, name) if newest and each.version != newest.version]
+        older = [read_version(vault, name, each.version) for each in others if each.enabled is not False]
+        versions = [version for version in (newest, *older) if version]
 
         def is_proved(version: Version) -> bool:
             known = in_token.holder_of(version)
@@ -283,6 +311,10 @@ class _Retiring:
             return "operation" in prove(self.vault, name, version, challenge)
         except NotOurKey:
             return False
+        except AzureError as error:
+            if error.status == 400:  # another key cannot take off the challenge's padding
+                return False
+            raise
 
 
 def _import_options(item: Item, params: Item) -> dict[str, t.Any]:

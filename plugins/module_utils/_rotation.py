@@ -9,14 +9,21 @@
 from __future__ import annotations
 
 import typing as t
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._time import Duration, parse_duration
 
-#: To compare durations with calendar months, which have no length of their own
-_SOME_DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
+#: To compare durations with calendar months, which have no length of their own: a leap year and one that is none
+_SOME_DAYS = [
+    datetime(year, month, day, tzinfo=timezone.utc)
+    for year in (2027, 2028)
+    for month in range(1, 13)
+    for day in (1, *range(28, monthrange(year, month)[1] + 1))
+]
 
 #: Key Vault, "Configure key auto-rotation": the least that a notification may be before the expiry
 _LEAST_NOTICE = parse_duration("P7D")
@@ -81,6 +88,12 @@ def parse_rotation(name: str, options: t.Mapping[str, t.Any] | None, expires: da
             f"says before_expiry {before_expiry}, but no version of it would expire",
             "Declare valid_for, or rotate by every alone",
         )
+    if before_expiry and expires:
+        refuse(
+            f"says before_expiry {before_expiry}, and every version of it expires at one fixed moment, so a new one would be due "
+            "at once",
+            "Declare rotation.valid_for instead of expires",
+        )
     if valid_for and before_expiry and not _is_shorter(before_expiry, valid_for):
         refuse(f"says before_expiry {before_expiry}, so a version valid for {valid_for} would be due at once", "Make it shorter")
     if every and valid_for and not before_expiry and not _is_shorter(every, valid_for):
@@ -99,5 +112,7 @@ def parse_rotation(name: str, options: t.Mapping[str, t.Any] | None, expires: da
 UNSCHEDULED = Rotation(None, None, None, parse_duration("P2D"), parse_duration("P1D"), None, "keep", "conflict")
 
 
+@lru_cache
 def _is_shorter(one: Duration, other: Duration) -> bool:
-    return one.after(_SOME_DAY) < other.after(_SOME_DAY)
+    """Tell whether it is that whenever they begin or end: P1M is longer than P30D only in some months."""
+    return all(one.after(day) < other.after(day) and one.before(other.after(day)) > day for day in _SOME_DAYS)

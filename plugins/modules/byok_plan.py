@@ -177,7 +177,7 @@ transfers:
   elements: dict
   sample: []
 rotations:
-  description: The keys that shall get a newer generation, for O(keyferry.azure.byok_target_key#module:rotations).
+  description: The keys of which a generation has to be made, for O(keyferry.azure.byok_target_key#module:rotations).
   returned: always
   type: list
   elements: dict
@@ -186,13 +186,13 @@ rotations:
       description: The key's name.
       type: str
     newer_than:
-      description: CKA_ID of the youngest generation that is there.
+      description: CKA_ID of the youngest generation that is there; V(null) where there is none.
       type: str
     made_at:
       description: The vault's time, which the new generation's CKA_ID will tell.
       type: str
     reason:
-      description: Why the key is rotated.
+      description: Why.
       type: str
   sample: []
 versions:

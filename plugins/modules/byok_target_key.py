@@ -35,7 +35,8 @@ options:
   rotations:
     description:
       - The result RV(keyferry.azure.byok_plan#module:rotations), the keys that shall get a generation newer than the one that
-        is named there. A generation that is newer already, as a run that was killed leaves it, is enough.
+        is named there, and the time that the generations to be made shall tell. A generation that is newer already, as a run that
+        was killed leaves it, is enough.
     type: list
     elements: dict
     default: []

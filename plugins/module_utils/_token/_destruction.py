@@ -29,7 +29,7 @@ def destroy_generations(
     """Destroy the generations that ``confirm`` names by thumbprint, for oct keys by CKA_ID.
 
     :param params: ``confirm``, ``vaults``, ``versions`` and ``accept_last_copy``
-    :raises ByokError: when a vault was not looked at, or one that was named is no generation of these keys
+    :raises ByokError: when a vault was not looked at; what fails for one key is in the outcome's failures
     """
     outcome = Outcome({"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(token.info)})
     read = _read_vaults(params["vaults"] or [], params["versions"] or [])
@@ -100,9 +100,7 @@ def _refuse_last_copy(name: str, generation: Generation, read: t.Iterable[t.Mapp
                 "Let byok_plan look again, with this key among its declarations",
             )
         for version in key["versions"]:
-            # Without a public key, a tag says which generation it is; where that is gone, it may be any.
-            thumbprint, tagged = version["thumbprint"], version["generation"] in (None, generation.hex_id)
-            if thumbprint == generation.thumbprint if thumbprint else generation.public_key is None and tagged:
+            if _may_be(generation, version):
                 state = "enabled" if version["enabled"] else "disabled"
                 held.append(f"{url} has it as the {state} version {version['version']}")
         if key["deleted"] is None:
@@ -114,6 +112,15 @@ def _refuse_last_copy(name: str, generation: Generation, read: t.Iterable[t.Mapp
             f"The generation {generation.hex_id} of the key {name} is not destroyed: {'; '.join(held)}",
             "Keep it: without it the key can go to no other vault, and Azure alone has it; accept_last_copy takes that",
         )
+
+
+def _may_be(generation: Generation, version: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether a version is this generation, or could be."""
+    if generation.public_key and version["thumbprint"]:
+        return bool(version["thumbprint"] == generation.thumbprint)
+    # Without a public key, here or there, a tag says which one of a type it is; where that says nothing, it may be any.
+    same_type = generation.spec is not None and version["type"] == generation.spec.azure_type
+    return same_type and version["generation"] in (None, generation.hex_id)
 
 
 def _normal(url: str) -> str:

@@ -43,6 +43,9 @@ RSA_EXPONENT = 65537
 #: CKA_* that say where a key comes from and what may be done with it (PKCS#11 v3.1, 4.8 to 4.10)
 _EVIDENCE = ("LOCAL", "ALWAYS_SENSITIVE", "SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE", "KEY_GEN_MECHANISM")
 
+#: How often to list the keys anew while another host destroys some of them
+_LISTINGS = 5
+
 #: CKA_* that make up a public key, by its type
 _PUBLIC_PARTS = {"RSA": ("MODULUS", "PUBLIC_EXPONENT"), "EC": ("EC_POINT",)}
 
@@ -149,6 +152,17 @@ def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]
 
     :raises ByokError: when the token refuses
     """
+    for attempt in range(1, _LISTINGS + 1):
+        try:
+            return _list(token, names)
+        except TokenError as error:
+            # Another host destroyed a key after it was found; it is not found again.
+            if error.code != NUMBERS["CKR_OBJECT_HANDLE_INVALID"] or attempt == _LISTINGS:
+                raise
+    raise AssertionError
+
+
+def _list(token: Token, names: t.Collection[str]) -> dict[str, Found]:
     found: dict[str, Found] = {name: Found([], []) for name in names}
     only: dict[str, Value] = {"LABEL": next(iter(names))} if len(names) == 1 else {}
     # A private EC key does not hold its point, so its public key is looked for by label, CKA_ID and type. Where several fit, or

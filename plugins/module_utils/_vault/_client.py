@@ -45,6 +45,9 @@ _NEVER_SENT = (
 #: Azure's inner codes (409) while a key is being deleted or recovered, which takes up to a minute
 _NAME_ON_ITS_WAY = ("ObjectIsBeingDeleted", "ObjectIsBeingRecovered")
 
+#: What to do when it is not known whether something was done
+_LATER = "Run again later: what is done is not done again"
+
 _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
 
@@ -119,13 +122,16 @@ class Vault:
             try:
                 return self._send(what, call, repeat_uncertain=False)
             except _Unanswered as unanswered:
-                cause = unanswered
+                cause = f"{unanswered}; whether it was done is not known"
                 for wait in (0, self._settle_time):
                     self.sleep(wait)
-                    outcome = landed()
+                    try:
+                        outcome = landed()
+                    except VaultUnavailable as error:
+                        raise Uncertain(f"{cause}, nor could it be looked up: {error.what}", _LATER) from error
                     if outcome is not None:
                         return outcome
-        raise Uncertain(f"{cause}; whether it was done is not known", "Run again later: what is done is not done again")
+        raise Uncertain(cause, _LATER)
 
     def _send(self, what: str, call: t.Callable[..., T], *, repeat_uncertain: bool) -> T:
         from azure.core import exceptions
@@ -134,6 +140,11 @@ class Vault:
         while True:
             try:
                 return call(retry_total=0, raw_response_hook=self._note)
+            except (OSError, UnicodeDecodeError) as error:  # a credential reads its file when it needs a token
+                raise VaultUnavailable(
+                    f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
+                    "Correct federated_token_file, and see that the user who runs the module can read it",
+                ) from error
             except (exceptions.AzureError, ValueError) as error:  # a challenge for another resource is a ValueError
                 tries += 1
                 status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None

@@ -65,7 +65,7 @@ def purge(vault: Vault, name: str) -> None:
     vault.write(
         f"Purging the deleted key {name} in the {vault}",
         lambda **options: vault.client.purge_deleted_key(name, **options) is None,
-        lambda: None if read_deleted(vault, name) else True,
+        lambda: True if read_deleted(vault, name, forbidden=False) is None else None,
     )
 
 

@@ -24,10 +24,15 @@ from ansible_collections.keyferry.azure.plugins.module_utils._time import format
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import delete, purge, recover, refuse_purge
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, VaultUnavailable, in_turn
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._proof import NotOurKey, prove
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import Policy, change_policy, read_policy
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import (
+    Policy,
+    change_policy,
+    read_policy,
+    refuse_notification,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
     list_versions,
     observe,
@@ -40,6 +45,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions im
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_import import Import, read_import
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, declared_attributes, drift
 
+#: Why it is not known whether there is a deleted key
+_UNSEEN = "cannot be seen, because this identity may not look at deleted keys (on a Managed HSM, Managed HSM Crypto Officer may)"
+
 
 @dataclass
 class Importing:
@@ -48,7 +56,7 @@ class Importing:
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar timeout: seconds that a deletion or recovery may take
     :ivar keks: the KEKs that were looked at
-    :ivar before: for each key that was imported, what is known of its name: the new version and those that were there before
+    :ivar known: for each key that was imported, the new version and those that were there before
     """
 
     vault: Vault
@@ -110,6 +118,8 @@ def bring(
     vault, outcome = importing.vault, importing.outcome
     declaration = parse_declaration(item)
     refuse_type(vault.address, declaration)
+    if declaration.rotation:
+        refuse_notification(vault.address, declaration.name, declaration.rotation)
     wanted = read_import(declaration, item, wrapped, allow_unverified)
     name = declaration.name
     in_vault = observe(vault, name, wanted.is_in)
@@ -137,10 +147,19 @@ def bring(
 
 
 def warn_of_rivals(importing: Importing) -> None:
-    """Look whether somebody else made a version of the same keys at the same time: Azure has no way to forbid that."""
+    """Look whether somebody else made a version of the same keys at the same time: Azure has no way to forbid that.
+
+    The keys have arrived, so nothing fails where that cannot be seen.
+    """
     vault = importing.vault
     for name, known in importing.known.items():
-        others = [each.version for each in list_versions(vault, name) if each.version not in known]
+        try:
+            others = [each.version for each in list_versions(vault, name) if each.version not in known]
+        except AzureError as error:
+            importing.outcome.warnings.append(f"{name}: whether somebody else made a version too is not known: {error}")
+            if isinstance(error, VaultUnavailable):
+                return
+            continue
         if others:
             known.update(others)
             importing.outcome.warnings.append(
@@ -191,28 +210,35 @@ def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> 
     """
     vault, name = importing.vault, check_name(item["name"])
     current = read_version(vault, name)
-    deleted = None if current else read_deleted(vault, name)
-    version = current or (deleted if purged else None)
+    deleted = None if current or not purged else read_deleted(vault, name, forbidden=False)
+    if deleted is False:
+        importing.outcome.warnings.append(f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}")
+    version = current or (deleted if isinstance(deleted, Version) else None)
     if version is None:
         return
     _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
     if purged:
         refuse_purge(vault, name, version)
-    state, watched = "purged" if purged else "deleted", True
+
+    def report(state: str) -> None:
+        before = {"state": "present" if current else "deleted", "version": version.version}
+        retention = {} if state == "purged" else {"recovery level": version.recovery_level, "retention": _days(version)}
+        importing.outcome.changes.append(Change(f"key {name} in the {vault}", before, {"state": state, **retention}))
+        importing.outcome.result["deletions"].append(_deletion(vault, name, version, state))
+
     if not importing.check_mode:
-        if current:
-            watched = delete(vault, name, importing.timeout)
+        if current and not delete(vault, name, importing.timeout):
+            importing.outcome.warnings.append(
+                f"{name}: Azure has taken the deletion in the {vault}; whether it is done {_UNSEEN}"
+            )
         if purged:
-            purge(vault, name)
-    if not watched:
-        importing.outcome.warnings.append(
-            f"{name}: Azure has taken the deletion in the {vault}; whether it is done cannot be seen, because this identity may "
-            "not look at deleted keys (on a Managed HSM, Managed HSM Crypto Officer may)"
-        )
-    before = {"state": "present" if current else "deleted", "version": version.version}
-    retention = {} if purged else {"recovery level": version.recovery_level, "retention": _days(version)}
-    importing.outcome.changes.append(Change(f"key {name} in the {vault}", before, {"state": state, **retention}))
-    importing.outcome.result["deletions"].append(_deletion(vault, name, version, state))
+            try:
+                purge(vault, name)
+            except ByokError:
+                if current:
+                    report("deleted")
+                raise
+    report("purged" if purged else "deleted")
 
 
 def _recover(importing: Importing, item: t.Mapping[str, t.Any]) -> None:
@@ -295,7 +321,8 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault) -> None:
         if wanted.receipt:
             _complete_receipt(vault, wanted, version, result)
     before, changes = _settle_policy(importing, wanted, exists=current is not None)
-    change.before, change.after = {**change.before, **before}, {**change.after, **changes}
+    change.before = {**change.before, **before} if current else {}  # what Azure gave a new key was not there before
+    change.after = {**change.after, **changes}
 
 
 def _add_proof(result: dict[str, t.Any], proof: dict[str, t.Any]) -> None:

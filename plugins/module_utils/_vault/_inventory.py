@@ -18,7 +18,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UN
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import read_deleted, read_versions
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
+    read_deleted,
+    read_version,
+    read_versions,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 
@@ -38,7 +42,9 @@ def take_inventory(
         in_token = in_the_token(declaration, observed.get(declaration.name))
         versions = read_versions(vault, declaration.name)
         deleted = None if versions else read_deleted(vault, declaration.name, forbidden=False)
-        newest = versions[0] if versions else None
+        # Which one is the newest, a list does not tell: two may be of the same second.
+        newest = read_version(vault, declaration.name) if len(versions) > 1 else next(iter(versions), None)
+        versions.sort(key=lambda version: newest is None or version.version != newest.version)
         rotation = declaration.rotation or UNSCHEDULED
         ours = newest is not None and in_token.holder_of(newest) is not None
         due = rotation.due_at(newest.created, newest.expires) if newest and newest.created and ours else None
@@ -48,7 +54,7 @@ def take_inventory(
                 "deleted": None if deleted is False else deleted is not None,
                 "last_rotated": _moment(newest.created) if newest and len(versions) > 1 else None,
                 "next_due": _moment(due),
-                "versions": [_facts(version, in_token, active=version is newest) for version in versions],
+                "versions": [_facts(version, in_token, active=version is versions[0]) for version in versions],
             }
         )
 

@@ -25,7 +25,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._address imp
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._inventory import take_inventory
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import Policy, read_policy
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import (
+    Policy,
+    read_policy,
+    refuse_notification,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_versions, observe
 
 #: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service limits; Key Vault backup)
@@ -69,6 +73,8 @@ def plan(
     def add(item: t.Mapping[str, t.Any]) -> None:
         declaration = parse_declaration(item)
         refuse_type(vault.address, declaration)
+        if declaration.rotation:
+            refuse_notification(vault.address, declaration.name, declaration.rotation)
         in_token = in_the_token(declaration, observed.get(declaration.name))
         in_vault = observe(vault, declaration.name, lambda version: bool(in_token.wanted and in_token.wanted.is_in(version)))
         rotating = None if force is None else Rotating(vault.now, force)
@@ -88,7 +94,7 @@ def plan(
             result["imports"].append(_import_of(item, action))
         if action.action in ("transfer", "rotate"):
             result["transfers"].append(_as_declared(item))
-        if action.action == "rotate":
+        if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
             moment = format_moment(vault.now)
             facts = {"newer_than": action.newer_than, "made_at": moment, "reason": action.reason}
             result["rotations"].append({"name": declaration.name, **facts})

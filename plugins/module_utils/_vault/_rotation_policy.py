@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._rotation import Rotation
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import NOT_LET_THROUGH, AzureError
 
 _NOTIFY, _ROTATE = "notify", "rotate"
 
@@ -60,27 +61,26 @@ def read_policy(vault: Vault, name: str, rotation: Rotation) -> Policy:
 
     :raises ByokError: when Azure refuses; where nothing about it is declared, a missing permission to look is none
     """
-    refuse_notification(vault, name, rotation)
     try:
         answer = vault.read_if_there(
             f"Reading the rotation policy of the key {name} in the {vault}",
             lambda **options: _send(vault, "GET", name, **options),
         )
     except AzureError as error:
-        if error.status == 403 and error.code != "ForbiddenByFirewall" and not rotation.notify_before:
+        if error.status == 403 and error.code not in NOT_LET_THROUGH and not rotation.notify_before:
             return Policy()
         raise
     return _to_policy(answer or {})
 
 
-def refuse_notification(vault: Vault, name: str, rotation: Rotation) -> None:
+def refuse_notification(address: Address, name: str, rotation: Rotation) -> None:
     """Refuse notify_before for a Managed HSM (Microsoft, "Configure key auto-rotation in Azure Managed HSM").
 
     :raises ByokError: for one
     """
-    if rotation.notify_before and vault.address.managed_hsm:
+    if rotation.notify_before and address.managed_hsm:
         raise ByokError(
-            f"The key {name} is declared with notify_before, and the {vault} announces no expiries",
+            f"The key {name} is declared with notify_before, and the {address} announces no expiries",
             "Leave notify_before out for keys of a Managed HSM, and let a scheduled run tell what is due",
         )
 

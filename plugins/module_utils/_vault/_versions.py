@@ -16,7 +16,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._plan import InVaul
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import EcPublicKey, PublicKey, RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._time import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import NOT_LET_THROUGH, AzureError
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 T = t.TypeVar("T")
@@ -69,7 +69,7 @@ def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version
             lambda **options: vault.client.get_deleted_key(name, **options),
         )
     except AzureError as error:
-        if error.status == 403 and error.code != "ForbiddenByFirewall":
+        if error.status == 403 and error.code not in NOT_LET_THROUGH:
             return forbidden
         raise
     return bundle and to_version(bundle)
