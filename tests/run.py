@@ -101,7 +101,7 @@ def short_steps(not_run: list[str]) -> Iterator[Step]:
 
 
 def long_steps(not_run: list[str]) -> Iterator[Step]:
-    """A year of rotations; every ansible-core, the first with the oldest libraries that we support; every Python; Galaxy's own checks."""
+    """A year of rotations; every ansible-core, the first with our oldest libraries; every Python; Galaxy's own checks."""
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
     libraries = (ROOT / "meta/ee-requirements.txt").read_text()
     others = f"{LAB}-r {ROOT}/tests/unit/requirements.txt\nshellcheck-py\n"

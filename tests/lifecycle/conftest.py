@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,16 @@ from unittest import mock
 import pytest
 import requests
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token._session import open_token
+from ansible_collections.keyferry.azure.plugins.module_utils._vault import _client
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400.0
 Result = dict[str, Any]
+Declare = Callable[..., Result]
 
 
 def run_lab(*arguments: str) -> str:
@@ -56,6 +61,19 @@ class Lab:
     def forward(self, days: float = 0, hours: float = 0) -> None:
         self.set_clock(self.offset + days * DAY + hours * 3600)
 
+    def as_client(self, name: str) -> dict[str, Any]:
+        """The options by which a module works as another client."""
+        client = self.facts["clients"][name]
+        return {"client_id": client["client_id"], "secret": Path(client["secret_file"]).read_text()}
+
+    def client(self, url: str) -> Any:
+        """The SDK's client for a vault, to do what others do."""
+        from azure.identity import ClientSecretCredential
+        from azure.keyvault.keys import KeyClient
+
+        tenant, client, secret = (os.environ[f"AZURE_{name}"] for name in ("TENANT", "CLIENT_ID", "SECRET"))
+        return KeyClient(url, ClientSecretCredential(tenant, client, secret))
+
     @property
     def now(self) -> datetime:
         """The vaults' time."""
@@ -79,15 +97,26 @@ class Vault:
 
     def versions(self, key: Result) -> list[Result]:
         """All versions of a key, newest first, as byok_plan tells them."""
-        in_token = run("byok_target_key", True, target_keys=[key])["target_keys"]
-        read = run("byok_plan", False, vault_url=self.url, declarations=[key], target_keys=in_token, all_versions=True)
-        versions: list[Result] = read["versions"]["keys"][0]["versions"]
-        return versions
+        return self.inventory(key)[key["name"]]
+
+    def inventory(self, *keys: Result) -> dict[str, list[Result]]:
+        """The same of many keys, by name."""
+        in_token = run("byok_target_key", True, target_keys=list(keys))["target_keys"]
+        read = run("byok_plan", False, vault_url=self.url, declarations=list(keys), target_keys=in_token, all_versions=True)
+        return {each["name"]: each["versions"] for each in read["versions"]["keys"]}
 
     def generations(self, key: Result) -> list[Result]:
         """All generations of a key in the token, oldest first."""
-        found: list[Result] = run("byok_target_key", True, target_keys=[key])["target_keys"][0]["generations"]
-        return found
+        return generations(key)[key["name"]]
+
+    def in_vault(self, key: Result) -> list[tuple[str, bool]]:
+        """Of all versions of a key, newest first: the generation, and whether it is enabled."""
+        return [(version["generation"], version["enabled"]) for version in self.versions(key)]
+
+    def keks(self) -> list[str]:
+        """The names of the KEKs of single runs that are there."""
+        listed = self.lab.client(self.url).list_properties_of_keys()
+        return [each.name for each in listed if each.name.startswith("keyferry-kek-")]
 
     def set(self, **properties: Any) -> None:
         self.lab.control("PUT", f"/vaults/{self.host}", properties)
@@ -109,12 +138,7 @@ class Vault:
 def run(module: str, check: bool = False, **options: Any) -> Result:
     """Run a module in this process as its frame does, and return its result."""
     act, spec, constraints = _interface(module)
-    checked = ArgumentSpecValidator(spec, **constraints).validate(options)
-    assert not checked.error_messages, checked.error_messages
-    params = dict(checked.validated_parameters)
-    for name, option in spec.items():
-        for variable in option.get("fallback", (None, ()))[1]:
-            params[name] = params[name] if params[name] is not None else os.environ.get(variable)
+    params = _params(spec, options, **constraints)
     outcome: Outcome = act(params, check)
     return {
         **outcome.result,
@@ -123,6 +147,42 @@ def run(module: str, check: bool = False, **options: Any) -> Result:
         "failures": outcome.failures.as_result(),
         "warnings": outcome.warnings,
     }
+
+
+def _params(spec: dict[str, Any], options: dict[str, Any], **constraints: Any) -> dict[str, Any]:
+    """What Ansible makes of options."""
+    checked = ArgumentSpecValidator(spec, **constraints).validate(options)
+    assert not checked.error_messages, checked.error_messages
+    params = dict(checked.validated_parameters)
+    for name, option in spec.items():
+        for variable in option.get("fallback", (None, ()))[1]:
+            params[name] = params[name] if params[name] is not None else os.environ.get(variable)
+    return params
+
+
+@contextmanager
+def token_session() -> Iterator[Session]:
+    """A session of the token, to do what others do there."""
+    with open_token(_params(TOKEN_OPTIONS, {})) as token:
+        yield token.session
+
+
+def generations(*keys: Result) -> dict[str, list[Result]]:
+    """All generations of keys in the token, oldest first, by name."""
+    return {each["name"]: each["generations"] for each in run("byok_target_key", True, target_keys=list(keys))["target_keys"]}
+
+
+def only(result: Result) -> Result:
+    """The one rotation of a run without failures."""
+    assert result["failures"] == []
+    (rotation,) = result["rotations"]
+    return dict(rotation, changed=result["changed"])
+
+
+def failure(result: Result) -> str:
+    """What the one failure of a run says."""
+    (failed,) = result["failures"]
+    return str(failed["msg"])
 
 
 def _interface(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -195,5 +255,5 @@ def key(_numbers: Iterator[int]) -> Callable[..., Result]:
 def no_sleep(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Wait for nothing; returns what would have been waited, in seconds."""
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(_client.Vault.__init__, "__defaults__", (slept.append,))
     return slept

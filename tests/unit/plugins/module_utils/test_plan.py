@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, KeySpec
-from ansible_collections.keyferry.azure.plugins.module_utils._plan import InToken, InVault, KnownGeneration, plan_key
+from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
+    InToken,
+    InVault,
+    KnownGeneration,
+    Rotating,
+    plan_key,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import RsaPublicKey
+from ansible_collections.keyferry.azure.plugins.module_utils._rotation import Rotation, parse_rotation
 from ansible_collections.keyferry.azure.plugins.module_utils._version import (
     GENERATION_TAG,
     Version,
@@ -129,3 +136,138 @@ def test_what_is_imported_has_no_drift() -> None:
     there = version(1, tags=attributes["tags"], enabled=False, not_before=declared.not_before)
     assert there.attributes() == attributes
     assert drift(declared, there) == {}
+
+
+def rotation(**options: str) -> Rotation:
+    plain: dict[str, t.Any] = dict.fromkeys(("every", "valid_for", "before_expiry", "notify_before"))
+    plain |= {"overlap": "P2D", "min_interval": "P1D", "retire": "keep", "on_foreign": "conflict"}
+    parsed = parse_rotation("key", {**plain, **options}, None)
+    assert parsed
+    return parsed
+
+
+def token_of(*numbers: int, withdrawn: t.Collection[int] = (), adopted: t.Collection[int] = ()) -> InToken:
+    """A token with these generations, as byok_target_key tells of it; generation N was made on day N of January."""
+    known = tuple(
+        replace(
+            generation(number),
+            made=None if number in adopted else datetime(2026, 1, number + 1, tzinfo=timezone.utc),
+            usable=number not in withdrawn and number not in adopted,
+            withdrawn=number in withdrawn,
+        )
+        for number in numbers
+    )
+    return InToken(known, next((each for each in reversed(known) if not each.withdrawn), None))
+
+
+def vault_of(*numbers: int) -> InVault:
+    """A vault with these generations, newest first."""
+    versions = [replace(version(number), version=f"{place:032x}") for place, number in enumerate(numbers)]
+    return InVault(versions[0], tuple(versions[1:])) if versions else InVault(None)
+
+
+DAILY = replace(DECLARED, rotation=rotation(every="P30D", on_foreign="rotate"))
+LATE = Rotating(NOW)
+
+
+@pytest.mark.parametrize(
+    ("token", "vault", "force", "action", "says"),
+    [
+        (token_of(1), vault_of(1), (), "rotate", "it is due since 2026-02-01"),
+        (token_of(1, 2), vault_of(1), (), "transfer", "older generation 01"),
+        (token_of(1, 2, withdrawn=(2,)), vault_of(1), (), "rotate", "it is due"),
+        (token_of(1, 2, withdrawn=(2,)), vault_of(2, 1), (), "rotate", "it is due"),
+        (token_of(1, 2), vault_of(1, 2), (), "rotate", "it is due"),
+        (token_of(1), vault_of(FOREIGN), (), "transfer", "foreign"),
+        (token_of(1), vault_of(FOREIGN, 1), (), "rotate", "foreign"),
+        (token_of(1, 2), vault_of(FOREIGN, 1), (), "transfer", "the generation 02 is there"),
+        (token_of(1, adopted=(1,)), vault_of(FOREIGN), (), "rotate", "foreign"),
+        (token_of(), vault_of(FOREIGN), (), "rotate", "foreign"),
+        (token_of(1, 2, 3, withdrawn=(3,)), vault_of(1, 3), (), "rotate", "it is due"),
+    ],
+)
+def test_what_is_replaced(token: InToken, vault: InVault, force: tuple[str, ...], action: str, says: str) -> None:
+    planned = plan_key(DAILY, token, vault, replace(LATE, force=frozenset(force)))
+    assert (planned.action, says in planned.reason) == (action, True), planned.reason
+
+
+def test_a_generation_older_than_one_that_was_there_is_never_brought() -> None:
+    """1 was imported again after 3, which was withdrawn; 2, made between them, is no successor of 3."""
+    token, vault = token_of(1, 2, 3, withdrawn=(3,)), vault_of(1, 3)
+    planned = plan_key(DECLARED, token, vault)
+    assert (planned.action, "younger generation than 02" in planned.reason) == ("conflict", True)
+    early = Rotating(datetime(2026, 1, 2, 1, tzinfo=timezone.utc))
+    assert plan_key(DAILY, token, vault, early).action == "conflict"
+
+
+def test_a_key_that_names_its_generation_is_not_forced_to_another_one() -> None:
+    named = replace(DECLARED, generation="01")
+    forced = replace(LATE, force=frozenset([generation(1).identity]))
+    planned = plan_key(named, token_of(1), vault_of(1), forced)
+    assert (planned.action, "leave generation out" in planned.reason) == ("conflict", True)
+    assert plan_key(named, token_of(1), vault_of(1), LATE).action == "none"
+
+
+@pytest.mark.parametrize(("force", "action"), [(False, "none"), (True, "conflict")])
+def test_none_is_made_within_min_interval_and_who_forces_hears_it(force: bool, action: str) -> None:
+    token, vault = token_of(1, 2, withdrawn=(2,)), vault_of(1)
+    declared = replace(DECLARED, rotation=rotation(every="P1D", min_interval="P5D"))
+    forced = frozenset([generation(1).identity] if force else [])
+    for hours, expected in ((5 * 24 - 1, action), (5 * 24, "rotate")):
+        now = datetime(2026, 1, 3, tzinfo=timezone.utc) + timedelta(hours=hours)
+        planned = plan_key(declared, token, vault, Rotating(now, forced))
+        assert planned.action == expected
+        if expected == action:
+            assert "2026-01-08T00:00:00Z (min_interval P5D)" in planned.reason
+            assert planned.next_due == datetime(2026, 1, 8, tzinfo=timezone.utc)
+
+
+NUMBERS = st.integers(0, 5)
+PLACES = st.lists(st.integers(0, 7), max_size=5)
+
+
+@given(
+    st.lists(NUMBERS, unique=True, max_size=5).map(sorted),
+    st.sets(NUMBERS),
+    PLACES,
+    st.sampled_from(["conflict", "rotate"]),
+    st.integers(0, 400),
+    st.sets(NUMBERS),
+)
+def test_whatever_is_there_a_vault_only_goes_forward(
+    ours: list[int], withdrawn: set[int], there: list[int], on_foreign: str, days: int, force: set[int]
+) -> None:
+    """A run never brings what a version is or was younger than, nothing withdrawn, nothing over a foreign key undeclared."""
+    declared = replace(DECLARED, rotation=rotation(every="P30D", on_foreign=on_foreign))
+    now = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=days)
+    rotating = Rotating(now, frozenset(generation(number).identity for number in force))
+    token, vault = token_of(*ours, withdrawn=withdrawn), vault_of(*there)
+    planned = plan_key(declared, token, vault, rotating)
+    standing = plan_key(declared, token, vault)
+    foreign = bool(there) and there[0] not in ours
+    assert planned.foreign == foreign
+    if planned.action == "transfer":
+        if planned.wanted is None:
+            assert not there
+        else:
+            number = next(each for each in ours if generation(each).generation == planned.wanted.generation)
+            assert number not in withdrawn
+            assert all(number > held for held in there if held in ours)
+    if planned.action == "rotate":
+        made = max((each.made for each in token.generations if each.made), default=None)
+        assert made is None or now >= made + timedelta(days=1)
+        assert planned.newer_than == (generation(ours[-1]).generation if ours else None)
+        assert there
+    if planned.action in ("transfer", "rotate") and foreign:
+        assert on_foreign == "rotate"
+    if foreign:
+        assert standing.action == "conflict"
+    assert standing.action not in ("rotate", "recover")
+    # What is done is not done again: with the new generation as the newest version, there is nothing more to do.
+    if planned.action in ("transfer", "rotate") and there:
+        brought = planned.wanted.generation if planned.wanted else None
+        new = next((number for number in ours if generation(number).generation == brought), 8)
+        after = token_of(*ours, *({new} - {*ours}), withdrawn=withdrawn)
+        fresh = replace(version(new), version="f" * 32, created=now)
+        again = Rotating(now, rotating.force - {generation(new).identity})
+        assert plan_key(declared, after, InVault(fresh, vault.versions), again).action == "none"

@@ -1,0 +1,22 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Another controller: runs modules in a process of its own, one for each line ``[module, check, options]`` that it reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import run
+
+if __name__ == "__main__":
+    print("ready", flush=True)
+    for line in sys.stdin:
+        module, check, options = json.loads(line)
+        try:
+            answer = run(module, check, **options)
+        except ByokError as error:
+            answer = {"msg": str(error)}
+        print(json.dumps(answer, default=vars), flush=True)

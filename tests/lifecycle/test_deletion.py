@@ -1,0 +1,197 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys are deleted, purged and recovered in the cloud by the version that is confirmed; and names that are deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, failure, only
+
+
+@pytest.fixture
+def brought(vault: Vault, key: Declare) -> tuple[Result, Result]:
+    """A key with one version, and what byok_rotate said of it."""
+    declared = key()
+    return declared, only(vault.rotate(declared))
+
+
+def absent(vault: Vault, declared: Result, confirm: str | None, check: bool = False, **options: Any) -> Result:
+    return vault.run("byok_import", check, imports=[dict(declared, confirm=confirm)], state="absent", **options)
+
+
+def recovered(vault: Vault, declared: Result, check: bool = False, **options: Any) -> Result:
+    return vault.run("byok_import", check, imports=[declared], state="recovered", **options)
+
+
+@pytest.mark.parametrize("confirm", [None, "", "the key's name", "f" * 32])
+def test_only_the_newest_version_confirms(vault: Vault, brought: tuple[Result, Result], confirm: str | None) -> None:
+    declared, first = brought
+    for purge in (False, True):
+        refused = absent(vault, declared, confirm, purge=purge)
+        assert f"its newest version is {first['version']}" in failure(refused)
+        assert refused["changed"] is False
+    assert len(vault.versions(declared)) == 1
+
+
+def test_an_older_version_does_not_confirm(lab: Lab, vault: Vault, key: Declare) -> None:
+    declared = key(every="P30D")
+    first = only(vault.rotate(declared))
+    lab.forward(days=31)
+    only(vault.rotate(declared))
+    assert "its newest version is" in failure(absent(vault, declared, first["version"]))
+
+
+@pytest.mark.parametrize("named", ["version", "kid"])
+def test_a_key_is_deleted_and_recovered(vault: Vault, brought: tuple[Result, Result], named: str) -> None:
+    declared, first = brought
+    would = absent(vault, declared, first[named], check=True)
+    assert (would["changed"], len(vault.versions(declared))) == (True, 1)
+    done = absent(vault, declared, first[named])
+    (deletion,) = done["deletions"]
+    assert {fact: deletion[fact] for fact in ("version", "state", "recovery_level", "retention_days")} == {
+        "version": first["version"],
+        "state": "deleted",
+        "recovery_level": "Recoverable+Purgeable",
+        "retention_days": 90,
+    }
+    assert would["changes"] == done["changes"]
+    assert done["changes"][0].after == {
+        "state": "deleted",
+        "recovery level": "Recoverable+Purgeable",
+        "retention": "90 days",
+    }
+    assert vault.versions(declared) == []
+    again = absent(vault, declared, first[named])
+    assert (again["changed"], again["deletions"], again["failures"]) == (False, [], [])
+    # And back.
+    would = recovered(vault, declared, check=True)
+    done = recovered(vault, declared)
+    assert (done["failures"], would["changes"]) == ([], done["changes"])
+    assert [version["version"] for version in vault.versions(declared)] == [first["version"]]
+    assert recovered(vault, declared)["changed"] is False
+    assert only(vault.rotate(declared))["changed"] is False
+
+
+def test_a_key_that_is_not_there_cannot_be_recovered(vault: Vault, key: Declare) -> None:
+    declared = key()
+    assert "There is no deleted key" in failure(recovered(vault, declared))
+    nothing = absent(vault, declared, None, purge=True)
+    assert (nothing["changed"], nothing["failures"], nothing["warnings"]) == (False, [], [])
+
+
+def test_a_key_is_purged_at_once_or_later(vault: Vault, key: Declare) -> None:
+    keys = [key(), key()]
+    first, second = vault.rotate(*keys)["rotations"]
+    done = absent(vault, keys[0], first["version"], purge=True)
+    assert (done["failures"], done["deletions"][0]["state"]) == ([], "purged")
+    absent(vault, keys[1], second["version"])
+    assert "its newest version is" in failure(absent(vault, keys[1], None, purge=True))
+    would = absent(vault, keys[1], second["version"], check=True, purge=True)
+    done = absent(vault, keys[1], second["version"], purge=True)
+    assert (done["failures"], [each["state"] for each in done["deletions"]]) == ([], ["purged"])
+    assert would["changes"] == done["changes"]
+    for declared in keys:
+        assert absent(vault, declared, None, purge=True)["changed"] is False
+        assert "There is no deleted key" in failure(recovered(vault, declared))
+        assert only(vault.rotate(declared))["imported"] is True
+
+
+def test_purge_protection_is_said_before_anything_is_deleted(vault: Vault, brought: tuple[Result, Result]) -> None:
+    declared, first = brought
+    vault.set(purge_protection=True, retention_days=30)
+    refused = failure(absent(vault, declared, first["version"], purge=True))
+    assert "recovery level CustomizedRecoverable, retention 30 days" in refused
+    assert "purge protection" in refused
+    assert len(vault.versions(declared)) == 1
+    assert absent(vault, declared, first["version"])["deletions"][0]["retention_days"] == 30
+    assert "purge protection" in failure(absent(vault, declared, first["version"], purge=True))
+    assert "purge protection" in failure(vault.rotate(dict(declared, confirm=first["version"]), on_deleted="purge"))
+
+
+def test_a_purge_that_is_not_allowed_is_said_and_so_is_what_was_deleted(
+    lab: Lab, vault: Vault, brought: tuple[Result, Result]
+) -> None:
+    declared, first = brought
+    refused = absent(vault, declared, first["version"], purge=True, **lab.as_client("user"))
+    assert "Purging the deleted key" in failure(refused)
+    assert "ForbiddenByRbac" in failure(refused)
+    assert (refused["changed"], refused["deletions"][0]["state"]) == (True, "deleted")
+    again = absent(vault, declared, first["version"], purge=True, **lab.as_client("user"))
+    assert ("Purging the deleted key" in failure(again), again["changed"]) == (True, False)
+
+
+def test_with_crypto_user_alone_a_managed_hsm_shows_no_deleted_keys(lab: Lab, hsm: Vault, key: Declare) -> None:
+    declared = key()
+    hsm.options = lab.as_client("user")
+    first = only(hsm.rotate(declared))
+    deleted = absent(hsm, declared, first["version"])
+    assert (deleted["failures"], deleted["changed"]) == ([], True)
+    assert "whether it is done cannot be seen" in deleted["warnings"][0]
+    again = absent(hsm, declared, first["version"])
+    assert (again["failures"], again["changed"], again["warnings"]) == ([], False, [])
+    purging = absent(hsm, declared, first["version"], purge=True)
+    assert (purging["failures"], purging["changed"]) == ([], False)
+    assert "whether there is a deleted key to purge in the Managed HSM" in purging["warnings"][0]
+    assert "Managed HSM Crypto Officer may" in purging["warnings"][0]
+    assert "or this identity may not look at deleted keys" in failure(recovered(hsm, declared))
+    taken = failure(hsm.rotate(declared))
+    assert "409 (ObjectIsDeletedButRecoverable" in taken
+    assert "Recover the deleted key, purge it, or use another name" in taken
+    hsm.options = {}
+    assert recovered(hsm, declared)["changed"] is True
+
+
+def test_a_deletion_or_recovery_that_takes_too_long_is_left_to_a_later_run(
+    vault: Vault, brought: tuple[Result, Result], no_sleep: list[float]
+) -> None:
+    declared, first = brought
+    vault.set(delete_delay=3600)
+    assert "has not finished deleting the key" in failure(absent(vault, declared, first["version"], delete_timeout=10))
+    assert sum(no_sleep) == 10
+    vault.lab.forward(hours=2)
+    assert absent(vault, declared, first["version"], delete_timeout=10)["failures"] == []
+    assert "has not finished recovering the key" in failure(recovered(vault, declared, delete_timeout=10))
+    vault.lab.forward(hours=2)
+    assert recovered(vault, declared, delete_timeout=10)["failures"] == []
+    assert len(vault.versions(declared)) == 1
+
+
+def test_a_deleted_key_that_holds_the_name(lab: Lab, vault: Vault, brought: tuple[Result, Result]) -> None:
+    declared, first = brought
+    absent(vault, declared, first["version"])
+    failed = vault.rotate(declared)
+    assert "a deleted key holds this name" in failure(failed)
+    assert failed["changed"] is False
+    # Recovered, it is what is declared.
+    would = only(vault.rotate(declared, check=True, on_deleted="recover"))
+    assert (would["action"], would["changed"]) == ("recover", True)
+    back = only(vault.rotate(declared, on_deleted="recover"))
+    assert (back["action"], back["changed"], back["version"]) == ("recover", True, first["version"])
+    assert only(vault.rotate(declared, on_deleted="recover"))["changed"] is False
+    # Recovered and due, it is replaced.
+    absent(vault, declared, first["version"])
+    lab.forward(days=31)
+    declared = dict(declared, rotation={"every": "P30D"})
+    second = only(vault.rotate(declared, on_deleted="recover"))
+    assert (second["action"], second["replaced"]) == ("rotate", first["version"])
+    # Purged only by its newest version; the same generation comes again.
+    absent(vault, declared, second["version"])
+    for confirm in (None, first["version"]):
+        refused = vault.rotate(dict(declared, confirm=confirm), on_deleted="purge")
+        assert f"is not purged: its newest version is {second['version']}" in failure(refused)
+    third = only(vault.rotate(dict(declared, confirm=second["version"]), on_deleted="purge"))
+    assert (third["generation"], third["replaced"]) == (second["generation"], None)
+    assert vault.in_vault(declared) == [(second["generation"], True)]
+    assert len(vault.generations(declared)) == 2
+
+
+def test_a_deleted_key_of_somebody_else_is_no_less_foreign_when_it_is_recovered(vault: Vault, key: Declare) -> None:
+    declared = key()
+    foreign = vault.native(declared)["key"]["kid"].rpartition("/")[2]
+    absent(vault, declared, foreign)
+    result = vault.rotate(declared, on_deleted="recover")
+    assert "is a key that is not in the token" in failure(result)
+    assert result["changed"] is False

@@ -1,0 +1,267 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that die: wherever that is, the next one goes on with the same generation, and without a second version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+from unittest import mock
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Library, Session
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, generations, only, run
+
+#: What a dead process's token does by itself
+_CLEARED_UP = ("C_Logout",)
+
+#: Requests and calls of PKCS#11 that change what outlives the process; what a wrap makes and destroys are session objects
+_CHANGING = ("generate_pair", "C_SetAttributeValue", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Before or after the call of this number, among those whose names begin so."""
+
+    number: int
+    after: bool
+    names: tuple[str, ...] = ("",)
+
+
+class Killed(BaseException):
+    """The process is dead."""
+
+
+class Reaper:
+    """Counts what a run sends to vaults and token, and kills it: from then on nothing is sent any more."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.moment: Moment | None = None
+        self.dead = False
+
+    def call(self, name: str, send: Callable[[], Any]) -> Any:
+        if self.dead and name not in _CLEARED_UP:
+            raise Killed
+        self.calls.append(name)
+        self._die(after=False)
+        answer = send()
+        self._die(after=True)
+        return answer
+
+    def _die(self, *, after: bool) -> None:
+        if self.moment and self.moment.after == after and self.calls[-1].startswith(self.moment.names):
+            self.dead = self.dead or sum(name.startswith(self.moment.names) for name in self.calls) == self.moment.number + 1
+            if self.dead:
+                raise Killed
+
+    def moments(self) -> list[Moment]:
+        """When to kill: before each request, before and after each call that changes something, and at the end.
+
+        Of calls to the token in a row that only look, the first stands for all, because nothing differs between them.
+        """
+
+        def looks(numbered: tuple[int, str]) -> bool:
+            return " " not in numbered[1] and not numbered[1].startswith(_CHANGING)
+
+        moments = []
+        for looking, group in groupby(enumerate(self.calls), looks):
+            for number, name in [next(group)] if looking else group:
+                moments += [Moment(number, after) for after in (False, True)[: 1 + name.startswith(_CHANGING)]]
+        return [*moments, Moment(len(self.calls) - 1, True)]
+
+    def kills(self, run: Callable[[], Any], moment: Moment) -> str:
+        """Let a run die at this moment; returns the call."""
+        self.calls, self.moment, self.dead = [], moment, False
+        with pytest.raises(Killed):
+            run()
+        self.moment, self.dead = None, False
+        return f"{'after' if moment.after else 'before'} {self.calls[-1]}"
+
+    def watch(self, run: Callable[[], Any]) -> list[Moment]:
+        """Let a run live, and return the moments at which others shall die."""
+        self.calls, self.moment, self.dead = [], None, False
+        run()
+        return self.moments()
+
+
+@pytest.fixture
+def reaper() -> Iterator[Reaper]:
+    from azure.core.pipeline.transport import RequestsTransport
+
+    reaper = Reaper()
+
+    def through(kind: type, name: str, called: Callable[..., str]) -> Any:
+        plain = getattr(kind, name)
+
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            return reaper.call(called(*arguments), lambda: plain(self, *arguments, **options))
+
+        return mock.patch.object(kind, name, call)
+
+    def request(sent: Any) -> str:
+        return f"{sent.method} {sent.url.partition('?')[0]}"
+
+    with ExitStack() as stack:
+        stack.enter_context(through(RequestsTransport, "send", request))
+        stack.enter_context(through(Library, "call", lambda function, *_arguments: str(function)))
+        for name in ("generate_pair", "generate_secret", "create_public_rsa"):
+            stack.enter_context(through(Session, name, lambda *_arguments, name=name: name))
+        yield reaper
+
+
+def shapes(vault: Vault, keys: list[Result]) -> list[list[dict[str, Any]]]:
+    """What the versions of keys have in common with those of any other key that went the same way."""
+    versions, there = vault.inventory(*keys), generations(*keys)
+    orders = {name: [each["generation"] for each in found] for name, found in there.items()}
+    return [
+        [
+            {
+                "generations": len(orders[key["name"]]),
+                "generation": orders[key["name"]].index(version["generation"]),
+                **{fact: version[fact] for fact in ("enabled", "active", "operations")},
+                "expires": version["expires"] and version["expires"][:10],
+                "tags": sorted(version["tags"]),
+            }
+            for version in versions[key["name"]]
+        ]
+        for key in keys
+    ]
+
+
+def let_die(reaper: Reaper, run: Callable[[Result], Result], keys: list[Result]) -> dict[str, str]:
+    """Let a run of the first key live, and of each other one die at another moment; returns when, by name."""
+    moments = reaper.watch(lambda: run(keys[0]))
+    assert len(moments) < len(keys), f"{len(moments)} keys are wanted beside the first"
+    when = {}
+    for moment, key in zip(moments, keys[1:], strict=False):
+        when[key["name"]] = reaper.kills(lambda key=key: run(key), moment)  # type: ignore[misc]
+    return when
+
+
+def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(lab: Lab, vault: Vault, key: Declare, reaper: Reaper) -> None:
+    keys = [key(every="P90D", valid_for="P120D") for _number in range(40)]
+    assert vault.rotate(*keys)["failures"] == []
+    lab.forward(days=91)
+    when = let_die(reaper, vault.rotate, keys)
+    keys = keys[: len(when) + 1]
+    assert vault.keks()
+    left = generations(*keys)
+    finished = vault.rotate(*keys)
+    assert (finished["failures"], finished["warnings"]) == ([], [])
+    assert vault.rotate(*keys)["changed"] is False
+    undisturbed, *others = shapes(vault, keys)
+    assert len(undisturbed) == 2
+    done: dict[str, list[str]] = {}
+    for declared, shape, result in zip(keys[1:], others, finished["rotations"][1:], strict=True):
+        died = when[declared["name"]]
+        assert shape == undisturbed, died
+        done.setdefault(result["action"], []).append(died)
+        # What was made before the end is brought, not made again.
+        made_before = len(left[declared["name"]]) == 2
+        assert result["action"] in (("transfer", "none") if made_before else ("rotate",)), died
+    assert done["transfer"][0] == "after generate_pair"
+    assert done["none"][0].startswith("after PUT")
+    lab.forward(hours=5)
+    only(vault.rotate(key()))
+    assert vault.keks() == []
+
+
+def at(reaper: Reaper, run: Callable[[], Any], *names: str) -> list[Moment]:
+    """Let a run live; returns the moments before and after its calls whose names begin so."""
+    reaper.watch(run)
+    count = sum(name.startswith(names) for name in reaper.calls)
+    return [Moment(number, after, names) for number in range(count) for after in (False, True)]
+
+
+def test_a_rotation_that_dies_around_azure_s_policy_is_finished_by_the_next_run(
+    vault: Vault, key: Declare, reaper: Reaper
+) -> None:
+    first = key(valid_for="P1Y", notify_before="P40D")
+    moments = at(reaper, lambda: vault.rotate(first), "PUT")
+    assert len(moments) == 4
+    keys = [dict(first, name=f"{first['name']}-{number}") for number in range(4)]
+    for declared, moment in zip(keys, moments, strict=True):
+        reaper.kills(lambda declared=declared: vault.rotate(declared), moment)  # type: ignore[misc]
+    assert vault.rotate(*keys)["failures"] == []
+    assert vault.rotate(*keys)["changed"] is False
+    for declared in keys:
+        assert len(vault.versions(declared)) == len(vault.generations(declared)) == 1
+        policy = vault.lab.client(vault.url).get_key_rotation_policy(declared["name"])
+        assert [each.time_before_expiry for each in policy.lifetime_actions] == ["P40D"]
+
+
+def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(vault: Vault, key: Declare, reaper: Reaper) -> None:
+    keys = [dict(key(), after_transfer="lock") for _number in range(4)]
+    moments = at(reaper, lambda: vault.rotate(keys[0]), "C_SetAttributeValue")
+    assert len(moments) == 2
+    for declared, moment in zip(keys[1:], [Moment(0, True, ("PUT",)), *moments], strict=True):
+        reaper.kills(lambda declared=declared: vault.rotate(declared), moment)  # type: ignore[misc]
+    finished = vault.rotate(*keys)
+    assert finished["failures"] == []
+    assert len(finished["changes"]) == 2
+    assert [found[0]["CKA_EXTRACTABLE"] for found in generations(*keys).values()] == [False] * 4
+    assert vault.rotate(*keys)["changed"] is False
+
+
+def test_a_retirement_that_dies_is_finished_by_the_next_run(lab: Lab, vault: Vault, key: Declare, reaper: Reaper) -> None:
+    keys = [key(every="P30D", retire="disable") for _number in range(3)]
+    for _generation in range(3):
+        assert vault.rotate(*keys)["failures"] == []
+        lab.forward(days=31)
+    moments = at(reaper, lambda: vault.rotate(keys[0], stage="retire"), "PATCH")
+    assert len(moments) == 4
+    for declared, moment in zip(keys[1:], moments[1:3], strict=True):
+        reaper.kills(lambda declared=declared: vault.rotate(declared, stage="retire"), moment)  # type: ignore[misc]
+    assert vault.rotate(*keys, stage="retire")["failures"] == []
+    for declared in keys:
+        assert [enabled for _generation, enabled in vault.in_vault(declared)] == [True, False, False]
+    assert vault.rotate(*keys, stage="retire")["changed"] is False
+
+
+def test_an_oct_key_that_came_with_a_run_that_died_is_recognised(hsm: Vault, key: Declare, lab: Lab, reaper: Reaper) -> None:
+    keys = [key("oct", every="P30D") for _number in range(6)]
+    moments = at(reaper, lambda: hsm.rotate(keys[0]), f"PUT {hsm.url}", f"POST {hsm.url}/keys/key-")
+    assert len(moments) == 4
+    for declared, moment in zip(keys[1:], moments, strict=False):
+        reaper.kills(lambda declared=declared: hsm.rotate(declared), moment)  # type: ignore[misc]
+    assert hsm.rotate(*keys)["failures"] == []
+    for declared in keys:
+        assert hsm.in_vault(declared) == [(hsm.generations(declared)[0]["generation"], True)]
+        assert len(hsm.generations(declared)) == 1
+
+
+def test_a_destruction_that_dies_is_finished_by_the_next_runs(vault: Vault, key: Declare, reaper: Reaper) -> None:
+    first = key()
+
+    def destroy(declared: Result) -> Result:
+        read = vault.run(
+            "byok_plan",
+            declarations=[declared],
+            target_keys=run("byok_target_key", True, **declared)["target_keys"],
+            all_versions=True,
+        )
+        options: dict[str, Any] = {
+            "state": "absent",
+            "vaults": [vault.url],
+            "versions": [read["versions"]],
+            "confirm": confirm[declared["name"]],
+        }
+        return run("byok_target_key", **declared, **options)
+
+    keys = [dict(first, name=f"{first['name']}-{number}") for number in range(5)]
+    made = run("byok_target_key", target_keys=[first, *keys])["target_keys"]
+    confirm = {each["name"]: [each["thumbprint"]] for each in made}
+    moments = at(reaper, lambda: destroy(first), "C_DestroyObject")
+    assert len(moments) == 4
+    for declared, moment in zip(keys, moments, strict=False):
+        reaper.kills(lambda declared=declared: destroy(declared), moment)  # type: ignore[misc]
+        destroyed = destroy(declared)
+        # The private key goes first: what is left is a public key alone, which the next look clears away.
+        assert (destroyed["failures"], destroyed["changed"]) == ([], moment == moments[0])
+        assert generations(declared) == {declared["name"]: []}
+    assert len(generations(keys[4])[keys[4]["name"]]) == 1
