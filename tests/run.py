@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
-HOME = CACHE / "home"
+HOMES = CACHE / "homes"
 VENV = Path(sys.prefix)
 
 # The ansible-core releases of `make test-long`, and the Python to try each with.
@@ -125,7 +125,7 @@ def long_steps(not_run: list[str]) -> Iterator[Step]:
 def search_path() -> str:
     """PATH without pyenv's shims, which may stand for a Python that does not start, but with the Pythons behind them."""
     entries = [entry for entry in os.environ["PATH"].split(os.pathsep) if not entry.endswith("/shims")]
-    pyenv = Path(os.environ.get("PYENV_ROOT", HOME)).glob("versions/*/bin")
+    pyenv = Path(os.environ.get("PYENV_ROOT", CACHE)).glob("versions/*/bin")
     return os.pathsep.join([*entries, *map(str, pyenv)])
 
 
@@ -143,15 +143,20 @@ def make_venv(name: str, interpreter: str, requirements: str) -> Path:
     return venv
 
 
-def make_home() -> None:
-    """Make the home of all steps: pip is set up as the user's, and ansible-test need not download its bootstrap of pip."""
-    downloads = HOME / ".ansible/test/cache"
+def make_home(step: Step) -> Path:
+    """Make the home of a step, its own because two ansible-test would make one SSH key at once.
+
+    pip is set up as the user's, and ansible-test need not download its bootstrap of pip.
+    """
+    home = HOMES / step.name.replace(" ", "-")
+    downloads = home / ".ansible/test/cache"
     downloads.mkdir(parents=True, exist_ok=True)
     for version in ("23_1_2", "24_2", "25_2"):  # as ansible-core 2.17, 2.18 to 2.19 and 2.20 to 2.22 name it
         shutil.copy(ROOT / "tests/get_pip.py", downloads / f"get_pip_{version}.py")
-    (HOME / ".config").mkdir(exist_ok=True)
+    (home / ".config").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        (HOME / ".config/pip").symlink_to(Path.home() / ".config/pip")
+        (home / ".config/pip").symlink_to(Path.home() / ".config/pip")
+    return home
 
 
 @contextlib.contextmanager
@@ -203,7 +208,7 @@ def run(step: Step) -> Outcome:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AZURE_", "BYOK_"))}
     environment = {
         **kept,
-        "HOME": str(HOME),
+        "HOME": str(make_home(step)),
         "PATH": f"{step.venv}/bin{os.pathsep}{search_path()}",
         "NO_COLOR": "1",
         "MYPY_CACHE_DIR": str(CACHE / "mypy"),
@@ -249,7 +254,6 @@ def skips(outcome: Outcome) -> list[str]:
 def main() -> int:
     """Run all steps, as many at a time as there are processors, and sum up."""
     not_run: list[str] = []
-    make_home()
     steps = short_steps(not_run)
     if "--long" in sys.argv:
         steps = itertools.chain(steps, long_steps(not_run))

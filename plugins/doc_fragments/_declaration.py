@@ -98,10 +98,10 @@ rotation:
       description: The time from the import of a version to its expiry.
       type: str
     before_expiry:
-      description: The key is due when the expiry of its newest version is nearer.
+      description: The key is due when the expiry of its newest version is nearer. Needs C(valid_for).
       type: str
     overlap:
-      description: How long a newer version has been there before an older one may be disabled.
+      description: How long a newer version has been there, and valid, before an older one may be disabled.
       type: str
       default: P2D
     min_interval:

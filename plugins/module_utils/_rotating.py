@@ -32,7 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._packages im
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import (
     Importing,
     bring,
@@ -311,10 +311,6 @@ class _Retiring:
             return "operation" in prove(self.vault, name, version, challenge)
         except NotOurKey:
             return False
-        except AzureError as error:
-            if error.status == 400:  # another key cannot take off the challenge's padding
-                return False
-            raise
 
 
 def _import_options(item: Item, params: Item) -> dict[str, t.Any]:

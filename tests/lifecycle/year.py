@@ -24,7 +24,7 @@ from ansible_collections.keyferry.azure.tests.lifecycle.test_interruptions impor
     Killed,
     Moment,
     Reaper,
-    reaper,  # noqa: F401 - a fixture
+    reaper,  # noqa: F401  # pylint: disable=unused-import
 )
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key

@@ -152,14 +152,14 @@ def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]
 
     :raises ByokError: when the token refuses
     """
-    for attempt in range(1, _LISTINGS + 1):
+    for _attempt in range(_LISTINGS - 1):
         try:
             return _list(token, names)
         except TokenError as error:
             # Another host destroyed a key after it was found; it is not found again.
-            if error.code != NUMBERS["CKR_OBJECT_HANDLE_INVALID"] or attempt == _LISTINGS:
+            if error.code != NUMBERS["CKR_OBJECT_HANDLE_INVALID"]:
                 raise
-    raise AssertionError
+    return _list(token, names)
 
 
 def _list(token: Token, names: t.Collection[str]) -> dict[str, Found]:

@@ -48,6 +48,10 @@ _AADSTS = {
     "AADSTS700027": "Register this certificate in the app registration, or give the registered one",
     "AADSTS700016": "Correct client_id and tenant",
     "AADSTS90002": "Correct tenant",
+    "AADSTS700211": "Correct the issuer of the app registration's federated credential, or take the token from that issuer",
+    "AADSTS700212": "Correct the audience of the federated credential, or of the token (api://AzureADTokenExchange)",
+    "AADSTS700213": "Correct the subject of the app registration's federated credential, or run as that subject",
+    "AADSTS700024": "The token of the workload identity has expired or is not valid yet: see that its file is written anew",
 }
 
 
@@ -104,7 +108,7 @@ def explain(error: Exception, what: str) -> AzureError:
     :param what: what was tried, naming key and vault
     """
     status = getattr(error, "status_code", None)
-    if status is None:
+    if status is None or "AADSTS" in str(error):  # Entra's answers may have a status as well
         return _no_answer(error, what)
     code, text = code_and_text(error)
     response = getattr(error, "response", None)

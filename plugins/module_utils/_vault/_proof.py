@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
     to_cryptography,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 _EC_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "P-256K": "ES256K"}
@@ -101,7 +102,13 @@ def _prove_oct(vault: Vault, name: str, version: Version, challenge: t.Mapping[s
         return {"unprovable": f"{operation} is not among the operations of the version"}
 
     iv = {"iv": bytes.fromhex(challenge["iv"])} if "iv" in challenge else {}
-    answer = _use(vault, name, version, operation, algorithm, ciphertext, **iv)
+    try:
+        answer = _use(vault, name, version, operation, algorithm, ciphertext, **iv)
+    except AzureError as error:
+        if error.status != 400:
+            raise
+        # What another key makes of the challenge has no right padding or check value.
+        raise _disproved(vault, name, version, f"it cannot take the token's challenge ({error.what})") from error
     if hashlib.sha256(answer).hexdigest() != challenge["sha256"]:
         raise _disproved(vault, name, version, f"its answer ({algorithm}) to the token's challenge is wrong")
     return {"operation": operation, "algorithm": algorithm}
