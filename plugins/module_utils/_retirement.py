@@ -65,7 +65,8 @@ def plan_retirement(
         usable_since = max((moment for moment in (version.created, version.not_before) if moment), default=now)
         adopted = rotation.overlap.after(usable_since) <= now
         lives = version.enabled and not (version.expires and version.expires <= now)
-        ours = lives and adopted and in_token.holder_of(version) is not None
+        holder = in_token.holder_of(version)
+        ours = lives and adopted and holder is not None and not holder.withdrawn
         succeeded = ours and (version.public_key is not None or is_proved(version))
     return retirement
 

@@ -135,7 +135,7 @@ def test_with_crypto_user_alone_a_managed_hsm_shows_no_deleted_keys(lab: Lab, hs
     purging = absent(hsm, declared, first["version"], purge=True)
     assert (purging["failures"], purging["changed"]) == ([], False)
     assert "whether there is a deleted key to purge in the Managed HSM" in purging["warnings"][0]
-    assert "Managed HSM Crypto Officer may" in purging["warnings"][0]
+    assert "keys/deletedKeys/read/action" in purging["warnings"][0]
     assert "or this identity may not look at deleted keys" in failure(recovered(hsm, declared))
     taken = failure(hsm.rotate(declared))
     assert "409 (ObjectIsDeletedButRecoverable" in taken

@@ -46,7 +46,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_impo
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, declared_attributes, drift
 
 #: Why it is not known whether there is a deleted key
-_UNSEEN = "cannot be seen, because this identity may not look at deleted keys (on a Managed HSM, Managed HSM Crypto Officer may)"
+_UNSEEN = "cannot be seen, because this identity may not look at deleted keys (a Managed HSM wants keys/deletedKeys/read/action)"
 
 
 @dataclass
@@ -253,8 +253,8 @@ def _recover(importing: Importing, item: t.Mapping[str, t.Any]) -> None:
     if deleted is None:
         raise ByokError(
             f"There is no deleted key {name} in the {vault}, or this identity may not look at deleted keys",
-            "See that its retention is not over, and that the identity has the role for deleted keys (on a Managed HSM, Managed "
-            "HSM Crypto Officer)",
+            "See that its retention is not over, and that the identity may look at deleted keys (a Managed HSM wants "
+            "keys/deletedKeys/read/action)",
         )
     if not importing.check_mode:
         recover(vault, name, importing.timeout)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -67,6 +68,13 @@ def plan(
 
 def disabled(retirement: Retirement) -> list[int]:
     return [int(each.version, 16) for each in retirement.disabled]
+
+
+def test_what_was_withdrawn_takes_over_from_nothing() -> None:
+    *others, newest = TOKEN.generations[:4]
+    token = InToken((*others, replace(newest, withdrawn=True)), None)
+    assert disabled(plan(version(3, 3), version(2, 30), version(1, 60), token=token)) == [1]
+    assert disabled(plan(version(3, 3), version(2, 30), token=token)) == []
 
 
 def test_what_is_older_than_a_version_that_took_over_is_disabled() -> None:
