@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._module import Outc
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import _client
+from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Reaper, reaping
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400.0
@@ -257,3 +258,9 @@ def no_sleep(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
     monkeypatch.setattr(_client.Vault.__init__, "__defaults__", (slept.append,))
     return slept
+
+
+@pytest.fixture
+def reaper() -> Iterator[Reaper]:
+    with reaping() as reaper:
+        yield reaper

@@ -20,12 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Lab, Result, Vault, generations, run
 from ansible_collections.keyferry.azure.tests.lifecycle.model import BLUR, Key, Step, read_policy
-from ansible_collections.keyferry.azure.tests.lifecycle.test_interruptions import (
-    Killed,
-    Moment,
-    Reaper,
-    reaper,  # noqa: F401  # pylint: disable=unused-import
-)
+from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Killed, Moment, Reaper
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -329,7 +324,7 @@ def is_same(key: Any, generation: Result) -> bool:
 def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
     lab: Lab,
     new_vault: Callable[..., Vault],
-    reaper: Reaper,  # noqa: F811
+    reaper: Reaper,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seed = int(os.environ.get("KEYFERRY_YEAR_SEED") or random.randrange(10**6))
