@@ -38,7 +38,7 @@ VAULT, HSM = "vault.azure.net", "managedhsm.azure.net"
 KINDS_OF_VAULT = pytest.mark.parametrize("domain", [VAULT, HSM])
 
 #: What to do about a permission that is missing
-REMEDIES = ("access policy", "Managed HSM Crypto", "by hand")
+REMEDIES = ("access policy", "Managed HSM Crypto", "a Managed HSM wants", "by hand")
 
 _kek_numbers = itertools.count(1)
 
