@@ -15,6 +15,7 @@ from datetime import datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import InToken
 from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UNSCHEDULED
+from ansible_collections.keyferry.azure.plugins.module_utils._time import Duration
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 #: What a version is still needed for when data was encrypted or wrapped under it
@@ -55,7 +56,7 @@ def plan_retirement(
     succeeded = False
     for number, version in enumerate(versions):
         if number and version.enabled:
-            reason = _why_kept(in_token, version, newest_is_ours, succeeded, data_reencrypted, declaration)
+            reason = _why_kept(in_token, version, newest_is_ours, succeeded, data_reencrypted, rotation.overlap)
             if reason:
                 retirement.kept[version.version] = reason
             else:
@@ -77,14 +78,13 @@ def _why_kept(
     newest_is_ours: bool,
     succeeded: bool,
     data_reencrypted: bool,
-    declaration: Declaration,
+    overlap: Duration,
 ) -> str | None:
     if not newest_is_ours:
         return "the newest version is not of this token"
     if in_token.holder_of(version) is None:
         return "it is not of this token"
     if not succeeded:
-        overlap = (declaration.rotation or UNSCHEDULED).overlap
         return f"no newer version that is enabled, verified and of this token has been there for {overlap}"
     needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))
     if needed and not data_reencrypted:

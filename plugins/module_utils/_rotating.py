@@ -47,9 +47,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._version import Ver
 
 Item = t.Mapping[str, t.Any]
 
-#: What find_or_make() only looks for
-_NOTHING_ELSE: dict[str, t.Any] = {"transferred": (), "withdraw": ()}
-
 #: Seconds that the deletion of a KEK may take
 _KEK_DELETION = 300
 
@@ -79,6 +76,14 @@ def rotate_keys(params: Item, check_mode: bool) -> Outcome:
     return outcome
 
 
+def _look(token: Token, declarations: t.Sequence[Declaration], params: Item, outcome: Outcome) -> list[dict[str, t.Any]]:
+    """Return what byok_target_key tells of the keys; nothing is made or changed."""
+    found = find_or_make(token, declarations, params, check_mode=True)
+    outcome.absorb(found, with_changes=False)
+    keys: list[dict[str, t.Any]] = found.result["target_keys"]
+    return keys
+
+
 class _Rotation:
     """One run that replaces what is due."""
 
@@ -88,9 +93,7 @@ class _Rotation:
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
         params, outcome = self.params, self.outcome
-        found = find_or_make(self.token, declarations, {**params, **_NOTHING_ELSE}, check_mode=True)
-        outcome.absorb(found, with_changes=False)
-        in_token = found.result["target_keys"]
+        in_token = _look(self.token, declarations, params, outcome)
         observed = {key["name"] for key in in_token}
         force = frozenset(params["force"])
         planned = plan(self.vault, [item for item in items if item["name"] in observed], in_token, force, params["on_deleted"])
@@ -103,6 +106,9 @@ class _Rotation:
         if params["stage"] == "prepare":
             return
         arrived = self._bring(items, planned.result["imports"], {key["name"] for key in made})
+        by_name = {declaration.name: declaration for declaration in declarations}
+        for each in arrived:
+            self._finish(by_name[each["name"]], each)
         self._lock([each for each in declarations if each.after_transfer == "lock"], arrived, in_token)
 
     def _begin(self, entry: Item) -> None:
@@ -124,7 +130,7 @@ class _Rotation:
         """See that the generations are there that shall be brought."""
         if not declarations:
             return []
-        made = find_or_make(self.token, declarations, {**self.params, **_NOTHING_ELSE}, self.check_mode, rotations)
+        made = find_or_make(self.token, declarations, self.params, self.check_mode, rotations=rotations)
         self.outcome.absorb(made)
         for key in made.result["target_keys"]:
             self.results[key["name"]].update(generation=key["generation"], thumbprint=key["thumbprint"])
@@ -159,10 +165,7 @@ class _Rotation:
                 self._delete_keks(kek_name)
         warn_of_rivals(importing)
         self.outcome.absorb(importing.outcome)
-        by_name = {item["name"]: parse_declaration(item) for item in items}
         results: list[dict[str, t.Any]] = importing.outcome.result["imports"]
-        for arrived in results:
-            self._finish(by_name[arrived["name"]], arrived)
         return results
 
     def _finish(self, declaration: Declaration, arrived: Item) -> None:
@@ -192,15 +195,7 @@ class _Rotation:
     def _wrap(self, items: t.Sequence[Item], kek_name: str | None) -> dict[str, t.Any]:
         """Wrap keys; returns the packages by the keys' names."""
         params = self.params
-        made = self._kek({"name": kek_name, "kek_id": params["kek_id"]})
-        if made["kek_trust"] == "unverified" and not params["allow_unverified_kek"]:
-            raise ByokError(
-                f"Nothing shows that the KEK {made['kek_id']} is the vault's own (kek_trust: unverified): whoever made it could "
-                f"read the keys. Its fingerprint is {made['kek_fingerprint']}",
-                "Compare that with the KEK in the vault by another way than this run, then set approved_keks to it, and kek_id "
-                "to the KEK; allow_unverified_kek takes the risk",
-            )
-        kek = read_kek({**params, **made}, False, None)
+        kek = read_kek({**params, **self._kek({"name": kek_name, "kek_id": params["kek_id"]})}, False, None)
         bare = [{**item, "path": None, "escrow_path": None} for item in items]
         packages = wrap_for(self.token, bare, [kek] if kek else [], params["allow_trailing_zeros"], False)
         self.outcome.absorb(packages, with_changes=False)  # packages are on their way only
@@ -242,8 +237,7 @@ class _Rotation:
         locked = [each for each in declarations if each.name in shown]
         if locked:
             known = [each["thumbprint"] or each["generation"] for each in shown.values()]
-            options = {**self.params, **_NOTHING_ELSE, "transferred": known}
-            self.outcome.absorb(find_or_make(self.token, locked, options, self.check_mode))
+            self.outcome.absorb(find_or_make(self.token, locked, self.params, self.check_mode, transferred=known))
 
     def _is_shown(self, arrived: Item) -> bool:
         if self.check_mode:  # of what would arrive, only a key that is there can be told
@@ -261,9 +255,7 @@ class _Retiring:
         by_name = {declaration.name: declaration for declaration in declarations}
         in_token = self.params["target_keys"]
         if self.token and in_token is None:
-            found = find_or_make(self.token, declarations, {**self.params, **_NOTHING_ELSE}, check_mode=True)
-            self.outcome.absorb(found, with_changes=False)
-            in_token = found.result["target_keys"]
+            in_token = _look(self.token, declarations, self.params, self.outcome)
         observed = {key["name"]: key for key in in_token}
         in_turn(
             [item for item in items if item["name"] in observed or not self.token],

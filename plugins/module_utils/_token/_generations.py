@@ -300,10 +300,8 @@ def take_back(token: Token, name: str, generation: Generation) -> None:
 
     :raises ByokError: when the token refuses
     """
-    with token.calling(f"Taking back the key {name} ({generation.hex_id})"):
-        for handle in (generation.public_handle, generation.handle):
-            if handle is not None:
-                token.session.destroy(handle)
+    what = f"Taking back the key {name} ({generation.hex_id})"
+    _destroy(token, what, generation.public_handle, generation.handle)
 
 
 def destroy(token: Token, name: str, generation: Generation) -> None:
@@ -311,10 +309,8 @@ def destroy(token: Token, name: str, generation: Generation) -> None:
 
     :raises ByokError: when the token refuses
     """
-    with token.calling(f"Destroying the key {name} ({generation.hex_id})"):
-        for handle in (generation.handle, generation.public_handle):
-            if handle is not None:
-                token.session.destroy(handle)
+    what = f"Destroying the key {name} ({generation.hex_id})"
+    _destroy(token, what, generation.handle, generation.public_handle)
 
 
 def withdraw(token: Token, name: str, generation: Generation) -> None:
@@ -336,8 +332,14 @@ def clear_away(token: Token, name: str, leftover: Leftover) -> None:
 
     :raises ByokError: when the token refuses
     """
-    with token.calling(f"Removing a public key {name} ({leftover.id.hex()}) without a private key"):
-        token.session.destroy(leftover.handle)
+    _destroy(token, f"Removing a public key {name} ({leftover.id.hex()}) without a private key", leftover.handle)
+
+
+def _destroy(token: Token, what: str, *handles: Key | None) -> None:
+    with token.calling(what):
+        for handle in handles:
+            if handle is not None:
+                token.session.destroy(handle)
 
 
 def lock(token: Token, name: str, generation: Generation) -> None:

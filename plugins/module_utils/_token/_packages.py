@@ -158,9 +158,10 @@ def read_kek(params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient 
     public_key, found = _read_public_key(f"KEK {kid}", pem, expected)
     if trust == "unverified" and not params["allow_unverified_kek"]:
         raise ByokError(
-            f"Nothing shows that the KEK {kid} is the vault's own (kek_trust: unverified): whoever made it could read the key",
-            "Compare its fingerprint in the vault and pin it in byok_kek's approved_keks, or let the run make an "
-            "ephemeral KEK; allow_unverified_kek takes the risk",
+            f"Nothing shows that the KEK {kid} is the vault's own (kek_trust: unverified): whoever made it could read the key. "
+            f"Its fingerprint is {found}",
+            "Compare that in the vault by another way than this run and pin it in approved_keks of byok_kek or "
+            "byok_rotate, or let the run make an ephemeral KEK; allow_unverified_kek takes the risk",
         )
     return Recipient(kid, public_key, found, trust)
 

@@ -64,7 +64,8 @@ def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outco
             with _one_maker(token, params, check_mode):
                 outcome = destroy_generations(token, declarations, params, check_mode)
         else:
-            outcome = find_or_make(token, declarations, params, check_mode, params["rotations"])
+            steps = {option: params[option] for option in ("rotations", "transferred", "withdraw")}
+            outcome = find_or_make(token, declarations, params, check_mode, **steps)
     if params["target_keys"] is None and outcome.result["target_keys"]:
         outcome.result["target_key"] = outcome.result["target_keys"][0]
     return outcome
@@ -75,25 +76,29 @@ def find_or_make(
     declarations: t.Sequence[Declaration],
     params: t.Mapping[str, t.Any],
     check_mode: bool,
+    *,
     rotations: t.Iterable[t.Mapping[str, t.Any]] = (),
+    transferred: t.Collection[str] = (),
+    withdraw: t.Sequence[str] = (),
 ) -> Outcome:
     """List the declared keys and make those that are missing, and those that shall get a newer generation.
 
-    :param params: ``transferred``, ``withdraw`` and the lock's options
+    :param params: the lock's options
     :param rotations: what byok_plan returned under this name
+    :param transferred: identities of generations that have arrived, and may be locked
+    :param withdraw: identities of generations that shall never be chosen again
     """
-    transferred = set(params["transferred"])
     wanted = {rotation["name"]: rotation for rotation in rotations}
     outcome = Outcome({"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(token.info)})
     with _one_maker(token, params, check_mode):
         listed = _generations.list_generations(token, [declaration.name for declaration in declarations])
-        _withdraw(token, listed, params["withdraw"], check_mode, outcome)
+        _withdraw(token, listed, withdraw, check_mode, outcome)
         keys = [_Key(declaration, listed[declaration.name], wanted.get(declaration.name)) for declaration in declarations]
         chosen = [key for key in keys if _attempt(key, outcome, lambda key: _choose(token, key))]
         if not check_mode:
             _make_missing(token, [key for key in chosen if key.created], outcome)
         for key in chosen:
-            _attempt(key, outcome, lambda key: _finish(token, key, transferred, check_mode, outcome))
+            _attempt(key, outcome, lambda key: _finish(token, key, set(transferred), check_mode, outcome))
     return outcome
 
 
