@@ -68,4 +68,13 @@ options:
     description: Seconds that one request may wait in all while the vault answers that it takes no more requests (429).
     type: int
     default: 120
+  concurrency:
+    description:
+      - How many requests a module sends at a time, 1 to 64. When the vault answers that it takes no more (429), they become half
+        as many, and slowly more again.
+    type: int
+    default: 8
+  max_rate:
+    description: How many requests a module sends in a second at most. If not given, as many as the vault takes.
+    type: float
 """

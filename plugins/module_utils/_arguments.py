@@ -63,6 +63,8 @@ VAULT_OPTIONS: Spec = {
     },
     "settle_time": {"type": "int", "default": 60},
     "throttle_timeout": {"type": "int", "default": 120},
+    "concurrency": {"type": "int", "default": 8},
+    "max_rate": {"type": "float"},
 }
 
 #: One declared key: the same fields in every module, so that one declaration serves them all
@@ -115,7 +117,7 @@ ROTATION_RESULT: Spec = {
 VERSIONS_RESULT: Spec = {
     "vault_url": {"type": "str", "required": True},
     "read_at": {"type": "str", "required": True},
-    "keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
+    "target_keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
 }
 PACKAGE_RESULT: Spec = {
     "name": {"type": "str", "required": True},

@@ -35,6 +35,16 @@ def write_private(path: str, text: str) -> None:
         ) from error
 
 
+def see_directory(path: str, what: str) -> None:
+    """See that files can be made in a directory, before there is something to write.
+
+    :param what: what goes there, for an error
+    :raises ByokError: when they cannot
+    """
+    if not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
+        raise ByokError(f"The directory {path} for {what} is not there or cannot be written", "Make it, or name another one")
+
+
 def read_text(path: str) -> str | None:
     """Return what the file holds; None when there is none.
 

@@ -33,11 +33,13 @@ class Outcome:
 
     :ivar result: the return values
     :ivar changes: empty when nothing changed
+    :ivar planned: what a later step would change; shown in the diff as well
     :ivar failures: keys that failed while others went on
     """
 
     result: dict[str, t.Any]
     changes: list[Change] = field(default_factory=list)
+    planned: list[Change] = field(default_factory=list)
     failures: Failures = field(default_factory=Failures)
     warnings: list[str] = field(default_factory=list)
 
@@ -47,6 +49,7 @@ class Outcome:
         self.warnings += [warning for warning in other.warnings if warning not in self.warnings]
         if with_changes:
             self.changes += other.changes
+            self.planned += other.planned
 
 
 Act = t.Callable[[t.Mapping[str, t.Any], bool], Outcome]
@@ -58,13 +61,15 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
+    # Lists of keys are left out of what Ansible returns of the arguments: there may be thousands.
+    invocation = {"module_args": {name: value for name, value in module.params.items() if not isinstance(value, list)}}
     try:
         outcome = act(module.params, module.check_mode)
     except ByokError as error:
-        module.fail_json(msg=str(error), failures=[])
+        module.fail_json(msg=str(error), failures=[], invocation=invocation)
     for warning in outcome.warnings:
         module.warn(warning)
-    result = dict(outcome.result, changed=bool(outcome.changes), failures=outcome.failures.as_result())
+    result = dict(outcome.result, changed=bool(outcome.changes), failures=outcome.failures.as_result(), invocation=invocation)
     if module._diff:
         result["diff"] = [
             {
@@ -73,7 +78,7 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
                 "before": _lines(change.before),
                 "after": _lines(change.after),
             }
-            for change in outcome.changes
+            for change in (*outcome.changes, *outcome.planned)
         ]
     if outcome.failures:
         module.fail_json(msg=" ".join(f"{each['name']}: {each['msg']}" for each in result["failures"]), **result)

@@ -25,7 +25,7 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
     plans: dict[tuple[str, str], Host] = {}
     for vault in shown:
         url, token = vault["versions"]["vault_url"], f"{vault['token']['label']} ({vault['token']['serial']})"
-        in_vault = {key["name"]: key for key in vault["versions"]["keys"]}
+        in_vault = {key["name"]: key for key in vault["versions"]["target_keys"]}
         plans.update({(url, entry["name"]): entry for entry in vault["plan"]})
         for in_token in vault["target_keys"]:
             if in_token["name"] in in_vault:

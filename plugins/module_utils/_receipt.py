@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import typing as t
+from functools import cache
 from importlib import metadata
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -106,10 +107,13 @@ def environment(variables: t.Mapping[str, str]) -> dict[str, bool]:
 
 def tools(*libraries: str) -> dict[str, str]:
     """Return the versions of Keyferry, Python and the libraries in use."""
-    versions = {"keyferry.azure": VERSION, "python": platform.python_version()}
-    for library in libraries:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = "unknown"
-    return versions
+    return {"keyferry.azure": VERSION, "python": platform.python_version(), **{name: _version(name) for name in libraries}}
+
+
+@cache
+def _version(library: str) -> str:
+    # Looked up once and not for each of a thousand receipts, because it reads files.
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -12,6 +12,7 @@ It goes the way of the role's single steps, by the same functions: what one run 
 from __future__ import annotations
 
 import os
+import threading
 import typing as t
 from contextlib import nullcontext
 
@@ -32,7 +33,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._packages im
 from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import (
     Importing,
     bring,
@@ -147,25 +148,25 @@ class _Rotation:
         transfers = [item for item in wanted if self.results[item["name"]]["action"] in ("transfer", "rotate")]
         wrapped: dict[str, t.Any] = {}
         kek_name = None
-        importing = Importing(
-            self.vault, self.check_mode, Outcome({"imports": []}), self.params["on_deleted"], self.params["delete_timeout"]
-        )
+        importing = Importing(self.vault, self.check_mode, self.params["on_deleted"], self.params["delete_timeout"])
+        outcome = Outcome({"imports": []})
         try:
             if made and not self.check_mode:
                 kek_name = None if self.params["kek_id"] else self._kek_name()
                 wrapped = self._wrap([item for item in items if item["name"] in made], kek_name)
             lost = {item["name"] for item in transfers} - (made if self.check_mode else set(wrapped))
-            in_turn(
+            each_key(
+                self.vault,
                 [_import_options(item, self.params) for item in wanted if item["name"] not in lost],
-                importing.outcome,
-                lambda item: bring(importing, item, wrapped.get(item["name"])),
+                outcome,
+                lambda item, part: bring(importing, item, wrapped.get(item["name"]), part),
             )
         finally:
             if kek_name:
                 self._delete_keks(kek_name)
-        warn_of_rivals(importing)
-        self.outcome.absorb(importing.outcome)
-        results: list[dict[str, t.Any]] = importing.outcome.result["imports"]
+        warn_of_rivals(importing, outcome)
+        self.outcome.absorb(outcome)
+        results: list[dict[str, t.Any]] = outcome.result["imports"]
         return results
 
     def _finish(self, declaration: Declaration, arrived: Item) -> None:
@@ -250,6 +251,7 @@ class _Retiring:
 
     def __init__(self, vault: Vault, token: Token | None, params: Item, check_mode: bool, outcome: Outcome) -> None:
         self.vault, self.token, self.params, self.check_mode, self.outcome = vault, token, params, check_mode, outcome
+        self._token_in_use = threading.Lock()  # one session; keys are handled several at a time
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
         by_name = {declaration.name: declaration for declaration in declarations}
@@ -257,17 +259,18 @@ class _Retiring:
         if self.token and in_token is None:
             in_token = _look(self.token, declarations, self.params, self.outcome)
         observed = {key["name"]: key for key in in_token}
-        in_turn(
+        each_key(
+            self.vault,
             [item for item in items if item["name"] in observed or not self.token],
             self.outcome,
-            lambda item: self._retire(by_name[item["name"]], observed.get(item["name"]), item["data_reencrypted"]),
+            lambda item, part: self._retire(by_name[item["name"]], observed.get(item["name"]), item["data_reencrypted"], part),
         )
 
-    def _retire(self, declaration: Declaration, observed: Item | None, data_reencrypted: bool) -> None:
+    def _retire(self, declaration: Declaration, observed: Item | None, data_reencrypted: bool, outcome: Outcome) -> None:
         vault, name = self.vault, declaration.name
         in_token = in_the_token(declaration, observed)
         result: dict[str, t.Any] = {"name": name, "action": "none", "retired": [], "kept": []}
-        self.outcome.result["rotations"].append(result)
+        outcome.result["rotations"].append(result)
         if declaration.rotation is None or declaration.rotation.retire != "disable":
             result["reason"] = "its rotation does not say retire: disable"
             return
@@ -288,7 +291,7 @@ class _Retiring:
             if not self.check_mode:
                 update(vault, name, version, {"enabled": False})
             where = f"version {version.version} of the key {name} in the {vault}"
-            self.outcome.changes.append(Change(where, {"enabled": True}, {"enabled": False}))
+            outcome.changes.append(Change(where, {"enabled": True}, {"enabled": False}))
             result["retired"].append(version.version)
             result.update(action="retire", reason="a newer version has been there for the overlap", request_id=vault.request_id)
 
@@ -296,9 +299,10 @@ class _Retiring:
         """Have the vault answer a challenge of the token, where the token is at hand."""
         if self.token is None:
             return False
-        found = _generations.list_generations(self.token, [name])[name].generations
-        generation = next(each for each in found if each.hex_id == known.generation)
-        challenge = make_challenge(self.token, name, generation)
+        with self._token_in_use:
+            found = _generations.list_generations(self.token, [name])[name].generations
+            generation = next(each for each in found if each.hex_id == known.generation)
+            challenge = make_challenge(self.token, name, generation)
         try:
             return "operation" in prove(self.vault, name, version, challenge)
         except NotOurKey:

@@ -90,6 +90,10 @@ options:
       receipt:
         description: The receipt.
         type: dict
+  receipt_directory:
+    description:
+      - Directory in which the receipt of each import is written as well, named after vault, key and version. It has to be there.
+    type: path
   allow_unverified_origin:
     description: Import a package although nothing that can be trusted says which key it must hold.
     type: bool
@@ -289,6 +293,7 @@ def main() -> None:
             "purge": {"type": "bool", "default": False},
             "delete_timeout": {"type": "int", "default": 300},
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
+            "receipt_directory": {"type": "path"},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("name", "imports")],

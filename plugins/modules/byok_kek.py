@@ -78,8 +78,8 @@ options:
     default: false
   expired_prefix:
     description:
-      - With O(state=absent) and instead of O(name), delete what interrupted runs left behind. That is every key whose name
-        begins so, and of which every version is an import-only RSA-HSM key that has expired by the vault's clock.
+      - With O(state=absent), delete what interrupted runs left behind, after the KEK O(name) if that is given. That is every key
+        whose name begins so, and of which every version is an import-only RSA-HSM key that has expired by the vault's clock.
       - With O(purge=true), they are purged where the vault's recovery level allows that.
     type: str
   delete_timeout:
@@ -219,7 +219,6 @@ def main() -> None:
         },
         mutually_exclusive=[
             ("expires", "lifetime"),
-            ("name", "expired_prefix"),
             *(("kek_id", other) for other in ("name", "expired_prefix", "expires", "lifetime", "tags")),
         ],
         required_if=[("state", "present", ("name", "kek_id"), True), ("state", "absent", ("name", "expired_prefix"), True)],

@@ -28,8 +28,9 @@ extends_documentation_fragment:
   - keyferry.azure._declaration.declarations
 attributes:
   diff_mode:
-    support: N/A
-    details: This module changes nothing.
+    support: full
+    details: Says what M(keyferry.azure.byok_import) would change for this plan. As this module itself changes nothing, Ansible
+      shows it only where C(changed_when) says so, as C(keyferry.azure.plan) does.
 options:
   target_keys:
     description:
@@ -80,6 +81,12 @@ options:
     description: Whether to return all versions of the keys as RV(versions), at the price of a request per version.
     type: bool
     default: false
+  unmanaged:
+    description:
+      - Whether to V(report) the keys of the vault that are not declared as RV(unmanaged), for which the vault is listed.
+    type: str
+    choices: [report, ignore]
+    default: ignore
 notes:
   - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used. No
     PKCS#11 library is needed, so token and vault may be reached from two hosts.
@@ -152,6 +159,9 @@ plan:
     next_due:
       description: When the newest version is due to be replaced, as the key's C(rotation) says; V(null) for never.
       type: str
+    foreign:
+      description: Whether the newest version in the vault is not of this token.
+      type: bool
     changes:
       description: For V(update), the attributes with C(before) and C(after).
       type: dict
@@ -206,7 +216,7 @@ versions:
     read_at:
       description: When it was read, by the clock of the host.
       type: str
-    keys:
+    target_keys:
       description: The keys that could be read.
       type: list
       elements: dict
@@ -229,6 +239,37 @@ versions:
             C(enabled), C(not_before), C(expires) and C(tags).
           type: list
           elements: dict
+unmanaged:
+  description: The keys of the vault that are not declared, without those that belong to certificates.
+  returned: with O(unmanaged=report), else V(null)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    kid:
+      description: Its identifier without a version.
+      type: str
+    enabled:
+      description: Whether it is enabled.
+      type: bool
+    created:
+      description: When its newest version was made.
+      type: str
+    expires:
+      description: When that expires; V(null) for never.
+      type: str
+    marked:
+      description: Whether a tag says that Keyferry brought it; anybody can set a tag.
+      type: bool
+  sample:
+    - name: old-key
+      kid: https://contoso.vault.azure.net/keys/old-key
+      enabled: true
+      created: "2026-01-31T12:00:00Z"
+      expires: null
+      marked: true
 imports:
   description: The declarations of the keys to transfer or update, for M(keyferry.azure.byok_import).
   returned: always
@@ -283,6 +324,7 @@ def main() -> None:
             "force": {"type": "list", "elements": "str", "default": []},
             "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
             "all_versions": {"type": "bool", "default": False},
+            "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
         },
         **key_constraints("declarations"),
     )

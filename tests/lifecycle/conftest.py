@@ -104,7 +104,7 @@ class Vault:
         """The same of many keys, by name."""
         in_token = run("byok_target_key", True, target_keys=list(keys))["target_keys"]
         read = run("byok_plan", False, vault_url=self.url, declarations=list(keys), target_keys=in_token, all_versions=True)
-        return {each["name"]: each["versions"] for each in read["versions"]["keys"]}
+        return {each["name"]: each["versions"] for each in read["versions"]["target_keys"]}
 
     def generations(self, key: Result) -> list[Result]:
         """All generations of a key in the token, oldest first."""
@@ -145,6 +145,7 @@ def run(module: str, check: bool = False, **options: Any) -> Result:
         **outcome.result,
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
+        "planned": outcome.planned,
         "failures": outcome.failures.as_result(),
         "warnings": outcome.warnings,
     }

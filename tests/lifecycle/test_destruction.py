@@ -119,7 +119,7 @@ def test_a_deleted_key_blocks_and_so_does_one_that_cannot_be_seen(lab: Lab, vaul
     blocked = destroy(declared, [first["thumbprint"]], look(vault, declared))
     assert "has a deleted key of that name, which can be recovered" in failure(blocked)
     unseen = look(hsm, declared, **lab.as_client("user"))
-    assert unseen["keys"][0]["deleted"] is None
+    assert unseen["target_keys"][0]["deleted"] is None
     assert "does not tell whether it has a deleted key" in failure(destroy(declared, [first["thumbprint"]], unseen))
     done = destroy(declared, [first["thumbprint"]], unseen, look(vault, declared), accept_last_copy=True)
     assert done["changed"] is True

@@ -145,7 +145,7 @@ class Work:
         in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
         plan = self.vault.run("byok_plan", declarations=keys, target_keys=in_token, all_versions=True)
         made = {each["name"]: len(each["generations"]) for each in in_token}
-        return {each["name"]: each for each in plan["versions"]["keys"]}, made
+        return {each["name"]: each for each in plan["versions"]["target_keys"]}, made
 
     def bring(self, *keys: Result) -> None:
         """Bring keys, with one KEK for all."""
@@ -342,7 +342,7 @@ class Show(Work):
     def run(self, keys: list[Result]) -> Result:
         in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
         result = self.vault.run("byok_plan", declarations=keys, target_keys=in_token, rotate=True, all_versions=True)
-        assert result["failures"] or [len(each["versions"]) for each in result["versions"]["keys"]] == [1] * len(keys)
+        assert result["failures"] or [len(each["versions"]) for each in result["versions"]["target_keys"]] == [1] * len(keys)
         return result
 
 

@@ -93,7 +93,7 @@ def _refuse_last_copy(name: str, generation: Generation, read: t.Iterable[t.Mapp
     held = []
     for vault in read:
         url = vault["vault_url"]
-        key = next((each for each in vault["keys"] if each["name"].lower() == name.lower()), None)
+        key = next((each for each in vault["target_keys"] if each["name"].lower() == name.lower()), None)
         if key is None:
             raise ByokError(
                 f"The generation {generation.hex_id} of the key {name} is not destroyed: {url} was not looked at for the key",

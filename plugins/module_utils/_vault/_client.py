@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors impo
     code_and_text,
     explain,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
 
 T = t.TypeVar("T")
 
@@ -59,6 +61,8 @@ class Uncertain(VaultUnavailable):
 class Vault:
     """A vault or Managed HSM.
 
+    It may be used by several threads at once.
+
     :param client: a KeyClient of azure-keyvault-keys
     :param settle_time: seconds after which an unanswered request counts as not carried out
     :param throttle_timeout: seconds to wait in all for a vault that answers 429
@@ -70,11 +74,13 @@ class Vault:
         client: t.Any,
         settle_time: float,
         throttle_timeout: float,
+        pace: Pace,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = address
         self.client = client
-        self.request_id: str | None = None
+        self.pace = pace
+        self._answered = threading.local()
         self._settle_time = settle_time
         self._throttle_timeout = throttle_timeout
         self.sleep = sleep
@@ -82,6 +88,11 @@ class Vault:
 
     def __str__(self) -> str:
         return str(self.address)
+
+    @property
+    def request_id(self) -> str | None:
+        """Azure's id of the last request that this thread sent."""
+        return getattr(self._answered, "request_id", None)
 
     @property
     def now(self) -> datetime:
@@ -97,7 +108,7 @@ class Vault:
         :param call: sends it, with the keyword arguments that it is given passed on to the SDK
         :raises AzureError: with what Azure answered
         """
-        return self._send(what, call, repeat_uncertain=True)
+        return self._send(what, call, "read")
 
     def read_if_there(self, what: str, call: t.Callable[..., T]) -> T | None:
         """Like read(), but None where Azure answers 404."""
@@ -120,7 +131,7 @@ class Vault:
         """
         for _attempt in range(2):
             try:
-                return self._send(what, call, repeat_uncertain=False)
+                return self._send(what, call, "write")
             except _Unanswered as unanswered:
                 cause = f"{unanswered}; whether it was done is not known"
                 for wait in (0, self._settle_time):
@@ -133,13 +144,21 @@ class Vault:
                         return outcome
         raise Uncertain(cause, _LATER)
 
-    def _send(self, what: str, call: t.Callable[..., T], *, repeat_uncertain: bool) -> T:
+    def _send(self, what: str, call: t.Callable[..., T], kind: str) -> T:
         from azure.core import exceptions
+
+        def send() -> T:
+            with self.pace.turn(kind) as turn:
+                try:
+                    return call(retry_total=0, raw_response_hook=self._note)
+                except exceptions.HttpResponseError as error:
+                    turn.throttled = error.status_code == 429
+                    raise
 
         waited, wait, tries = 0.0, 1, 0
         while True:
             try:
-                return call(retry_total=0, raw_response_hook=self._note)
+                return send()
             except (OSError, UnicodeDecodeError) as error:  # a credential reads its file when it needs a token
                 raise VaultUnavailable(
                     f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
@@ -150,7 +169,7 @@ class Vault:
                 status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
                 uncertain = _may_have_been_sent(error) if status is None else status >= 500 or status == 408
                 throttled = status == 429 or _code(error) in _NAME_ON_ITS_WAY  # certainly not carried out
-                if uncertain and not repeat_uncertain:
+                if uncertain and kind == "write":
                     raise _Unanswered(explain(error, what).what) from error
                 again = (
                     waited < self._throttle_timeout
@@ -167,7 +186,7 @@ class Vault:
         headers = response.http_response.headers
         if headers.get("Date"):
             self._now = parsedate_to_datetime(headers["Date"]).astimezone(timezone.utc)
-        self.request_id = headers.get("x-ms-request-id", self.request_id)
+        self._answered.request_id = headers.get("x-ms-request-id", self.request_id)
 
 
 def _code(error: Exception) -> str | None:
@@ -198,5 +217,20 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
         from azure.keyvault.keys import KeyClient
     except ImportError as error:
         raise MissingLibrary("azure-keyvault-keys", error) from error
-    client = KeyClient(address.url, credential, connection_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
-    return Vault(address, client, options["settle_time"], options["throttle_timeout"])
+    client = KeyClient(
+        address.url,
+        credential,
+        transport=_transport(options["concurrency"]),
+    )
+    pace = Pace(options["concurrency"], options["max_rate"])
+    return Vault(address, client, options["settle_time"], options["throttle_timeout"], pace)
+
+
+def _transport(concurrency: int) -> t.Any:
+    """Return azure-core's transport with as many connections as are used at a time; by itself it keeps ten."""
+    import requests
+    from azure.core.pipeline.transport import RequestsTransport
+
+    session = requests.Session()
+    session.mount("https://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency))
+    return RequestsTransport(session=session, connection_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
 
 #: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints only
 NOT_LET_THROUGH = ("ForbiddenByFirewall", "ForbiddenByConnection")
@@ -83,23 +82,6 @@ class AzureError(ByokError):
 
 class VaultUnavailable(AzureError):
     """The vault does not serve this run now, so trying the next key would only cost time."""
-
-
-def in_turn(items: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome, work: t.Callable[[t.Mapping[str, t.Any]], None]) -> None:
-    """Do ``work`` with the options of one key after the other; what fails for one key is in the outcome's failures.
-
-    When the vault does not serve this run now, the rest is left to the next one.
-    """
-    for number, item in enumerate(items):
-        try:
-            work(item)
-        except ByokError as error:
-            outcome.failures.add(item["name"], error)
-            if isinstance(error, VaultUnavailable):
-                rest = [each["name"] for each in items[number + 1 :]]
-                if rest:
-                    outcome.warnings.append(f"Not tried, because the vault does not serve this run now: {', '.join(rest)}")
-                break
 
 
 def explain(error: Exception, what: str) -> AzureError:

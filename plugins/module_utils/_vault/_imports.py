@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import check_name, check_unique, parse_declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._file import write_private
+from ansible_collections.keyferry.azure.plugins.module_utils._file import see_directory, write_private
 from ansible_collections.keyferry.azure.plugins.module_utils._lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import InVault
@@ -24,7 +25,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._time import format
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import delete, purge, recover, refuse_purge
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError, VaultUnavailable, in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._proof import NotOurKey, prove
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import (
@@ -43,7 +44,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions im
     update,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_import import Import, read_import
-from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, declared_attributes, drift
+from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, drift
 
 #: Why it is not known whether there is a deleted key
 _UNSEEN = "cannot be seen, because this identity may not look at deleted keys (a Managed HSM wants keys/deletedKeys/read/action)"
@@ -55,15 +56,16 @@ class Importing:
 
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar timeout: seconds that a deletion or recovery may take
+    :ivar receipt_directory: where receipts are written as well
     :ivar keks: the KEKs that were looked at
     :ivar known: for each key that was imported, the new version and those that were there before
     """
 
     vault: Vault
     check_mode: bool
-    outcome: Outcome
     on_deleted: str
     timeout: float
+    receipt_directory: str | None = None
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
     known: dict[str, set[str]] = field(default_factory=dict)
 
@@ -77,16 +79,19 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     items = items_of(params, "imports")
     check_unique(item["name"] for item in items)
     outcome = Outcome({"imports": [], "deletions": []})
-    importing = Importing(vault, check_mode, outcome, params["on_deleted"], params["delete_timeout"])
+    importing = Importing(vault, check_mode, params["on_deleted"], params["delete_timeout"], params["receipt_directory"])
+    if importing.receipt_directory and not check_mode:
+        see_directory(importing.receipt_directory, "the receipts")
     wrapped = {package["name"]: package for package in params["packages"] or []}
-    work: dict[str, t.Callable[[t.Mapping[str, t.Any]], None]] = {
-        "present": lambda item: bring(importing, item, wrapped.get(item["name"]), params["allow_unverified_origin"]),
-        "absent": lambda item: _delete(importing, item, params["purge"]),
-        "recovered": lambda item: _recover(importing, item),
+    unverified = params["allow_unverified_origin"]
+    work: dict[str, t.Callable[[t.Mapping[str, t.Any], Outcome], None]] = {
+        "present": lambda item, part: bring(importing, item, wrapped.get(item["name"]), part, unverified),
+        "absent": lambda item, part: _delete(importing, item, params["purge"], part),
+        "recovered": lambda item, part: _recover(importing, item, part),
     }
     with nullcontext() if check_mode else one_writer(vault, params, outcome):
-        in_turn(items, outcome, work[params["state"]])
-        warn_of_rivals(importing)
+        each_key(vault, items, outcome, work[params["state"]])
+        warn_of_rivals(importing, outcome)
     if params["imports"] is None:
         for single, many in (("import", "imports"), ("deletion", "deletions")):
             if outcome.result[many]:
@@ -107,7 +112,11 @@ def one_writer(vault: Vault, params: t.Mapping[str, t.Any], outcome: Outcome) ->
 
 
 def bring(
-    importing: Importing, item: t.Mapping[str, t.Any], wrapped: t.Mapping[str, t.Any] | None, allow_unverified: bool = False
+    importing: Importing,
+    item: t.Mapping[str, t.Any],
+    wrapped: t.Mapping[str, t.Any] | None,
+    outcome: Outcome,
+    allow_unverified: bool = False,
 ) -> None:
     """Import a key that is not there yet in any version, else bring its attributes in line.
 
@@ -115,7 +124,7 @@ def bring(
     :param wrapped: byok_wrap's result for it
     :raises ByokError: when it cannot be imported
     """
-    vault, outcome = importing.vault, importing.outcome
+    vault = importing.vault
     declaration = parse_declaration(item)
     refuse_type(vault.address, declaration)
     if declaration.rotation:
@@ -124,10 +133,10 @@ def bring(
     name = declaration.name
     in_vault = observe(vault, name, wanted.is_in)
     if in_vault.deleted and importing.on_deleted != "fail":
-        in_vault = _undelete(importing, wanted, item["confirm"], in_vault.deleted)
+        in_vault = _undelete(importing, wanted, item["confirm"], in_vault.deleted, outcome)
     found = next((each for each in in_vault.versions if wanted.is_in(each)), None)
     if found is None:
-        return _import(importing, wanted, in_vault)
+        return _import(importing, wanted, in_vault, outcome)
     current = found is in_vault.current
     if not current:
         outcome.warnings.append(f"{name}: the key is there as the older version {found.version} and is not made the newest again")
@@ -146,40 +155,44 @@ def bring(
     return None
 
 
-def warn_of_rivals(importing: Importing) -> None:
+def warn_of_rivals(importing: Importing, outcome: Outcome) -> None:
     """Look whether somebody else made a version of the same keys at the same time: Azure has no way to forbid that.
 
     The keys have arrived, so nothing fails where that cannot be seen.
     """
-    vault = importing.vault
-    for name, known in importing.known.items():
-        try:
-            others = [each.version for each in list_versions(vault, name) if each.version not in known]
-        except AzureError as error:
-            importing.outcome.warnings.append(f"{name}: whether somebody else made a version too is not known: {error}")
-            if isinstance(error, VaultUnavailable):
-                return
-            continue
+    vault, seen = importing.vault, Outcome({})
+
+    def look(item: t.Mapping[str, t.Any], part: Outcome) -> None:
+        name = item["name"]
+        known = importing.known[name]
+        others = [each.version for each in list_versions(vault, name) if each.version not in known]
         if others:
             known.update(others)
-            importing.outcome.warnings.append(
+            part.warnings.append(
                 f"{name}: somebody else made the version {', '.join(others)} in the {vault} while this run imported one. Nothing "
                 "is lost, and the next run goes on from the newest; see that one run at a time works on a vault."
             )
 
+    each_key(vault, [{"name": name} for name in importing.known], seen, look)
+    outcome.warnings += seen.warnings
+    outcome.warnings += [
+        f"{failure['name']}: whether somebody else made a version too is not known: {failure['msg']}"
+        for failure in seen.failures.as_result()
+    ]
 
-def _undelete(importing: Importing, wanted: Import, confirm: str | None, deleted: Version) -> InVault:
+
+def _undelete(importing: Importing, wanted: Import, confirm: str | None, deleted: Version, outcome: Outcome) -> InVault:
     """Recover or purge the deleted key that holds the name; returns what is there then."""
     vault, name = importing.vault, wanted.declaration.name
     where = f"deleted key {name} in the {vault}"
     if importing.on_deleted == "purge":
         _refuse_unconfirmed(vault, name, deleted, confirm, "purged")
         refuse_purge(vault, name, deleted)
-        importing.outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
+        outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
         if not importing.check_mode:
             purge(vault, name)
         return InVault(None)
-    importing.outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "recovered"}))
+    outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "recovered"}))
     if importing.check_mode:
         return InVault(deleted)
     recover(vault, name, importing.timeout)
@@ -203,7 +216,7 @@ def _settle_policy(importing: Importing, wanted: Import, *, exists: bool) -> tup
     return {fact: there[fact] for fact in changes}, changes
 
 
-def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> None:
+def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool, outcome: Outcome) -> None:
     """Delete all versions of a key in the vault, and purge them where that is asked for.
 
     :raises ByokError: when its newest version is not the one that was confirmed
@@ -212,7 +225,7 @@ def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> 
     current = read_version(vault, name)
     deleted = None if current or not purged else read_deleted(vault, name, forbidden=False)
     if deleted is False:
-        importing.outcome.warnings.append(f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}")
+        outcome.warnings.append(f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}")
     version = current or (deleted if isinstance(deleted, Version) else None)
     if version is None:
         return
@@ -223,14 +236,12 @@ def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> 
     def report(state: str) -> None:
         before = {"state": "present" if current else "deleted", "version": version.version}
         retention = {} if state == "purged" else {"recovery level": version.recovery_level, "retention": _days(version)}
-        importing.outcome.changes.append(Change(f"key {name} in the {vault}", before, {"state": state, **retention}))
-        importing.outcome.result["deletions"].append(_deletion(vault, name, version, state))
+        outcome.changes.append(Change(f"key {name} in the {vault}", before, {"state": state, **retention}))
+        outcome.result["deletions"].append(_deletion(vault, name, version, state))
 
     if not importing.check_mode:
         if current and not delete(vault, name, importing.timeout):
-            importing.outcome.warnings.append(
-                f"{name}: Azure has taken the deletion in the {vault}; whether it is done {_UNSEEN}"
-            )
+            outcome.warnings.append(f"{name}: Azure has taken the deletion in the {vault}; whether it is done {_UNSEEN}")
         if purged:
             try:
                 purge(vault, name)
@@ -241,7 +252,7 @@ def _delete(importing: Importing, item: t.Mapping[str, t.Any], purged: bool) -> 
     report("purged" if purged else "deleted")
 
 
-def _recover(importing: Importing, item: t.Mapping[str, t.Any]) -> None:
+def _recover(importing: Importing, item: t.Mapping[str, t.Any], outcome: Outcome) -> None:
     """Recover a deleted key.
 
     :raises ByokError: when there is no such key, deleted or not
@@ -259,8 +270,8 @@ def _recover(importing: Importing, item: t.Mapping[str, t.Any]) -> None:
     if not importing.check_mode:
         recover(vault, name, importing.timeout)
     after = {"state": "present", "version": deleted.version}
-    importing.outcome.changes.append(Change(f"key {name} in the {vault}", {"state": "deleted"}, after))
-    importing.outcome.result["deletions"].append(_deletion(vault, name, deleted, "recovered"))
+    outcome.changes.append(Change(f"key {name} in the {vault}", {"state": "deleted"}, after))
+    outcome.result["deletions"].append(_deletion(vault, name, deleted, "recovered"))
 
 
 def _refuse_unconfirmed(vault: Vault, name: str, newest: Version, confirm: str | None, done: str) -> None:
@@ -288,8 +299,8 @@ def _days(version: Version) -> str | None:
     return f"{version.retention_days} days" if version.retention_days else None
 
 
-def _import(importing: Importing, wanted: Import, in_vault: InVault) -> None:
-    vault, outcome, check_mode = importing.vault, importing.outcome, importing.check_mode
+def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Outcome) -> None:
+    vault, check_mode = importing.vault, importing.check_mode
     name, spec, current = wanted.declaration.name, wanted.declaration.spec, in_vault.current
     _refuse_to_supersede(vault, wanted, in_vault)
     if wanted.text:
@@ -299,8 +310,8 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault) -> None:
         _package.lint(package, spec, importing.keks[package.kid].size)
     elif not check_mode:
         raise ByokError(f"The key {name} is not in the {vault}, and there is no package of it", "Wrap it with byok_wrap first")
-    attributes = declared_attributes(wanted.declaration, vault.now, wanted.marks())
-    facts = {"kind": str(spec), "thumbprint": wanted.thumbprint, "generation": wanted.generation, **attributes}
+    now = vault.now
+    attributes, facts = wanted.attributes(now), wanted.facts(now)
     change = Change(f"key {name} in the {vault}", {"version": current.version} if current else {}, facts)
     version = None if check_mode else _send(vault, wanted, attributes, in_vault)
     result = _result(wanted, version, current=True, imported=True)
@@ -319,7 +330,7 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault) -> None:
             outcome.result["imports"].remove(result)  # it must not pass for the key
             raise _disable(vault, name, version, error) from error
         if wanted.receipt:
-            _complete_receipt(vault, wanted, version, result)
+            _complete_receipt(importing, wanted, version, result)
     before, changes = _settle_policy(importing, wanted, exists=current is not None)
     change.before = {**change.before, **before} if current else {}  # what Azure gave a new key was not there before
     change.after = {**change.after, **changes}
@@ -331,7 +342,8 @@ def _add_proof(result: dict[str, t.Any], proof: dict[str, t.Any]) -> None:
         result["identity"] = "proved"
 
 
-def _complete_receipt(vault: Vault, wanted: Import, version: Version, result: dict[str, t.Any]) -> None:
+def _complete_receipt(importing: Importing, wanted: Import, version: Version, result: dict[str, t.Any]) -> None:
+    vault, directory = importing.vault, importing.receipt_directory
     imported = {
         "kid": version.kid,
         "type": version.type,
@@ -342,8 +354,9 @@ def _complete_receipt(vault: Vault, wanted: Import, version: Version, result: di
         **{fact: result[fact] for fact in ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")},
     }
     result["receipt"] = _receipt.complete(wanted.receipt or {}, imported)
-    if wanted.receipt_path:
-        write_private(wanted.receipt_path, _receipt.to_text(result["receipt"]))
+    beside = directory and os.path.join(directory, f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json")
+    for path in filter(None, (wanted.receipt_path, beside)):
+        write_private(path, _receipt.to_text(result["receipt"]))
 
 
 def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> None:

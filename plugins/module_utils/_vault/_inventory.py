@@ -17,7 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._plan import InToke
 from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
     read_deleted,
     read_version,
@@ -35,9 +35,9 @@ def take_inventory(
     :param target_keys: the results of byok_target_key
     """
     observed = {result["name"]: result for result in target_keys}
-    keys: list[dict[str, t.Any]] = []
+    found = Outcome({"target_keys": []})
 
-    def add(item: t.Mapping[str, t.Any]) -> None:
+    def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
         in_token = in_the_token(declaration, observed.get(declaration.name))
         versions = read_versions(vault, declaration.name)
@@ -48,7 +48,7 @@ def take_inventory(
         rotation = declaration.rotation or UNSCHEDULED
         ours = newest is not None and in_token.holder_of(newest) is not None
         due = rotation.due_at(newest.created, newest.expires) if newest and newest.created and ours else None
-        keys.append(
+        part.result["target_keys"].append(
             {
                 "name": declaration.name,
                 "deleted": None if deleted is False else deleted is not None,
@@ -58,11 +58,12 @@ def take_inventory(
             }
         )
 
-    in_turn(items, outcome, add)
+    each_key(vault, items, found, add)
+    outcome.absorb(found)
     return {
         "vault_url": vault.address.url,
         "read_at": format_moment(datetime.now(timezone.utc)),  # by this host's clock: whether it was in this run, that tells
-        "keys": keys,
+        "target_keys": found.result["target_keys"],
     }
 
 

@@ -55,10 +55,16 @@ def converge_kek(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) 
     if params["kek_id"] is not None:
         return _as_given(vault, params)
     if params["state"] == "present":
+        if params["expired_prefix"]:
+            raise ByokError("expired_prefix is for KEKs to delete, and state is present", "Set state to absent, or leave it out")
         return _present(vault, params, check_mode)
-    if params["expired_prefix"]:
-        return _expired_absent(vault, params, check_mode)
-    return _absent(vault, params, check_mode)
+    outcome = Outcome({"deleted": []})
+    for wanted, remove in ((params["name"], _absent), (params["expired_prefix"], _expired_absent)):
+        if wanted:
+            removed = remove(vault, params, check_mode)
+            outcome.absorb(removed)
+            outcome.result["deleted"] += removed.result["deleted"]
+    return outcome
 
 
 def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:

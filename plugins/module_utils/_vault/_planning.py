@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._arguments import DECLARATION_OPTIONS
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, check_unique, parse_declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome, items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
     Action,
     Rotating,
@@ -23,14 +23,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import in_turn
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._inventory import take_inventory
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._rotation_policy import (
     Policy,
     read_policy,
     refuse_notification,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._unmanaged import list_unmanaged
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_versions, observe
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_import import read_import
 
 #: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service limits; Key Vault backup)
 _MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the key up with more")}
@@ -50,6 +52,8 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     force = frozenset(params["force"]) if params["rotate"] else None
     outcome = plan(vault, items, params["target_keys"], force, params["on_deleted"])
     warn_of_unknown(force or (), params["target_keys"], outcome)
+    if params["unmanaged"] == "report":
+        outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
     outcome.result["versions"] = take_inventory(vault, items, params["target_keys"], outcome) if params["all_versions"] else None
     return outcome
 
@@ -68,9 +72,9 @@ def plan(
     :param force: identities of generations that are replaced whatever their age; None rotates nothing at all
     """
     observed = {result["name"]: result for result in target_keys}
-    outcome = Outcome({"plan": [], "transfers": [], "rotations": [], "imports": []})
+    outcome = Outcome({"plan": [], "transfers": [], "rotations": [], "imports": [], "unmanaged": None})
 
-    def add(item: t.Mapping[str, t.Any]) -> None:
+    def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
         refuse_type(vault.address, declaration)
         if declaration.rotation:
@@ -79,17 +83,21 @@ def plan(
         in_vault = observe(vault, declaration.name, lambda version: bool(in_token.wanted and in_token.wanted.is_in(version)))
         rotating = None if force is None else Rotating(vault.now, force)
         action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
-        policy, changes = Policy(), {}
-        if declaration.rotation and action.action in ("none", "update"):
-            policy = read_policy(vault, declaration.name, declaration.rotation)
-            changes = policy.changes(declaration.rotation)
-        if changes:
-            reason = action.reason if action.changes else f"Azure's rotation policy differs in {', '.join(changes)}"
-            action = replace(action, action="update", reason=reason, changes={**action.changes, **changes})
+        rotation, policy, policy_changes = declaration.rotation, Policy(), {}
+        if rotation and action.action != "conflict":
+            if action.version and not in_vault.deleted:
+                policy = read_policy(vault, declaration.name, rotation)
+            policy_changes = policy.changes(rotation)
+        if policy_changes and action.action in ("none", "update"):
+            reason = action.reason if action.changes else f"Azure's rotation policy differs in {', '.join(policy_changes)}"
+            action = replace(action, action="update", reason=reason, changes={**action.changes, **policy_changes})
         if action.action in ("transfer", "rotate") and action.version:
-            warn_of_many_versions(vault, declaration.name, outcome)
-        result = outcome.result
-        result["plan"].append(_result(declaration, action, policy))
+            warn_of_many_versions(vault, declaration.name, part)
+        before = {**(action.version.attributes() if action.version else {}), **policy.facts()}
+        name_taken = on_deleted if in_vault.deleted else None
+        part.planned += _changes(vault, item, declaration, action, before, policy_changes, name_taken)
+        result = part.result
+        result["plan"].append(_result(declaration, action, before))
         if action.action in ("transfer", "rotate", "update", "recover"):
             result["imports"].append(_import_of(item, action))
         if action.action in ("transfer", "rotate"):
@@ -99,7 +107,7 @@ def plan(
             facts = {"newer_than": action.newer_than, "made_at": moment, "reason": action.reason}
             result["rotations"].append({"name": declaration.name, **facts})
 
-    in_turn(items, outcome, add)
+    each_key(vault, items, outcome, add)
     return outcome
 
 
@@ -122,9 +130,38 @@ def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
         )
 
 
-def _result(declaration: Declaration, action: Action, policy: Policy) -> dict[str, t.Any]:
+def _changes(
+    vault: Vault,
+    item: t.Mapping[str, t.Any],
+    declaration: Declaration,
+    action: Action,
+    before: t.Mapping[str, t.Any],
+    policy_changes: t.Mapping[str, t.Any],
+    name_taken: str | None,
+) -> list[Change]:
+    """Return what byok_import will say that it changes.
+
+    :param before: what the newest version and its rotation policy are
+    :param name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None where there is none
+    """
+    where = f"key {declaration.name} in the {vault}"
+    changes = []
+    if name_taken and action.action != "conflict":
+        after = {"purge": "purged", "recover": "recovered"}[name_taken]
+        changes.append(Change(f"deleted {where}", {"state": "deleted"}, {"state": after}))
+    if action.action in ("transfer", "rotate"):
+        unknown = {"thumbprint": None, "replaces": None, "path": None, "package": None, "prove": False}
+        options = {**unknown, **item, **_import_of(item, action)}
+        facts = read_import(parse_declaration(options), options, None, allow_unverified=False).facts(vault.now)
+        there = {"version": action.version.version, **{at: before[at] for at in policy_changes}} if action.version else {}
+        changes.append(Change(where, there, {**facts, **policy_changes}))
+    elif wanted := {**action.changes, **policy_changes}:
+        changes.append(Change(where, {at: before[at] for at in wanted}, wanted))
+    return changes
+
+
+def _result(declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     version = action.version
-    before = {**(version.attributes() if version else {}), **policy.facts()}
     return {
         "name": declaration.name,
         "action": action.action,
@@ -134,6 +171,7 @@ def _result(declaration: Declaration, action: Action, policy: Policy) -> dict[st
         "thumbprint": action.wanted and action.wanted.thumbprint,
         "version": version and version.version,
         "kid": version and version.kid,
+        "foreign": action.foreign,
         "next_due": action.next_due and format_moment(action.next_due),
         "changes": {at: {"before": before[at], "after": after} for at, after in action.changes.items()},
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import typing as t
 from dataclasses import dataclass
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils import _package, _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration
@@ -22,6 +23,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._version import (
     THUMBPRINT_TAG,
     TOKEN_TAG,
     Version,
+    declared_attributes,
 )
 
 #: In check mode, of what is not known before the key is made and wrapped
@@ -52,6 +54,18 @@ class Import:
     def is_in(self, version: Version) -> bool:
         """Tell whether ``version`` is this key."""
         return version.is_of(self.thumbprint, self.generation)
+
+    def facts(self, now: datetime) -> dict[str, t.Any]:
+        """Return what a diff says of the version that is imported, as far as it is known before.
+
+        :param now: when it is imported
+        """
+        known = {"kind": str(self.declaration.spec), "thumbprint": self.thumbprint, "generation": self.generation}
+        return {**known, **self.attributes(now)}
+
+    def attributes(self, now: datetime) -> dict[str, t.Any]:
+        """Return the attributes that the version gets, as Version.attributes() gives them."""
+        return declared_attributes(self.declaration, now, self.marks())
 
     def marks(self) -> dict[str, str]:
         """Return the tags that tell people where a version comes from, as far as it is known."""

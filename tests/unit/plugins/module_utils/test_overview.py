@@ -56,7 +56,7 @@ def test_generations_and_versions_stand_side_by_side() -> None:
         key = {"name": "a", "deleted": deleted, "last_rotated": None, "next_due": "2027-01-01T00:00:00Z", "versions": versions}
         plan = [{"name": "a", "action": "none", "reason": "as declared"}]
         token = {"label": "byok", "serial": "7"}
-        return {"token": token, "target_keys": [in_token], "plan": plan, "versions": {"vault_url": url, "keys": [key]}}
+        return {"token": token, "target_keys": [in_token], "plan": plan, "versions": {"vault_url": url, "target_keys": [key]}}
 
     lines = side_by_side(
         [

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Uncertain, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 URL = "https://contoso.vault.azure.net"
@@ -38,7 +39,8 @@ class Service:
         self.sent = 0
         self.committed_at: list[float] = []
         self.waited: list[float] = []
-        self.vault = Vault(parse_address(URL, "AzureCloud"), None, settle_time=60, throttle_timeout=40, sleep=self.sleep)
+        pace = Pace(8, None, lambda: self.now, self.sleep)
+        self.vault = Vault(parse_address(URL, "AzureCloud"), None, 60, 40, pace, self.sleep)
 
     @property
     def now(self) -> float:

@@ -12,9 +12,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._arguments import D
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import _planning
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
-NOTHING_ROTATED: dict[str, t.Any] = {"rotate": False, "force": [], "on_deleted": "fail", "all_versions": False}
+NOTHING_ROTATED: dict[str, t.Any] = {
+    "rotate": False,
+    "force": [],
+    "on_deleted": "fail",
+    "all_versions": False,
+    "unmanaged": "ignore",
+}
 
 
 def plan(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[list[str], list[str], list[str]]:
@@ -26,7 +33,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[list[str], 
         raise error
 
     address = parse_address("https://contoso.vault.azure.net", "AzureCloud")
-    vault = Vault(address, SimpleNamespace(get_key=get_key), 0, 0, sleep=lambda seconds: None)
+    vault = Vault(address, SimpleNamespace(get_key=get_key), 0, 0, Pace(1, None), lambda seconds: None)
     monkeypatch.setattr(_planning, "open_vault", lambda params: vault)
     empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
     items = [{**empty, "name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]

@@ -17,6 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._module import Outc
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import _vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import PERMISSIONS, WORK
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format, ServiceRequestError
 
@@ -66,9 +67,9 @@ class Service:
 
 
 def look(monkeypatch: pytest.MonkeyPatch, service: Service, url: str = VAULT, **options: t.Any) -> Outcome:
-    vault = Vault(parse_address(url, "AzureCloud"), service, 0, 0, sleep=lambda seconds: None)
+    vault = Vault(parse_address(url, "AzureCloud"), service, 0, 0, Pace(1, None), lambda seconds: None)
     monkeypatch.setattr(_vault_info, "open_vault", lambda params: vault)
-    defaults = {"work": ["transfer"], "ephemeral_kek": True, "prove": False, "declarations": None}
+    defaults = {"work": ["transfer"], "ephemeral_kek": True, "prove": False, "declarations": None, "list_keys": False}
     return _vault_info.vault_info({**defaults, **options}, False)
 
 
