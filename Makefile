@@ -5,10 +5,10 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip install -qq --disable-pip-version-check 'ansible-core>=2.17' -r meta/ee-requirements.txt -r lab/requirements.txt
 
-.PHONY: help demo lab test test-long clean packages test-packages
+.PHONY: help demo lab test test-versions test-long bench clean packages test-packages
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 20
 
 demo: .venv/run  ## Ferry five keys from a SoftHSM token into a local Azure, and prove them
 	@bash lab/demo/run.sh
@@ -20,8 +20,14 @@ lab: .venv/run  ## Start the lab and say how to go on by hand
 test: .venv/test  ## Run all checks
 	@.venv/bin/python tests/run.py
 
-test-long: .venv/test  ## Run all checks, also on every supported ansible-core and Python
+test-versions: .venv/test  ## Run what ansible-test checks on each Python, with old and new ansible-core and libraries
+	@.venv/bin/python tests/run.py --versions
+
+test-long: .venv/test  ## Run both, and what is too slow for every commit
 	@.venv/bin/python tests/run.py --long
+
+bench: .venv/run  ## Measure what docs/performance.md says, and write it there
+	@.venv/bin/python benchmarks/run.py
 
 clean:  ## Remove what these targets made
 	@[ ! -d .lab ] || .venv/bin/python -m lab stop || true

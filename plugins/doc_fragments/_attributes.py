@@ -12,6 +12,8 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options: {}
+requirements:
+  - python >= 3.10
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the token or the vault.

@@ -8,6 +8,8 @@ usage: watch.py OUTPUT PROCESSES COMMAND...; ends with the command's return code
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
 import sys
 import time
@@ -15,9 +17,9 @@ from pathlib import Path
 
 
 def sample(seen: set[bytes]) -> None:
-    for file in (*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")):
+    for process, name in itertools.product(filter(str.isdecimal, os.listdir("/proc")), ("cmdline", "environ")):
         try:
-            seen.add(file.read_bytes())
+            seen.add(Path("/proc", process, name).read_bytes())
         except OSError:  # it has ended, or it is another user's
             continue
 
