@@ -12,6 +12,7 @@ import calendar
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 
@@ -63,6 +64,7 @@ def parse_moment(text: str) -> datetime:
     return moment.astimezone(timezone.utc).replace(microsecond=0)
 
 
+@lru_cache
 def parse_duration(text: str) -> Duration:
     """Read an ISO 8601 duration, such as ``P90D``, ``P6M``, ``P2Y`` or ``PT4H``.
 
