@@ -117,21 +117,33 @@ def rsa_from_pem(pem: str) -> RsaPublicKey:
 
     :raises ByokError: when it is none
     """
+    key = from_pem(pem)
+    if not isinstance(key, RsaPublicKey):
+        raise ByokError("The PEM given is no RSA public key", "Give the PEM that byok_kek or az keyvault key download returned")
+    return key
+
+
+def from_pem(pem: str) -> PublicKey | None:
+    """Read a public key from a PEM; None for one that Azure does not know.
+
+    :raises ByokError: when it is no PEM of a public key
+    """
     with _cryptography():
         from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric import rsa
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.hazmat.primitives.serialization import load_der_public_key
 
         try:
             key = load_der_public_key(_decode_pem(pem))
         except (ValueError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise ByokError(
-                "The PEM given is no RSA public key", "Give the PEM that byok_kek or az keyvault key download returned"
-            )
-        numbers = key.public_numbers()
-    return RsaPublicKey(numbers.n, numbers.e)
+            return None
+        if isinstance(key, rsa.RSAPublicKey):
+            return RsaPublicKey(key.public_numbers().n, key.public_numbers().e)
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            numbers = key.public_numbers()
+            known = (curve for curve in _CURVES if isinstance(key.curve, _cryptography_curves()[curve]))
+            return next((EcPublicKey(curve, numbers.x, numbers.y) for curve in known), None)
+    return None
 
 
 def to_cryptography(key: PublicKey) -> t.Any:
@@ -145,15 +157,15 @@ def to_cryptography(key: PublicKey) -> t.Any:
         try:
             if isinstance(key, RsaPublicKey):
                 return rsa.RSAPublicNumbers(key.e, key.n).public_key()
-            curves: dict[str, ec.EllipticCurve] = {
-                "P-256": ec.SECP256R1(),
-                "P-384": ec.SECP384R1(),
-                "P-521": ec.SECP521R1(),
-                "P-256K": ec.SECP256K1(),
-            }
-            return ec.EllipticCurvePublicNumbers(key.x, key.y, curves[key.curve]).public_key()
+            return ec.EllipticCurvePublicNumbers(key.x, key.y, _cryptography_curves()[key.curve]()).public_key()
         except ValueError as error:
             raise ByokError(f"A public key on {key} is invalid ({error})", "See where it came from") from error
+
+
+def _cryptography_curves() -> dict[str, t.Any]:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1, "P-256K": ec.SECP256K1}
 
 
 class _cryptography:

@@ -40,6 +40,11 @@ options:
     description: Log in although the token will lock its PIN if this one is wrong.
     type: bool
     default: false
+  list_keys:
+    description:
+      - List all keys of the token in RV(listing). Needs a login.
+    type: bool
+    default: false
 notes:
   - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
 seealso:
@@ -71,6 +76,20 @@ EXAMPLES = r"""
       - name: signing-key
         type: EC
         curve: P-256
+
+- name: List its keys
+  keyferry.azure.byok_hsm_info:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    list_keys: true
+  register: listed
+
+- name: Store the listing, for runs without the token
+  ansible.builtin.copy:
+    content: "{{ listed.listing | to_nice_json }}\n"
+    dest: /media/carrier/listing.json
+    mode: "0644"
 """
 
 RETURN = r"""
@@ -211,6 +230,44 @@ hsm:
       - "Partition policy 1 (private key wrapping) is 0 and has to be 1: RSA and EC keys leave the token by it. As the
         partition's Security Officer: partition changepolicy -policy 1 -value 1."
     notes: []
+listing:
+  description:
+    - All keys of the token by their labels, with public facts only. It is stored as JSON for
+      O(keyferry.azure.byok_target_key#module:listing). V(null) without O(list_keys=true).
+  returned: always, unless the token could not be opened
+  type: dict
+  contains:
+    format:
+      description: Says what it is.
+      type: str
+    version:
+      description: Of the format.
+      type: int
+    token:
+      description: The token's identity, as RV(hsm.token) with the firmware that PKCS#11 tells.
+      type: dict
+    listed_at:
+      description: When, ISO 8601 in UTC, by the clock of the host with the token.
+      type: str
+    target_keys:
+      description: One entry per label, sorted by it.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The label; empty for keys that have none.
+          type: str
+        generations:
+          description:
+            - What RV(keyferry.azure.byok_target_key#module:target_keys[].generations) says, and C(type), C(size) and C(curve),
+              which are V(null) for what Azure does not take.
+          type: list
+          elements: dict
+        leftovers:
+          description: CKA_IDs of public keys of ours that have lost their private keys, as a killed run leaves them.
+          type: list
+          elements: str
+  sample: null
 failures:
   description: Keys of O(target_keys) that cannot be made or wrapped here.
   returned: always
@@ -247,6 +304,7 @@ def main() -> None:
             "rehearse": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "accept_final_try": {"type": "bool", "default": False},
+            "list_keys": {"type": "bool", "default": False},
         },
     )
 

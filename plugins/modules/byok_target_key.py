@@ -57,8 +57,8 @@ options:
   withdraw:
     description:
       - Thumbprints (for oct keys CKA_IDs) of generations that shall never be chosen again, such as one that was made ahead and
-        is not trusted any more. A byte FF behind the CKA_ID of the private key marks them; nothing is destroyed, and versions in
-        vaults stay as they are.
+        is not trusted any more. A byte FF behind the CKA_ID marks them, and that of the private key counts; nothing is destroyed,
+        and versions in vaults stay as they are.
     type: list
     elements: str
     default: []
@@ -86,7 +86,7 @@ options:
         description: When it was read; an hour ago at most.
         type: str
         required: true
-      keys:
+      target_keys:
         description: What it holds of the keys.
         type: list
         elements: dict
@@ -95,6 +95,21 @@ options:
     description: Destroy generations although a vault still has them, enabled, disabled or deleted.
     type: bool
     default: false
+  listing:
+    description:
+      - Path of a stored listing, which RV(keyferry.azure.byok_hsm_info#module:listing) is as JSON. What the token holds is read
+        there, and neither the library nor the token is needed. A listing of another token than O(token_label) and O(token_serial)
+        name is an error, and one that is older than a day is warned of.
+      - For check mode and O(state=present) only.
+    type: path
+  public_session:
+    description:
+      - In check mode, without O(pin) and O(pin_file), and where the token wants a login, look at its public keys without one.
+        RV(target_keys[].generations[].public_only) marks what was seen so. Oct keys, which have no public key, fail, and so does
+        all where the token shows no public key.
+      - If V(false), a missing PIN is an error, as it is outside check mode.
+    type: bool
+    default: true
   transferred:
     description:
       - Thumbprints (for oct keys generations) that have arrived where they shall go. Keys with O(after_transfer=lock) are
@@ -105,6 +120,8 @@ options:
 notes:
   - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
   - In check mode the thumbprint of a key that would be made is not known.
+  - Without a login a public key that has lost its private key, as a killed run leaves it, cannot be told from a pair, nor is it
+    seen that a key is locked. A look with a PIN, or by a stored listing, tells.
 seealso:
   - module: keyferry.azure.byok_plan
   - module: keyferry.azure.byok_wrap
@@ -136,6 +153,14 @@ EXAMPLES = r"""
       - name: signing-key
         type: EC
         curve: P-256
+
+- name: See what a run would do, by what was listed on another host
+  keyferry.azure.byok_target_key:
+    listing: /media/carrier/listing.json
+    name: signing-key
+    type: EC
+    curve: P-256
+  check_mode: true
 """
 
 RETURN = r"""
@@ -179,6 +204,11 @@ target_keys:
         public_key:
           description: The public key as PEM; V(null) for oct keys.
           type: str
+        public_only:
+          description:
+            - Whether only its public key was seen, because nobody logged in. Nothing is known of a private key then, C(origin) is
+              V(unknown), and all CKA_* are V(null).
+          type: bool
         half_made:
           description: Whether it is a private key of ours without its public key, as a run leaves it that is killed. It is
             passed over.
@@ -225,6 +255,7 @@ target_keys:
           thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
           public_key: "-----BEGIN PUBLIC KEY-----\nMFkw...\n-----END PUBLIC KEY-----\n"
           half_made: false
+          public_only: false
           made: "2026-11-22T10:00:00Z"
           withdrawn: false
           made_by_keyferry: true
@@ -312,6 +343,8 @@ def main() -> None:
             "vaults": {"type": "list", "elements": "str"},
             "versions": {"type": "list", "elements": "dict", "options": VERSIONS_RESULT},
             "accept_last_copy": {"type": "bool", "default": False},
+            "listing": {"type": "path"},
+            "public_session": {"type": "bool", "default": True},
             "transferred": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[("state", "absent", ("vaults", "versions"))],

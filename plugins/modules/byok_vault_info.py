@@ -59,6 +59,12 @@ options:
     description:
       - Keys that shall be brought to the vault. Those that this kind of vault does not take are in RV(failures).
       - Where any are given, rotation policies count only if one of them declares C(rotation).
+  list_keys:
+    description:
+      - List all keys of the vault in RV(vault_keys), which takes one request for each. A vault that cannot be listed is then a
+        failure.
+    type: bool
+    default: false
 notes:
   - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
   - A role that is assigned for single keys does not count here, because the name that is tried is none of theirs.
@@ -89,6 +95,13 @@ EXAMPLES = r"""
         size: 256
   register: found
   failed_when: found is failed or found.vault.problems | length > 0
+
+- name: List its keys
+  keyferry.azure.byok_vault_info:
+    vault_url: https://contoso.vault.azure.net
+    work: [show]
+    list_keys: true
+  register: found
 """
 
 RETURN = r"""
@@ -207,8 +220,66 @@ vault:
       - In the vault contoso the identity may not import keys. It is needed to transfer. Give it the role Key Vault Crypto
         Officer, or one of your own with the data actions in the result; a new assignment takes some minutes.
     notes: []
+vault_keys:
+  description:
+    - All keys of the vault with their newest versions, sorted by name. V(null) without O(list_keys=true).
+    - Not named C(keys), because that is a method of every dict in a template.
+  returned: always, unless the options name no vault or no credential, or the keys could not be listed
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The key's name.
+      type: str
+    kid:
+      description: The identifier of its newest version.
+      type: str
+    version:
+      description: That version's 32 digits.
+      type: str
+    kind:
+      description: Type with size or curve, as far as Azure tells.
+      type: str
+    type:
+      description: Azure's type. One that ends with C(-HSM) is protected by an HSM, as all that was imported by BYOK.
+      type: str
+    size:
+      description: Bits of an RSA key. Of an oct key Azure does not tell them.
+      type: int
+    curve:
+      description: The curve of an EC key.
+      type: str
+    thumbprint:
+      description: RFC 7638 thumbprint of the public key; V(null) for oct keys.
+      type: str
+    created:
+      description: When the version was made, ISO 8601 in UTC.
+      type: str
+    kek:
+      description: Whether it is a key exchange key, which can do nothing but import.
+      type: bool
+    managed:
+      description: Whether it belongs to a certificate.
+      type: bool
+    operations:
+      description: What it may do.
+      type: list
+      elements: str
+    enabled:
+      description: Whether it can be used.
+      type: bool
+    not_before:
+      description: From when on it is valid.
+      type: str
+    expires:
+      description: When it expires.
+      type: str
+    tags:
+      description: Its tags.
+      type: dict
+  sample: null
 failures:
-  description: Keys of O(declarations) that the vault does not take.
+  description: Keys of O(declarations) that the vault does not take, and listed ones that could not be read.
   returned: always
   type: list
   elements: dict
@@ -248,6 +319,7 @@ def main() -> None:
             },
             "ephemeral_kek": {"type": "bool", "default": True},
             "prove": {"type": "bool", "default": False},
+            "list_keys": {"type": "bool", "default": False},
             "declarations": key_list(DECLARATION_OPTIONS),
         },
     )

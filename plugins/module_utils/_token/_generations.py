@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -35,13 +36,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import CKM_EC_KEY_PAIR_GEN
 from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import NUMBERS
-from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token
+from ansible_collections.keyferry.azure.plugins.module_utils._token._session import Token, TokenInfo
 
 #: The public exponent of RSA keys, which python-pkcs11 asks the token for
 RSA_EXPONENT = 65537
 
 #: CKA_* that say where a key comes from and what may be done with it (PKCS#11 v3.1, 4.8 to 4.10)
-_EVIDENCE = ("LOCAL", "ALWAYS_SENSITIVE", "SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE", "KEY_GEN_MECHANISM")
+EVIDENCE = ("LOCAL", "ALWAYS_SENSITIVE", "SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE", "KEY_GEN_MECHANISM")
+
+#: CK_INVALID_HANDLE (PKCS#11 v3.1, 3.2), of what can only be looked at
+_NO_HANDLE: Key = 0
 
 #: How often to list the keys anew while another host destroys some of them
 _LISTINGS = 5
@@ -69,6 +73,7 @@ class Generation:
     :ivar handle: the private or secret key
     :ivar public_handle: the public key, where the token holds one
     :ivar withdrawn: it is never chosen again
+    :ivar public_only: only its public key was seen, so its evidence is not known, nor whether there is a private key at all
     """
 
     id: bytes
@@ -76,9 +81,10 @@ class Generation:
     spec: KeySpec | None
     public_key: PublicKey | None
     evidence: t.Mapping[str, t.Any]
-    handle: Key
+    handle: Key = _NO_HANDLE
     public_handle: Key | None = None
     withdrawn: bool = False
+    public_only: bool = False
 
     @property
     def hex_id(self) -> str:
@@ -121,6 +127,7 @@ class Generation:
             "made": format_moment(datetime.fromtimestamp(made_at(self.id), timezone.utc)) if is_ours(self.id) else None,
             "withdrawn": self.withdrawn,
             "half_made": self.half_made,
+            "public_only": self.public_only,
             "origin": self.origin,
             **self.evidence,
         }
@@ -131,7 +138,7 @@ class Leftover:
     """A public key of ours without its private key: what is left of a run that was killed."""
 
     id: bytes
-    handle: Key
+    handle: Key = _NO_HANDLE
 
 
 @dataclass(frozen=True)
@@ -145,30 +152,41 @@ class Found:
     leftovers: list[Leftover]
 
 
-def list_generations(token: Token, names: t.Collection[str]) -> dict[str, Found]:
-    """List what the token holds under these names.
+def list_generations(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
+    """List what the token holds under these names, or under all names.
 
     The token is searched once per class of objects, never once per name: on large tokens a search costs 0.1 s.
 
     :raises ByokError: when the token refuses
     """
+    return _again_where_keys_vanish(lambda: _list(token, names))
+
+
+def list_public_keys(token: Token, names: t.Collection[str]) -> dict[str, Found]:
+    """List what a token shows of these names without a login: public keys, none of which tells whether it has a private one.
+
+    :raises ByokError: when the token refuses
+    """
+    return _again_where_keys_vanish(lambda: _list_public(token, names))
+
+
+def _again_where_keys_vanish(work: t.Callable[[], dict[str, Found]]) -> dict[str, Found]:
     for _attempt in range(_LISTINGS - 1):
         try:
-            return _list(token, names)
+            return work()
         except TokenError as error:
             # Another host destroyed a key after it was found; it is not found again.
             if error.code != NUMBERS["CKR_OBJECT_HANDLE_INVALID"]:
                 raise
-    return _list(token, names)
+    return work()
 
 
-def _list(token: Token, names: t.Collection[str]) -> dict[str, Found]:
-    found: dict[str, Found] = {name: Found([], []) for name in names}
-    only: dict[str, Value] = {"LABEL": next(iter(names))} if len(names) == 1 else {}
+def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
+    found: dict[str, Found] = {name: Found([], []) for name in names or ()}
     # A private EC key does not hold its point, so its public key is looked for by label, CKA_ID and type. Where several fit, or
     # there is no CKA_ID, none does: with another key's point it would be taken for another key.
     public: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
-    for handle, read in _search(token, "PUBLIC_KEY", only, found):
+    for handle, read in _search(token, "PUBLIC_KEY", names):
         with token.calling("Reading a public key"):
             parts = token.session.read(handle, *_PUBLIC_PARTS.get(read["KEY_TYPE"], ()))
         half = _half(read)
@@ -176,18 +194,45 @@ def _list(token: Token, names: t.Collection[str]) -> dict[str, Found]:
     whole = set()
     # Types that are never brought are listed as well, because a label that they hold is taken.
     for object_class in ("PRIVATE_KEY", "SECRET_KEY"):
-        for handle, read in _search(token, object_class, only, found):
-            read["ID"], withdrawn = split_mark(read["ID"])
+        for handle, read in _search(token, object_class, names):
             whole.add(_half(read))
             described = _describe(token, handle, read["KEY_TYPE"], read["ID"], public.get(_half(read), {}))
-            described = replace(described, withdrawn=withdrawn)
-            found[read["LABEL"]].generations.append(described)
+            described = replace(described, withdrawn=read["withdrawn"])
+            _of(found, read).generations.append(described)
     for half, read in public.items():
         if read and half not in whole and is_ours(read["ID"]):
-            found[read["LABEL"]].leftovers.append(Leftover(read["ID"], read["handle"]))
+            _of(found, read).leftovers.append(Leftover(read["ID"], read["handle"]))
     for each in found.values():
-        each.generations.sort(key=lambda key: (is_ours(key.id), key.id))
+        each.generations.sort(key=by_age)
     return found
+
+
+def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
+    found: dict[str, Found] = {name: Found([], []) for name in names}
+    for handle, read in _search(token, "PUBLIC_KEY", names):
+        parts = (*_PUBLIC_PARTS.get(read["KEY_TYPE"], ()), *(("EC_PARAMS",) if read["KEY_TYPE"] == "EC" else ()))
+        with token.calling("Reading a public key"):
+            kind, spec, public_key = _material(read["KEY_TYPE"], token.session.read(handle, *parts))
+        unknown = {f"CKA_{name}": None for name in EVIDENCE}
+        seen = Generation(read["ID"], kind, spec, public_key, unknown, withdrawn=read["withdrawn"], public_only=True)
+        _of(found, read).generations.append(seen)
+    for each in found.values():
+        # Where no one can tell whose public key it is, a look at all of the token does not take it either.
+        times = Counter((key.id, key.spec and key.spec.type) for key in each.generations)
+        each.generations[:] = [
+            key if key.id and times[key.id, key.spec and key.spec.type] == 1 else replace(key, public_key=None)
+            for key in sorted(each.generations, key=by_age)
+        ]
+    return found
+
+
+def _of(found: dict[str, Found], read: t.Mapping[str, t.Any]) -> Found:
+    return found.setdefault(read["LABEL"], Found([], []))
+
+
+def by_age(generation: Generation) -> tuple[bool, bytes]:
+    """Sort by age: what was made elsewhere, before all of ours."""
+    return is_ours(generation.id), generation.id
 
 
 def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation | None:
@@ -215,12 +260,14 @@ def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Gen
     return generations[-1] if generations else None
 
 
-def refuse_unfit(declaration: Declaration, generation: Generation, token: Token) -> None:
+def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenInfo) -> None:
     """Refuse a key that is not what is declared, or that must not or cannot be brought.
+
+    Of one of which only the public key was seen, nothing is refused for what its private key may be.
 
     :raises ByokError: naming the attribute
     """
-    what = f"The key {declaration.name} ({generation.hex_id}) in the {token.info}"
+    what = f"The key {declaration.name} ({generation.hex_id}) in the {info}"
     if generation.spec != declaration.spec:
         raise ByokError(
             f"{what} is {generation.kind}, but {declaration.spec} is declared",
@@ -236,6 +283,8 @@ def refuse_unfit(declaration: Declaration, generation: Generation, token: Token)
             f"{what} has the public exponent {generation.public_key.e}",
             f"Use an RSA key with the public exponent {RSA_EXPONENT}",
         )
+    if generation.public_only:
+        return
     if not generation.evidence["CKA_SENSITIVE"]:
         raise ByokError(f"{what} has CKA_SENSITIVE false, so its value can be read in the clear", "Use a key made as sensitive")
     if not generation.evidence["CKA_EXTRACTABLE"] and declaration.after_transfer != "lock":
@@ -324,7 +373,10 @@ def withdraw(token: Token, name: str, generation: Generation) -> None:
             "Give it another label by the token's own tool",
         )
     with token.calling(f"Withdrawing the key {name} ({generation.hex_id})"):
-        token.session.assign(generation.handle, "ID", mark_withdrawn(generation.id))
+        # The private key's mark is what counts; the public key's is for those who look without a login.
+        for handle in (generation.handle, generation.public_handle):
+            if handle is not None:
+                token.session.assign(handle, "ID", mark_withdrawn(generation.id))
 
 
 def clear_away(token: Token, name: str, leftover: Leftover) -> None:
@@ -356,41 +408,49 @@ def _half(read: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     return read["LABEL"], read["ID"], read["KEY_TYPE"]
 
 
-def _search(
-    token: Token, object_class: str, only: dict[str, Value], names: t.Container[str]
-) -> t.Iterator[tuple[Key, dict[str, t.Any]]]:
-    """Yield the keys that have one of the names, with CKA_LABEL, CKA_ID and what kind of key it is."""
+def _search(token: Token, object_class: str, names: t.Collection[str] | None) -> t.Iterator[tuple[Key, dict[str, t.Any]]]:
+    """Yield the keys that have one of the names, with CKA_LABEL, CKA_ID, whether that is marked, and what kind of key it is."""
+    only: dict[str, Value] = {}
+    if names is not None and len(names) == 1:
+        [only["LABEL"]] = names
+    wanted = None if names is None else frozenset(names)
     with token.calling("Searching for keys"):
         for handle in token.session.find(object_class, **only):
             read = token.session.read(handle, "LABEL", "ID", "KEY_TYPE")
-            if read["LABEL"] in names:
+            label = read["LABEL"] or ""
+            if wanted is None or label in wanted:
                 number = read["KEY_TYPE"]
                 kind = _KEY_TYPES.get(number, f"of the type {number}")
-                yield handle, {**read, "ID": read["ID"] or b"", "KEY_TYPE": kind}
+                identifier, withdrawn = split_mark(read["ID"] or b"")
+                yield handle, {"LABEL": label, "ID": identifier, "KEY_TYPE": kind, "withdrawn": withdrawn}
 
 
 def _describe(token: Token, handle: Key, key_type: str, identifier: bytes, public: t.Mapping[str, t.Any]) -> Generation:
     """Describe a private or secret key, with what its public key told."""
     own = {"RSA": _PUBLIC_PARTS["RSA"], "EC": ("EC_PARAMS",), "AES": ("VALUE_LEN",)}.get(key_type, ())
     with token.calling("Reading a key"):
-        read = token.session.read(handle, *_EVIDENCE, *own)
-    kind: str = key_type
-    spec: KeySpec | None = None
-    public_key: PublicKey | None = None
+        read = token.session.read(handle, *EVIDENCE, *own)
+    kind, spec, public_key = _material(key_type, {name: read.get(name) or public.get(name) for name in (*own, "EC_POINT")})
+    evidence = {f"CKA_{name}": read[name] for name in EVIDENCE}
+    return Generation(identifier, kind, spec, public_key, evidence, handle, public.get("handle"))
+
+
+def _material(key_type: str, read: t.Mapping[str, t.Any]) -> tuple[str, KeySpec | None, PublicKey | None]:
+    """Return what a key is in words, what of it Azure knows, and its public key as far as it is told."""
     if key_type == "RSA":
-        modulus, exponent = (int.from_bytes(read[part] or public.get(part) or b"", "big") for part in _PUBLIC_PARTS["RSA"])
+        modulus, exponent = (int.from_bytes(read[part] or b"", "big") for part in _PUBLIC_PARTS["RSA"])
         spec = KeySpec("RSA", size=modulus.bit_length())
-        public_key = RsaPublicKey(modulus, exponent) if modulus and exponent else None
-    elif key_type == "EC":
-        curve = curve_of_parameters(read["EC_PARAMS"] or b"")
-        kind = f"EC on the curve {(read['EC_PARAMS'] or b'').hex()}"
-        if curve:
-            spec = KeySpec("EC", curve=curve)
-            public_key = ec_public_key(curve, public["EC_POINT"]) if public.get("EC_POINT") else None
-    elif key_type == "AES":
+        return str(spec), spec, RsaPublicKey(modulus, exponent) if modulus and exponent else None
+    if key_type == "EC":
+        parameters = read["EC_PARAMS"] or b""
+        curve = curve_of_parameters(parameters)
+        if curve is None:
+            return f"EC on the curve {parameters.hex()}", None, None
+        return curve, KeySpec("EC", curve=curve), ec_public_key(curve, read["EC_POINT"]) if read["EC_POINT"] else None
+    if key_type == "AES":
         spec = KeySpec("oct", size=8 * (read["VALUE_LEN"] or 0))
-    evidence = {f"CKA_{name}": read[name] for name in _EVIDENCE}
-    return Generation(identifier, str(spec or kind), spec, public_key, evidence, handle, public.get("handle"))
+        return str(spec), spec, None
+    return key_type, None, None
 
 
 def _listing(generations: t.Iterable[Generation]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import (
     CURVES,
@@ -25,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._module import Outc
 from ansible_collections.keyferry.azure.plugins.module_utils._public_key import curve_parameters
 from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Slot, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import choose, list_generations
+from ansible_collections.keyferry.azure.plugins.module_utils._token._listing import Listing, write_listing
 from ansible_collections.keyferry.azure.plugins.module_utils._token._policies import read_firmware, read_policies
 from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import (
     CKM_AES_KEY_GEN,
@@ -135,6 +137,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
             for verdict in verdicts:
                 _try_to_make(token, verdict)
         in_token = _already_there(token, declarations) if usable else set()
+        listing = _list_keys(token, usable) if params["list_keys"] else None
     described = {
         "token": {**vars(token.info), "firmware": firmware},
         "profile": {"name": token.profile_name, "title": token.profile.title, "source": token.profile.source},
@@ -150,7 +153,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "problems": findings.problems,
         "notes": findings.notes,
     }
-    outcome = Outcome({"hsm": described}, warnings=findings.problems)
+    outcome = Outcome({"hsm": described, "listing": listing}, warnings=findings.problems)
     _refuse(token, declarations, in_token, verdicts, outcome.failures)
     return outcome
 
@@ -289,6 +292,14 @@ def _already_there(token: Token, declarations: list[Declaration]) -> set[str]:
                 continue
         there.add(declaration.name)
     return there
+
+
+def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
+    if not usable:
+        raise ByokError(
+            f"The keys of the {token.info} cannot be listed without a login", "Give pin_file, and see that the PIN works"
+        )
+    return write_listing(Listing(token.info, datetime.now(timezone.utc), list_generations(token, None)))
 
 
 def _mechanisms(token: Token) -> list[dict[str, t.Any]]:

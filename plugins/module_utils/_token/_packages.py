@@ -202,7 +202,7 @@ def _choose(token: Token, declaration: Declaration, generations: list[Generation
         raise ByokError(
             f"There is no key {declaration.name} in the {token.info}", "Make it with byok_target_key, or correct its name"
         )
-    _generations.refuse_unfit(declaration, generation, token)
+    _generations.refuse_unfit(declaration, generation, token.info)
     if not generation.evidence["CKA_EXTRACTABLE"]:
         raise ByokError(
             f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer (after_transfer: lock)",

@@ -22,6 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._errors import Byok
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import Address, refuse_type
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._all_keys import list_all_keys
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion import can_be_purged
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import (
@@ -101,8 +102,8 @@ class _Findings:
 def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     """Look at the vault and change nothing, not even in normal mode.
 
-    :raises ByokError: when the options name no vault or credential; declared keys that the vault cannot take are in the
-        outcome's failures, and all else that is wrong is in the result
+    :raises ByokError: when the options name no vault or credential, or its keys shall be listed and cannot be; declared keys that
+        the vault cannot take are in the outcome's failures, and all else that is wrong is in the result
     """
     vault = open_vault(params)
     outcome = Outcome({})
@@ -135,6 +136,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "notes": findings.notes,
     }
     outcome.warnings = findings.problems
+    outcome.result["vault_keys"] = list_all_keys(vault, outcome) if params["list_keys"] else None
     return outcome
 
 

@@ -16,13 +16,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
     curve_parameters,
     ec_public_key,
     fingerprint,
+    from_pem,
     rsa_from_pem,
     thumbprint,
     to_cryptography,
     to_pem,
 )
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def test_other_points_are_refused(point: bytes) -> None:
 def test_pem_and_fingerprint_are_the_library_s(curve: str) -> None:
     ours, theirs = ec_key(curve)
     assert to_pem(ours) == spki(theirs, serialization.Encoding.PEM).decode()
+    assert from_pem(to_pem(ours)) == ours
     assert fingerprint(to_pem(ours)) == hashlib.sha256(spki(theirs, serialization.Encoding.DER)).hexdigest()
 
 
@@ -107,6 +109,11 @@ def test_an_rsa_key_survives_its_pem() -> None:
 def test_a_kek_that_is_no_rsa_pem_is_refused(pem: str) -> None:
     with pytest.raises(ByokError, match="PEM"):
         rsa_from_pem(pem)
+
+
+def test_a_key_that_azure_does_not_know_is_none() -> None:
+    for other in (ec.generate_private_key(ec.SECP224R1()), ed25519.Ed25519PrivateKey.generate()):
+        assert from_pem(spki(other.public_key(), serialization.Encoding.PEM).decode()) is None
 
 
 def test_a_point_off_the_curve_is_refused() -> None:

@@ -44,6 +44,7 @@ def look(lab: dict[str, Any], host: str) -> dict[str, Any]:
         "ephemeral_kek": True,
         "prove": True,
         "declarations": None,
+        "list_keys": False,
     }
     vault = vault_info(options, False).result["vault"]
     return {
