@@ -37,7 +37,7 @@ VENV = Path(sys.prefix)
 
 # Targets that run playbooks: about half of the time, so that two processors share the work. Those that make a token by a command
 # line stay with the target `secrets`, which looks at all processes.
-PLAYBOOKS = "declared examples lifecycle stand_in ten_days transfer two_hosts"
+PLAYBOOKS = "declared examples gitops lifecycle stand_in ten_days transfer two_hosts"
 
 LAB = f"-r {ROOT}/lab/requirements.txt\n"
 NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), re.MULTILINE)
