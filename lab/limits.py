@@ -40,12 +40,16 @@ class Limits:
     def __init__(self, factor: float) -> None:
         self._factor = factor
         self._calls: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
+        self._sums: defaultdict[str, float] = defaultdict(float)
 
     def admit(self, host: str, calls: int, now: float) -> None:
         """Take a call of a class with this allowance, or refuse it; a refused call does not count (documented)."""
         taken, weight = self._calls[host], 1 / (calls * self._factor)
         while taken and not now - _WINDOW < taken[0][0] <= now:
-            taken.popleft()
-        if sum(part for _when, part in taken) + weight > 1 + 1e-9:
+            self._sums[host] -= taken.popleft()[1]
+        if not taken:
+            self._sums[host] = 0.0  # rounding does not add up
+        if self._sums[host] + weight > 1 + 1e-9:
             raise throttled()
         taken.append((now, weight))
+        self._sums[host] += weight
