@@ -153,6 +153,8 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
         options["after_transfer"] = "lock"
         notes.append("It cannot leave the token (CKA_EXTRACTABLE is false), so it can go to no further vault.")
     if _chosen(options, generations) is not generation:
+        if not generation.id:
+            raise _Undeclared("the token has others under this label, and this one has no CKA_ID by which it can be meant")
         options["generation"] = generation.hex_id
         notes.append(
             "The vault has this generation, and the token has others. Without generation, the newest of them is brought."
