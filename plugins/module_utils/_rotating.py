@@ -98,7 +98,7 @@ class _Rotation:
         observed = {key["name"] for key in in_token}
         force = frozenset(params["force"])
         planned = plan(self.vault, [item for item in items if item["name"] in observed], in_token, force, params["on_deleted"])
-        outcome.absorb(planned)
+        outcome.absorb(planned, with_changes=False)  # what becomes of the plan is told by the steps
         warn_of_unknown(force, in_token, outcome)
         for entry in planned.result["plan"]:
             self._begin(entry)
