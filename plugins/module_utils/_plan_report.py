@@ -15,9 +15,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._overview import va
 
 Item = t.Mapping[str, t.Any]
 
-#: Rows of a table, of which a comment on a pull request can hold a few hundred
+#: Rows of a table and items of a sentence: a comment on a pull request can hold a few hundred
 _MOST_ROWS = 100
-_MOST_DATES = 10
+_MOST_NAMED = 10
 
 
 def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
@@ -28,13 +28,13 @@ def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
     :returns: ``status`` is ``clean`` where nothing is to be done nor decided, else ``changes``
     """
     planned = {host["inventory_hostname"]: host for host in hosts if host.get("byok_planned")}
-    elsewhere = {url: _declared(planned.values(), url) for url in {_url(host) for host in planned.values()}}
+    declared = {url: _declared(planned.values(), url) for url in {_url(host) for host in planned.values()}}
     summary: dict[str, t.Any] = {
         name: {
             "vault_url": host["byok_planned"]["vault_url"],
             "actions": dict(Counter(entry["action"] for entry in host["byok_planned"]["plan"])),
             "plan": list(host["byok_planned"]["plan"]),
-            "unmanaged": [key for key in host["byok_planned"]["unmanaged"] if key["name"].lower() not in elsewhere[_url(host)]],
+            "unmanaged": [key for key in host["byok_planned"]["unmanaged"] if key["name"].lower() not in declared[_url(host)]],
         }
         for name, host in sorted(planned.items())
     }
@@ -90,8 +90,8 @@ def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:
 
 
 def _some(texts: t.Sequence[str]) -> str:
-    more = f" and {len(texts) - _MOST_DATES} more" if len(texts) > _MOST_DATES else ""
-    return ", ".join(map(_cell, texts[:_MOST_DATES])) + more
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return ", ".join(map(_cell, texts[:_MOST_NAMED])) + more
 
 
 def _cell(value: t.Any) -> str:

@@ -197,8 +197,9 @@ def _settle(
     chosen = [key for key in keys if _attempt(key, outcome, lambda key: _choose(info, key))]
     if token:
         _make_missing(token, [key for key in chosen if key.created], outcome)
+    arrived = frozenset(transferred)
     for key in chosen:
-        _attempt(key, outcome, lambda key: _finish(run, key, set(transferred)))
+        _attempt(key, outcome, lambda key: _finish(run, key, arrived))
     return outcome
 
 
@@ -312,7 +313,7 @@ def _settle_race(token: Token, key: _Key, found: Found, outcome: Outcome) -> Non
     )
 
 
-def _finish(run: _Run, key: _Key, transferred: set[str]) -> None:
+def _finish(run: _Run, key: _Key, transferred: frozenset[str]) -> None:
     """Judge the key, lock it if that is due, clear away what killed runs left, and report."""
     where = f"key {key.name} in the {run.info}"
     declaration, current, outcome = key.declaration, key.current, run.outcome

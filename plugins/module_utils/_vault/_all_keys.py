@@ -15,7 +15,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._public_key import 
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import read_version
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_keys, read_version
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
 
 
@@ -24,9 +24,7 @@ def list_all_keys(vault: Vault, outcome: Outcome) -> list[dict[str, t.Any]]:
 
     :raises AzureError: when the vault cannot be listed
     """
-    listed = vault.read(
-        f"Listing the keys of the {vault}", lambda **options: list(vault.client.list_properties_of_keys(**options))
-    )
+    listed = list_keys(vault)
     found = Outcome({"keys": []})
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._deletion im
     refuse_purge,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import (
+    list_keys,
     read_deleted,
     read_version,
     read_versions,
@@ -217,11 +218,8 @@ def _purge_deleted(vault: Vault, name: str, deleted: Version, check_mode: bool) 
 def _expired_absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     """Delete what runs that died left behind: KEKs with the prefix, import-only in every version, and expired."""
     prefix = check_name(params["expired_prefix"]).lower()
-    listed = vault.read(
-        f"Listing the keys of the {vault}", lambda **options: list(vault.client.list_properties_of_keys(**options))
-    )
     outcome = Outcome({"deleted": []})
-    for properties in listed:
+    for properties in list_keys(vault):
         name, expires = properties.name, properties.expires_on
         if not name.lower().startswith(prefix) or expires is None or expires > vault.now:
             continue

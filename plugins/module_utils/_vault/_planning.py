@@ -95,11 +95,12 @@ def plan(
             warn_of_many_versions(vault, declaration.name, part)
         before = {**(action.version.attributes() if action.version else {}), **policy.facts()}
         name_taken = on_deleted if in_vault.deleted else None
-        part.planned += _changes(vault, item, declaration, action, before, policy_changes, name_taken)
+        wanted = _import_of(item, action)
+        part.planned += _changes(vault, {**item, **wanted}, declaration, action, before, policy_changes, name_taken)
         result = part.result
         result["plan"].append(_result(declaration, action, before))
         if action.action in ("transfer", "rotate", "update", "recover"):
-            result["imports"].append(_import_of(item, action))
+            result["imports"].append(wanted)
         if action.action in ("transfer", "rotate"):
             result["transfers"].append(_as_declared(item))
         if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
@@ -141,6 +142,7 @@ def _changes(
 ) -> list[Change]:
     """Return what byok_import will say that it changes.
 
+    :param item: the options of the key, with what byok_import is told
     :param before: what the newest version and its rotation policy are
     :param name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None where there is none
     """
@@ -151,7 +153,7 @@ def _changes(
         changes.append(Change(f"deleted {where}", {"state": "deleted"}, {"state": after}))
     if action.action in ("transfer", "rotate"):
         unknown = {"thumbprint": None, "replaces": None, "path": None, "package": None, "prove": False}
-        options = {**unknown, **item, **_import_of(item, action)}
+        options = {**unknown, **item}
         facts = read_import(parse_declaration(options), options, None, allow_unverified=False).facts(vault.now)
         there = {"version": action.version.version, **{at: before[at] for at in policy_changes}} if action.version else {}
         changes.append(Change(where, there, {**facts, **policy_changes}))

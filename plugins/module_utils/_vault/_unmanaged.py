@@ -14,6 +14,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._errors import Byok
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_keys
 from ansible_collections.keyferry.azure.plugins.module_utils._version import GENERATION_TAG
 
 
@@ -25,9 +26,7 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
     :raises ByokError: when the vault cannot be listed
     """
     try:
-        listed = vault.read(
-            f"Listing the keys of the {vault}", lambda **options: list(vault.client.list_properties_of_keys(**options))
-        )
+        listed = list_keys(vault)
     except AzureError as error:
         raise ByokError(error.what, f"{error.remedy}. Without a list, set unmanaged to ignore") from error
     known = {name.lower() for name in declared}  # Azure compares names without regard to case

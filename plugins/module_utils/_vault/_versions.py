@@ -49,6 +49,14 @@ def observe(vault: Vault, name: str, is_wanted: t.Callable[[Version], bool]) -> 
     return InVault(current, tuple(each for each in read_versions(vault, name) if each.version != current.version))
 
 
+def list_keys(vault: Vault) -> list[t.Any]:
+    """Return the SDK's KeyProperties of all keys, of all pages: attributes and tags, but no key material.
+
+    :raises AzureError: when the vault cannot be listed
+    """
+    return vault.read(f"Listing the keys of the {vault}", lambda **options: list(vault.client.list_properties_of_keys(**options)))
+
+
 def list_versions(vault: Vault, name: str) -> list[t.Any]:
     """Return the SDK's KeyProperties of all versions, newest first: attributes and tags, but no key material."""
     listed = vault.read(
