@@ -217,20 +217,24 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
         from azure.keyvault.keys import KeyClient
     except ImportError as error:
         raise MissingLibrary("azure-keyvault-keys", error) from error
-    client = KeyClient(
-        address.url,
-        credential,
-        transport=_transport(options["concurrency"]),
-    )
+    client = KeyClient(address.url, credential, transport=_transport(address.url, options["concurrency"]))
     pace = Pace(options["concurrency"], options["max_rate"])
     return Vault(address, client, options["settle_time"], options["throttle_timeout"], pace)
 
 
-def _transport(concurrency: int) -> t.Any:
-    """Return azure-core's transport with as many connections as are used at a time; by itself it keeps ten."""
+def _transport(url: str, concurrency: int) -> t.Any:
+    """Return azure-core's transport for one vault, with as many connections as are used at a time; by itself it keeps ten."""
     import requests
     from azure.core.pipeline.transport import RequestsTransport
 
     session = requests.Session()
     session.mount("https://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency))
-    return RequestsTransport(session=session, connection_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
+    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts a ~/.netrc before the token.
+    found = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.trust_env = found["proxies"], False
+    return RequestsTransport(
+        session=session,
+        connection_verify=found["verify"],
+        connection_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+    )
