@@ -32,7 +32,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
 THREADS = 8  # as byok_concurrency
-BATCH = 500  # as byok_batch_size: the KEK is looked at for each
+BATCH = 1000  # as byok_batch_size: the KEK is looked at for each
 P256 = encode_named_curve_parameters("secp256r1")
 EVIDENCE = [Attribute.LOCAL, Attribute.SENSITIVE, Attribute.ALWAYS_SENSITIVE, Attribute.EXTRACTABLE, Attribute.NEVER_EXTRACTABLE]
 
