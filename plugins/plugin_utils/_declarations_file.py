@@ -26,6 +26,10 @@ _MOST_DEPTH = 10
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+#: What libyaml says from 0.2.6 on, which looks further ahead than its events tell
+_BEYOND_LIBYAML = "exceeded maximum nesting depth"
+_TOO_DEEP = ("it is nested too deep", "Declare keys as docs/fleets.md shows")
+
 #: YAML 1.2 as editors read it, in which NO is a country. Other numbers than these become floats, which no field takes.
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -99,6 +103,8 @@ def parse_document(content: bytes) -> Document:
         raise ByokError(f"It is not UTF-8 at byte {error.start}", "Save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if mark and error.problem == _BEYOND_LIBYAML:
+            _refuse(mark.line + 1, *_TOO_DEEP)
         line = f" on line {mark.line + 1}" if mark else ""
         raise ByokError(f"It is not YAML{line}: {error.problem or error.context}", "Correct it") from error
     except yaml.YAMLError as error:
@@ -121,15 +127,15 @@ class _Builder:
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._refuse(event, "a second document begins", "Make it one file each")
+                _refuse(_line(event), "a second document begins", "Make it one file each")
         elif isinstance(event, yaml.CollectionEndEvent):
             self._open.pop()
             self._field.pop()
         elif isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                self._refuse(event, "there is an anchor or an alias", "Write it out, or use defaults")
+                _refuse(_line(event), "there is an anchor or an alias", "Write it out, or use defaults")
             if getattr(event, "tag", None) is not None:
-                self._refuse(event, "there is a tag", "Declarations are plain data: write the text without what begins with !")
+                _refuse(_line(event), "there is a tag", "Declarations are plain data: write the text without what begins with !")
             self._add(event)
 
     def _add(self, event: t.Any) -> None:
@@ -137,9 +143,9 @@ class _Builder:
         field = self._field[-1] if in_mapping else None
         if in_mapping and field is None:
             if not isinstance(event, yaml.ScalarEvent):
-                self._refuse(event, "a field is named by a list or a mapping", "Put a text with braces or brackets into quotes")
+                _refuse(_line(event), "a field is named by a list or a mapping", "Put a text with braces or brackets into quotes")
             if event.value in self._open[-1][0]:
-                self._refuse(event, f"the field {event.value[:60]!r} is there twice", "Leave one")
+                _refuse(_line(event), f"the field {event.value[:60]!r} is there twice", "Leave one")
             self._field[-1] = event.value
             return
         value: t.Any = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -159,14 +165,15 @@ class _Builder:
             self.value = value
         if not isinstance(event, yaml.ScalarEvent):
             if len(path) > _MOST_DEPTH:
-                self._refuse(event, "it is nested too deep", "Declare keys as docs/fleets.md shows")
+                _refuse(_line(event), *_TOO_DEEP)
             if isinstance(event, yaml.MappingStartEvent):
                 self.lines[path] = _line(event)
             self._open.append((value, path))
             self._field.append(None)
 
-    def _refuse(self, event: t.Any, what: str, remedy: str) -> t.NoReturn:
-        raise ByokError(f"It is not plain data: on line {_line(event)} {what}", remedy)
+
+def _refuse(line: int, what: str, remedy: str) -> t.NoReturn:
+    raise ByokError(f"It is not plain data: on line {line} {what}", remedy)
 
 
 def _line(event: t.Any) -> int:
