@@ -8,7 +8,8 @@
 
 Looks into the token, reads every key of the vault, and where one is missing makes and wraps it, looks again, imports it and looks
 whether somebody else made a version. So it sends the requests of a run of playbooks/byok.yml, also those of its KEK, by as many
-threads; it checks nothing else, writes no receipts, repeats nothing that fails, and knows EC keys on P-256 only.
+threads, and looks into the token as often; it checks nothing else, writes no receipts, repeats nothing that fails, and knows EC
+keys on P-256 only.
 """
 
 from __future__ import annotations
@@ -100,10 +101,13 @@ def versions(client: Any, name: str) -> int:
 
 def transfer(session: Any, client: Any, pool: ThreadPoolExecutor, names: list[str]) -> None:
     """Make, wrap and import keys under a KEK of their own."""
+    look(session, set(names))
     pairs = make(session, names)
+    look(session, set(names))  # whether another host made the same ones
     kek_name = f"floor-kek-{os.urandom(4).hex()}"
     # SoftHSM leaves errors in its thread's queue of OpenSSL, which TLS then trips over: requests go by other threads.
     kek = pool.submit(make_kek, client, kek_name, -(-len(names) // BATCH)).result()
+    look(session, set(names))
     packages = dict(wrap(session, kek.id, kek.key.n, kek.key.e, pairs))
     points = {name: public[Attribute.EC_POINT] for name, (public, _private) in pairs.items()}  # the token by this thread alone
     list(pool.map(lambda name: import_once(client, name, packages[name], points[name]), names))
