@@ -11,12 +11,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+play() { ansible-playbook "$@" 2>&1 | sed -uf ci/no_commands.sed; }
+
 status=0
-# As in plan.sh, what others wrote is no command to the CI service.
-ansible-playbook "keyferry.azure.${1:-byok}" 2>&1 | sed -u 's/##/# #/g; s/::/: :/g' || status=$?
+play "keyferry.azure.${1:-byok}" || status=$?
 
 # Even if it failed: keys may have been made. The branch has one commit, of files that nobody edits.
-ansible-playbook keyferry.azure.list --extra-vars "{\"byok_listing_directory\": \"$work\"}"
+play keyferry.azure.list --extra-vars "{\"byok_listing_directory\": \"$work\"}"
 listings=$(for file in "$work"/*.json; do
     printf '100644 blob %s\t%s\n' "$(git hash-object -w --no-filters "$file")" "${file##*/}"
 done | git mktree)

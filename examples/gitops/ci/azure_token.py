@@ -50,7 +50,7 @@ def renew(file: Path, ended: threading.Event) -> None:
 
 
 def main(command: list[str]) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code; 1 if it was killed."""
     with tempfile.TemporaryDirectory() as folder:
         file, ended = Path(folder) / "token", threading.Event()
         write(file)
@@ -58,7 +58,8 @@ def main(command: list[str]) -> int:
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
         threading.Thread(target=renew, args=(file, ended), daemon=True).start()
         try:
-            return subprocess.call(command, env=environment | {"AZURE_FEDERATED_TOKEN_FILE": str(file)})
+            code = subprocess.call(command, env=environment | {"AZURE_FEDERATED_TOKEN_FILE": str(file)})
+            return code if code >= 0 else 1
         finally:
             ended.set()
 

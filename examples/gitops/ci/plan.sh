@@ -11,13 +11,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 plan() {
-    tree=$(git merge-tree --write-tree --no-messages HEAD "$(git rev-parse --verify --end-of-options "$1^{commit}")") || {
+    commit=$(git rev-parse --quiet --verify --end-of-options "$1^{commit}") || {
+        echo 'The commit is not in this clone. Fetch it.'
+        exit 1
+    }
+    tree=$(git merge-tree --write-tree --no-messages HEAD "$commit") || {
         echo 'It cannot be merged as it is. Bring the branch up to date.'
         exit 1
     }
+    git diff --quiet HEAD "$tree" -- . ':(exclude)keys' || touch "$work/more"
     git archive HEAD ansible.cfg fleet.byok.yml | tar -x -C "$work"
-    ci/take.sh "$tree" keys "$work"
-    ci/take.sh refs/remotes/origin/listings listings "$work"
+    ci/take.sh "$tree" keys yml "$work"
+    ci/take.sh refs/remotes/origin/listings listings json "$work"
     unset BYOK_PIN BYOK_PIN_FILE
     directory=$PWD
     cd "$work"
@@ -28,15 +33,20 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 rm -f plan.json plan.md
 
-# CI services take "##vso[...]" and "::...::" in a log for commands, and what is planned for was written by others.
 set +e
 (
     set -e
     plan "${1:-HEAD}"
-) 2>&1 | sed -u 's/##/# #/g; s/::/: :/g'
+) 2>&1 | sed -uf ci/no_commands.sed
 [[ ${PIPESTATUS[0]} == 0 ]] || rm -f plan.json plan.md
 set -e
 
 [[ -e plan.md ]] || printf '### Keys: no plan\n\nNo plan could be made. The log of the job says why.\n' >plan.md
-printf '\nFor %s, merged into %s.\n' "$(git rev-parse --quiet --verify --end-of-options "${1:-HEAD}")" "$(git rev-parse HEAD)" >>plan.md
+# First, because a comment has an end.
+{
+    printf 'For %s, merged into %s.\n\n' "$(git rev-parse --quiet --verify --end-of-options "${1:-HEAD}")" "$(git rev-parse HEAD)"
+    [[ ! -e $work/more ]] || printf '**It changes more than keys/. What that does is not in this plan: read it.**\n\n'
+    cat plan.md
+} >"$work/plan.md"
+mv "$work/plan.md" plan.md
 python3 ci/verdict.py plan.json

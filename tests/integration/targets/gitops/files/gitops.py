@@ -81,12 +81,18 @@ def commit(message: str, files: dict[str, str], branch: str = "main") -> None:
 
 def plan(pull_request: str | None, code: int) -> tuple[str, str]:
     """Plan as a job does: what is checked out is main, and of a pull request the commit is known. Returns log and plan.md."""
-    run("git", "fetch", "-q", "origin", cwd=RUNNER)
-    run("git", "checkout", "-q", "--detach", "origin/main", cwd=RUNNER)
-    request = [run("git", "rev-parse", f"origin/{pull_request}", cwd=RUNNER).strip()] if pull_request else []
+    # As GitLab's runner does with GIT_DEPTH 0 before the job's own lines
+    run("git", "fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*", cwd=RUNNER)
+    for line in yaml.safe_load((EXAMPLE / ".gitlab-ci.yml").read_text())[".main"]:
+        run("sh", "-c", line, cwd=RUNNER, env=BASE | {"CI_DEFAULT_BRANCH": "main"})
+    request = [run("git", "rev-parse", f"refs/remotes/origin/{pull_request}", cwd=RUNNER).strip()] if pull_request else []
     log = run("ci/plan.sh", *request, cwd=RUNNER, env=PLANNER, code=code)
     assert (RUNNER / "plan.json").exists() == (code != 1), log
-    return log, (RUNNER / "plan.md").read_text()
+    assert "##" not in log, log  # nor ::, both could be commands to the service
+    assert "::" not in log, log
+    text, main = (RUNNER / "plan.md").read_text(), run("git", "rev-parse", "main").strip()
+    assert text.startswith(f"For {(request or [main])[0]}, merged into {main}.\n\n"), text
+    return log, text
 
 
 def client(vault: str) -> KeyClient:
@@ -156,6 +162,7 @@ def bring() -> None:
     log, text = plan(None, 0)
     assert "Verdict: clean" in log, log + text
     assert "### Keys: clean" in text, log + text
+    assert "more than keys/" not in text, text
 
     signing = client("pay-weu").get_key("payments-signing")
     client("pay-weu").update_key_properties("payments-signing", signing.properties.version, tags={"team": "nobody"})
@@ -172,15 +179,14 @@ def bring() -> None:
 PAYMENTS = (EXAMPLE / "keys/payments.yml").read_text()
 EXTRA = "  - {name: payments-extra, vaults: [pay-weu]}\n"
 OWNED = WORK / "owned"
+COMMANDS = "##vso[task.complete] ###vso[task.complete] ####[add-mask]x ::stop-commands::x :::debug:::y"
 PIPE = f"{{{{ lookup('pipe', 'touch {OWNED}') }}}}"
 
 
 def wicked() -> None:
     """A pull request that changes everything: its declarations are planned, as texts, and all else has no effect."""
     script = f"#!/bin/sh\ntouch {OWNED}\n"
-    planted = (
-        f'  - {{name: payments-extra, vaults: [pay-weu], tags: {{note: "{PIPE} ##vso[task.complete] ::stop-commands::x"}}}}\n'
-    )
+    planted = f'  - {{name: payments-extra, vaults: [pay-weu], tags: {{note: "{PIPE} {COMMANDS}"}}}}\n'
     files = {
         "keys/payments.yml": PAYMENTS + planted,
         "fleet.byok.yml": (MAIN / "fleet.byok.yml").read_text() + f"compose:\n  owned: lookup('pipe', 'touch {OWNED}')\n",
@@ -195,6 +201,8 @@ def wicked() -> None:
         ".gitattributes": "* filter=evil merge=evil export-subst\n",
     }
     commit("Harmless", files, "wicked")
+    # git takes a tag of this name for origin/main
+    run("git", "push", "-q", "--force", "origin", "wicked:refs/tags/origin/main")
     # main goes on, and is not undone by what the pull request does not have
     web = (MAIN / "keys/web.yml").read_text().replace("{team: web}", "{team: web, tier: front}")
     commit("Another tag", {"keys/web.yml": web})
@@ -205,8 +213,7 @@ def plan_wicked() -> None:
     assert re.search(r"\| pay-weu \| payments-extra \| P-256 \| transfer \|", text), text
     assert "web-tokens |" not in text, text
     assert json.loads((RUNNER / "plan.json").read_text())["actions"] == {"none": 3, "update": 1, "transfer": 1}
-    assert "##vso" not in log, log
-    assert "::stop" not in log, log
+    assert "more than keys/" in text, text
     assert not OWNED.exists(), log
 
 
@@ -225,12 +232,16 @@ def refuse() -> None:
     def file(path: str) -> None:
         (MAIN / path).write_text("keys: []\n")
 
-    for make, path in ((link, "keys/link.yml"), (link, "keys"), (file, "keys/::stop-commands::.yml"), (file, "keys/README.md")):
+    names_of_files = ("::stop-commands::.yml", ":::x.yml", "é###vso[task.complete]x.yml", "####[x.yml", "README.md", "web.json")
+    for make, path in ((link, "keys/link.yml"), (link, "keys"), *((file, f"keys/{name}") for name in names_of_files)):
         make(path)
         commit("A file that is none of declarations", {}, "refused")
-        log = plan("refused", 1)[0]
-        assert "is refused: keys/ holds plain files" in log, (path, log)
-        assert "::" not in log, log
+        assert "is refused: keys/ holds plain files" in plan("refused", 1)[0], path
+
+    for field in (f'"{COMMANDS}": 1', f'"{COMMANDS}": 1, "{COMMANDS}": 1'):
+        commit("A field", {"keys/payments.yml": f"{PAYMENTS}  - {{name: payments-x, {field}}}\n"}, "refused")
+        assert "vso[task.complete]" in plan("refused", 1)[0], field
+    assert "cannot be merged" not in run("ci/plan.sh", "1" * 40, cwd=RUNNER, env=PLANNER, code=1)
 
     run("git", "checkout", "-q", "-B", "refused")
     run("git", "update-index", "--add", "--cacheinfo", f"160000,{run('git', 'rev-parse', 'HEAD').strip()},keys/sub.yml")
@@ -275,6 +286,9 @@ def pipelines() -> None:
         assert called <= ran, (name, called)
         assert bool(called) == (name != "azure-pipelines.yml"), (name, called)
         assert not [script for script in scripts if "${{" in script or "$(" in script], name
+        for line in re.findall(r"test .*\$code.*", "\n".join(scripts)):  # no verdict, or none that is known, is a failure
+            for code, passes in ((0, True), (2, True), (1, False), (127, False), (247, False)):
+                run("sh", "-c", line, cwd=WORK, env=BASE | {"code": str(code)}, code=0 if passes else 1)
 
 
 def find_scripts(node: Any) -> Any:

@@ -125,6 +125,8 @@ def main() -> None:
         assert "bearer-of-the-job" not in done.stdout, done.stdout
         assert done.stdout.count("of-gitlab") == (token == "of-gitlab"), done.stdout
     assert SEEN[0][1] == "Bearer bearer-of-the-job", SEEN
+    killed = [sys.executable, str(CI / "azure_token.py"), "sh", "-c", "kill -9 $$"]
+    assert subprocess.run(killed, env=base | {"AZURE_ID_TOKEN": "of-gitlab"}, check=False).returncode == 1
 
 
 if __name__ == "__main__":
