@@ -15,7 +15,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._overview import va
 
 Item = t.Mapping[str, t.Any]
 
-#: Rows of a table and items of a sentence: a comment on a pull request can hold a few hundred
+#: Rows of a table or list, and items of a sentence: a comment on a pull request can hold a few hundred
 _MOST_ROWS = 100
 _MOST_NAMED = 10
 
@@ -66,7 +66,8 @@ def to_markdown(summary: Item) -> str:
         rows = [(host, entry["name"], entry["kind"], entry["action"], entry["reason"]) for host, entry in changes]
         parts.append(_table(("vault", "key", "kind", "action", "why"), rows))
     if summary["behind"]:
-        parts.append("Behind another vault:\n\n" + "\n".join(f"- {_cell(sentence)}" for sentence in summary["behind"]))
+        sentences = [f"- {_cell(sentence)}" for sentence in summary["behind"][:_MOST_ROWS]]
+        parts.append("Behind another vault:\n\n" + "\n".join(sentences) + _more(summary["behind"]))
     if unmanaged:
         parts.append(f"Not declared: {_some(unmanaged)}.")
     if due:
@@ -85,8 +86,11 @@ def _declared(hosts: t.Iterable[Item], url: str) -> set[str]:
 
 def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows[:_MOST_ROWS]]
-    more = f"\n\nand {len(rows) - _MOST_ROWS} more in plan.json" if len(rows) > _MOST_ROWS else ""
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + more
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + _more(rows)
+
+
+def _more(rows: t.Sequence[t.Any]) -> str:
+    return f"\n\nand {len(rows) - _MOST_ROWS} more in plan.json" if len(rows) > _MOST_ROWS else ""
 
 
 def _some(texts: t.Sequence[str]) -> str:

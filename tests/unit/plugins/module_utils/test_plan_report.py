@@ -73,8 +73,9 @@ def test_what_is_due_next_comes_first() -> None:
 
 def test_a_long_plan_fits_into_a_comment() -> None:
     plan = [entry(f"key-{number}", "transfer", reason="r" * 200) for number in range(5000)]
-    text = to_markdown(summarise([host("one", *plan)], AT))
-    assert "and 4900 more in plan.json" in text
+    standing = {f"key-{number}": "02" for number in range(5000)}
+    text = to_markdown(summarise([host("one", **standing), host("two", *plan)], AT))
+    assert text.count("and 4900 more in plan.json") == 2  # of what is to be done, and of what is behind another vault
     assert len(text) < 65536  # GitHub's limit
 
 
