@@ -47,7 +47,8 @@ allow_external_origin:
   default: false
 after_transfer:
   description:
-    - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no further vault.
+    - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no further vault. The role
+      P(keyferry.azure.byok#role) waits until each vault of the inventory that declares the key of this token has it.
   type: str
   choices: [keep, lock]
   default: keep

@@ -53,15 +53,23 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
     return lines
 
 
-def not_in_place(hosts: t.Iterable[Host], primary: str) -> list[str]:
-    """Return the names of a primary vault's keys that another vault could not take: they wait there.
+def not_in_place(hosts: t.Iterable[Host], vault: str, primaries: bool = False) -> list[str]:
+    """Return the names of a token's keys that another vault does not have: a primary vault waits with them, and none is locked.
 
-    :param hosts: the variables of all hosts of the run
-    :param primary: the inventory name of the primary vault
+    :param hosts: the variables of hosts; one that did not run has nothing
+    :param vault: the inventory name of the vault that asks
+    :param primaries: look at primary vaults as well
     """
     known = list(hosts)
-    token = next(_token(host) for host in known if host["inventory_hostname"] == primary)
-    others = [host for host in known if _is_vault(host) and not _is_true(host.get("byok_primary")) and _token(host) == token]
+    token = next(_token(host) for host in known if host["inventory_hostname"] == vault)
+    others = [
+        host
+        for host in known
+        if _is_vault(host)
+        and _token(host) == token
+        and host["inventory_hostname"] != vault
+        and (primaries or not _is_true(host.get("byok_primary")))
+    ]
     return sorted({key["name"] for host in others for key in _keys(host) if key["name"] not in _standing(host)})
 
 

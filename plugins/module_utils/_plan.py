@@ -26,6 +26,7 @@ class KnownGeneration:
     :ivar made: by the time in the CKA_ID of one that Keyferry made
     :ivar usable: Keyferry made it in the token and it was not withdrawn, so it may be brought although no vault has it yet
     :ivar withdrawn: it is never brought anywhere again
+    :ivar extractable: its CKA_EXTRACTABLE; None where only its public key was seen
     """
 
     generation: str
@@ -33,6 +34,7 @@ class KnownGeneration:
     made: datetime | None = None
     usable: bool = True
     withdrawn: bool = False
+    extractable: bool | None = None
 
     @property
     def identity(self) -> str:
@@ -95,14 +97,15 @@ class Rotating:
 class Action:
     """What is to be done with one key, and why.
 
-    :ivar action: ``transfer``, ``rotate``, ``update``, ``recover``, ``none`` or ``conflict``; rotate is a transfer of a
-        generation that has yet to be made
+    :ivar action: ``transfer``, ``rotate``, ``update``, ``recover``, ``lock``, ``none`` or ``conflict``; rotate is a transfer of
+        a generation that has yet to be made, and lock is all that is left to do
     :ivar wanted: the generation that it is about
     :ivar version: the vault's newest version, which a transfer supersedes
     :ivar changes: attributes to update, with their new values
     :ivar newer_than: for rotate, the youngest generation that is there
     :ivar next_due: when the newest version is due to be replaced; None for never
     :ivar foreign: the newest version is not of this token
+    :ivar locks: what has arrived already is locked in the token
     """
 
     action: str
@@ -113,6 +116,7 @@ class Action:
     newer_than: str | None = None
     next_due: datetime | None = None
     foreign: bool = False
+    locks: bool = False
 
 
 def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) -> InToken:
@@ -137,6 +141,7 @@ def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | Non
             made=parse_moment(each["made"]) if each.get("made") else None,
             usable=_is_usable(declaration, each),
             withdrawn=bool(each.get("withdrawn")),
+            extractable=each.get("CKA_EXTRACTABLE"),
         )
         for each in observed["generations"]
         if not each.get("half_made")
@@ -163,6 +168,25 @@ def plan_key(
     :param rotating: replace what is due; if None, nothing is
     :param on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds the name
     """
+    action = _plan_vault(declaration, in_token, in_vault, rotating, on_deleted)
+    wanted = action.wanted
+    if wanted is None:
+        return action
+    if action.action == "transfer" and wanted.extractable is False:
+        locked = f"the generation {wanted.generation} was locked, so it can go to no further vault; rotate the key"
+        return replace(action, action="conflict", reason=f"{action.reason}, but {locked}")
+    if declaration.after_transfer == "lock" and wanted.extractable and action.action in ("none", "update", "recover"):
+        if not wanted.thumbprint:  # a tag alone does not show that it has arrived
+            return action
+        reason = f"{action.reason}; in the token it has yet to be locked (after_transfer)"
+        return replace(action, action="lock" if action.action == "none" else action.action, reason=reason, locks=True)
+    return action
+
+
+def _plan_vault(
+    declaration: Declaration, in_token: InToken, in_vault: InVault, rotating: Rotating | None, on_deleted: str
+) -> Action:
+    """Return what has to be done with one key, of which all generations can leave the token, and none is locked."""
     if in_vault.deleted:
         return _plan_deleted(declaration, in_token, in_vault.deleted, rotating, on_deleted)
     standing = _plan_standing(declaration, in_token, in_vault)
@@ -208,10 +232,10 @@ def _plan_deleted(
     declaration: Declaration, in_token: InToken, deleted: Version, rotating: Rotating | None, on_deleted: str
 ) -> Action:
     if on_deleted == "purge":
-        action = plan_key(declaration, in_token, InVault(None), rotating)
+        action = _plan_vault(declaration, in_token, InVault(None), rotating, on_deleted)
         return replace(action, reason=f"a deleted key holds this name and is purged first; {action.reason}")
     if on_deleted == "recover":
-        action = plan_key(declaration, in_token, InVault(deleted), rotating)
+        action = _plan_vault(declaration, in_token, InVault(deleted), rotating, on_deleted)
         kind = "recover" if action.action in ("none", "update") else action.action
         return replace(action, action=kind, reason=f"a deleted key holds this name and is recovered; {action.reason}")
     return Action("conflict", "a deleted key holds this name in the vault; recover or purge it first", in_token.wanted)

@@ -233,7 +233,7 @@ class _Rotation:
         # A run that died has brought some and not locked them.
         extractable = {each["generation"] for key in in_token for each in key["generations"] if each["CKA_EXTRACTABLE"]}
         for name, result in self.results.items():
-            if result["action"] in ("none", "update") and result["thumbprint"] and result["generation"] in extractable:
+            if result["action"] in ("none", "lock", "update") and result["thumbprint"] and result["generation"] in extractable:
                 shown.setdefault(name, result)
         locked = [each for each in declarations if each.name in shown]
         if locked:

@@ -134,6 +134,7 @@ plan:
         - V(rotate), the key has to be replaced by a generation that has yet to be made. Only with O(rotate=true).
         - V(update), it is there, and attributes or Azure's own rotation policy have to change.
         - V(recover), a deleted key has to be recovered. Only with O(on_deleted=recover).
+        - V(lock), it is there as declared, and C(after_transfer) wants its CKA_EXTRACTABLE to become false in the token.
         - V(none), it is there as declared.
         - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
           is not in the token.
@@ -163,7 +164,7 @@ plan:
       description: Whether the newest version in the vault is not of this token.
       type: bool
     changes:
-      description: For V(update), the attributes with C(before) and C(after).
+      description: The attributes that are updated, and CKA_EXTRACTABLE where the key is locked, with C(before) and C(after).
       type: dict
   sample:
     - name: signing-key

@@ -367,6 +367,7 @@ def _facts(declaration: Declaration, made: Generation | None) -> dict[str, t.Any
         "operations": declaration.made_for,
         "CKA_SENSITIVE": True,
         "CKA_EXTRACTABLE": True,
+        "after_transfer": None if declaration.after_transfer == "keep" else declaration.after_transfer,
         "generation": made and made.hex_id,
         "thumbprint": made and made.thumbprint,
     }

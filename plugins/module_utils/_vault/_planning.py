@@ -37,6 +37,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault._wanted_impo
 #: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service limits; Key Vault backup)
 _MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the key up with more")}
 
+#: What locking a key changes in the token, before and after
+_LOCKED = {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}
+
 #: From this part of the limit on, it is spoken of
 _NEAR = 0.9
 
@@ -88,7 +91,7 @@ def plan(
             if action.version and not in_vault.deleted:
                 policy = read_policy(vault, declaration.name, rotation)
             policy_changes = policy.changes(rotation)
-        if policy_changes and action.action in ("none", "update"):
+        if policy_changes and action.action in ("none", "lock", "update"):
             reason = action.reason if action.changes else f"Azure's rotation policy differs in {', '.join(policy_changes)}"
             action = replace(action, action="update", reason=reason, changes={**action.changes, **policy_changes})
         if action.action in ("transfer", "rotate") and action.version:
@@ -140,7 +143,7 @@ def _changes(
     policy_changes: t.Mapping[str, t.Any],
     name_taken: str | None,
 ) -> list[Change]:
-    """Return what byok_import will say that it changes.
+    """Return what byok_import will say that it changes, and after it byok_target_key.
 
     :param item: the options of the key, with what byok_import is told
     :param before: what the newest version and its rotation policy are
@@ -159,6 +162,8 @@ def _changes(
         changes.append(Change(where, there, {**facts, **policy_changes}))
     elif wanted := {**action.changes, **policy_changes}:
         changes.append(Change(where, {at: before[at] for at in wanted}, wanted))
+    if action.locks:
+        changes.append(Change(f"key {declaration.name} in its token", *_LOCKED))
     return changes
 
 
@@ -175,7 +180,10 @@ def _result(declaration: Declaration, action: Action, before: t.Mapping[str, t.A
         "kid": version and version.kid,
         "foreign": action.foreign,
         "next_due": action.next_due and format_moment(action.next_due),
-        "changes": {at: {"before": before[at], "after": after} for at, after in action.changes.items()},
+        "changes": {
+            **{at: {"before": before[at], "after": after} for at, after in action.changes.items()},
+            **({at: {"before": _LOCKED[0][at], "after": after} for at, after in _LOCKED[1].items()} if action.locks else {}),
+        },
     }
 
 

@@ -28,6 +28,13 @@ def test_a_primary_waits_with_what_another_vault_of_the_same_token_lacks() -> No
     assert not_in_place([{"inventory_hostname": "no-vault"}, primary], "primary") == []
 
 
+def test_nothing_is_locked_that_any_other_vault_lacks() -> None:
+    one = host("one", {"a": NEW, "b": NEW})
+    assert not_in_place([one, host("two", {"a": NEW}, byok_primary=True)], "one", primaries=True) == ["b"]
+    assert not_in_place([one, host("two", {"a": NEW, "b": NEW}, byok_primary=True)], "one", primaries=True) == []
+    assert not_in_place([host("one", {}), host("two", {"a": NEW, "b": NEW})], "one", primaries=True) == []
+
+
 def test_a_key_that_would_be_made_is_in_place_in_check_mode() -> None:
     assert not_in_place([host("one", {"a": None, "b": None}), host("primary", {}, byok_primary=True)], "primary") == []
 

@@ -96,6 +96,46 @@ def test_nothing_foreign_is_superseded_and_nothing_comes_twice(ours: list[int], 
         assert planned.action == "none"
 
 
+LOCKING = replace(DECLARED, after_transfer="lock")
+
+
+def with_extractable(number: int, extractable: bool | None) -> InToken:
+    """A token with one generation, of which this CKA_EXTRACTABLE is known."""
+    known = replace(generation(number), extractable=extractable)
+    return InToken((known,), known)
+
+
+@pytest.mark.parametrize(
+    ("extractable", "vault", "action", "locks"),
+    [
+        (True, InVault(version(1)), "lock", True),
+        (False, InVault(version(1)), "none", False),
+        (None, InVault(version(1)), "none", False),  # a look without a PIN does not tell
+        (True, InVault(version(1, enabled=False)), "update", True),
+        (True, InVault(None), "transfer", False),
+        (True, InVault(version(FOREIGN)), "conflict", False),
+        (False, InVault(None), "conflict", False),
+    ],
+)
+def test_what_has_arrived_is_locked_and_what_was_locked_goes_nowhere(
+    extractable: bool | None, vault: InVault, action: str, locks: bool
+) -> None:
+    planned = plan_key(replace(LOCKING, enabled=True), with_extractable(1, extractable), vault)
+    assert (planned.action, planned.locks) == (action, locks)
+    assert ("in the token it has yet to be locked" in planned.reason) == locks
+    assert ("can go to no further vault" in planned.reason) == (not extractable and action == "conflict")
+    assert not plan_key(DECLARED, with_extractable(1, extractable), vault).locks
+
+
+def test_a_recovered_key_is_locked_and_an_oct_key_only_after_a_proof() -> None:
+    recovered = plan_key(LOCKING, with_extractable(1, True), InVault(None, deleted=version(1)), on_deleted="recover")
+    assert (recovered.action, recovered.locks) == ("recover", True)
+    known = KnownGeneration("01", None, extractable=True)
+    ours = version(1, type="oct-HSM", public_key=None, tags={GENERATION_TAG: "01"})
+    declared = Declaration("key", KeySpec("oct", size=256), after_transfer="lock")
+    assert plan_key(declared, InToken((known,), known), InVault(ours)).action == "none"
+
+
 def test_drift_names_what_is_declared_and_different_and_nothing_else() -> None:
     there = version(1, tags={"theirs": "kept", "owner": "old"}, enabled=False, operations=("verify", "sign"))
     declared = replace(DECLARED, tags={"owner": "new"}, expires=datetime(2027, 1, 1, tzinfo=timezone.utc))
