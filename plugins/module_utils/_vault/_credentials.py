@@ -12,10 +12,14 @@ import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError, MissingLibrary
 
-_WAYS = (
-    "give tenant and client_id with secret, x509_certificate_path or federated_token_file (or AZURE_TENANT, "
+#: What makes a credential
+WAYS = (
+    "Give tenant and client_id with secret, x509_certificate_path or federated_token_file (or AZURE_TENANT, "
     "AZURE_CLIENT_ID, AZURE_SECRET in the environment), or log in with az and set auth_source to cli"
 )
+
+#: Options by which a service principal shows who it is
+_SHOWN = ("secret", "x509_certificate_path", "federated_token_file")
 
 
 def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
@@ -42,7 +46,11 @@ def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
         if credential:
             return credential
         if source != "auto":
-            raise ByokError(f"No credential for auth_source {source} is complete", f"Please {_WAYS}")
+            raise ByokError(f"No credential for auth_source {source} is complete", WAYS)
+        # Not the login of az instead, which may be somebody else's
+        if any(options[way] for way in _SHOWN) and bool(options["tenant"]) != bool(options["client_id"]):
+            missing = "client_id" if options["tenant"] else "tenant"
+            raise ByokError(f"The credential is not complete: {missing} is not given", WAYS)
     return identity.AzureCliCredential(tenant_id=options["tenant"] or "")
 
 

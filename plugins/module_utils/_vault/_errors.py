@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import WAYS
 
 #: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints only
 NOT_LET_THROUGH = ("ForbiddenByFirewall", "ForbiddenByConnection")
@@ -116,7 +117,8 @@ def _no_answer(error: Exception, what: str) -> VaultUnavailable:
     text = str(getattr(error, "message", None) or error)
     if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError"):
         code = next((code for code in _AADSTS if code in text), None)
-        remedy = _AADSTS.get(code or "", "Correct the credential's options, or log in again")
+        none_at_all = type(error).__name__ == "CredentialUnavailableError"
+        remedy = _AADSTS.get(code or "", WAYS if none_at_all else "Correct the credential's options, or log in again")
         return VaultUnavailable(f"{what} failed: no token for Azure: {_first_line(text)}", remedy, code=code)
     reason = next(words for part, words in _NO_ANSWER if part in text)
     detail = _first_line(text.rpartition("Tunnel connection failed:")[2].strip(" ')"))

@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import NOT_LET_THROUGH, AzureError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._versions import list_keys
 from ansible_collections.keyferry.azure.plugins.module_utils._version import GENERATION_TAG
 
@@ -28,7 +28,10 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
     try:
         listed = list_keys(vault)
     except AzureError as error:
-        raise ByokError(error.what, f"{error.remedy}. Without a list, set unmanaged to ignore") from error
+        if error.status == 403 and error.code not in NOT_LET_THROUGH:
+            remedy = f"{error.remedy}. Without that, set unmanaged to ignore (byok_unmanaged of the role)"
+            raise ByokError(error.what, remedy) from error
+        raise
     known = {name.lower() for name in declared}  # Azure compares names without regard to case
     return [
         {

@@ -68,6 +68,13 @@ def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
         make_credential(options(**IDS, auth_source=source), LOGIN)
 
 
+@pytest.mark.parametrize("missing", ["tenant", "client_id"])
+@pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
+def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(missing: str, way: str) -> None:
+    with pytest.raises(ByokError, match=f"{missing} is not given.*AZURE_TENANT"):
+        make_credential(options(**{**IDS, missing: None, way: "x"}), LOGIN)
+
+
 def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "certificate.pem"
     for write in (lambda: None, lambda: path.write_text("nonsense")):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, explain
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format, ServiceRequestError
+from azure.identity import CredentialUnavailableError
 
 
 def answer(status: int, code: str, inner: str | None, message: str) -> HttpResponseError:
@@ -56,6 +57,11 @@ def test_answers_in_words(status: int, code: str, inner: str | None, message: st
 )
 def test_no_token_in_words(message: str, says: str) -> None:
     assert says in str(explain(ClientAuthenticationError(message=message), "Reading"))
+
+
+def test_who_has_no_credential_at_all_hears_what_makes_one() -> None:
+    error = explain(CredentialUnavailableError(message="Azure CLI not found on path"), "Reading")
+    assert "AZURE_TENANT, AZURE_CLIENT_ID, AZURE_SECRET" in str(error)
 
 
 @pytest.mark.parametrize(
