@@ -58,6 +58,9 @@ OWN_VARIABLES = (
     "byok_vault_url",
 )
 
+#: Groups that are there in every inventory
+_NAMES_OF_ANSIBLE = ("all", "ungrouped")
+
 _WILDCARD = re.compile(r"[*?\[]")
 _LONGEST_NAME = 127
 
@@ -115,9 +118,12 @@ def read_vaults(given: t.Mapping[str, t.Any], tokens: t.Mapping[str, t.Any], pro
     """
     vaults: dict[str, Vault] = {}
     for name, variables in tokens.items():
+        _check_name("tokens", name, problems)
         _check_variables(f"tokens.{shown(name)}", variables, problems)
     for name, fields in given.items():
         place = f"vaults.{shown(name)}"
+        if not _check_name("vaults", name, problems):
+            continue
         if not isinstance(fields, t.Mapping):
             problems.append(f"{place} is {kind_of(fields)}, and has to be a mapping with url and tokens.")
             continue
@@ -132,6 +138,9 @@ def read_vaults(given: t.Mapping[str, t.Any], tokens: t.Mapping[str, t.Any], pro
         _check_variables(f"{place}.variables", vault["variables"], problems)
         if not check.unfit:
             vaults[name] = Vault(name, **vault)
+    for url, names in _names_by_url(vaults.values()).items():
+        if len(names) > 1:
+            problems.append(f"vaults: {' and '.join(names)} have the same url {url}. Name each vault once.")
     hosts = list(vaults) + [f"{vault.name}.{token}" for vault in vaults.values() for token in vault.tokens[1:]]
     problems += [
         f"vaults: two hosts would be named {host}." for host in sorted({host for host in hosts if hosts.count(host) > 1})
@@ -161,6 +170,23 @@ def read_rules(given: t.Iterable[t.Any], vaults: t.Collection[str], tokens: t.Co
         if not check.unfit:
             rules.append(Rule(rule["path"], **named, names=rule.get("names", ["*"])))
     return rules
+
+
+def _check_name(what: str, name: t.Any, problems: list[str]) -> bool:
+    if not isinstance(name, str):
+        problems.append(f"{what} holds {kind_of(name)}, and has to hold names. Put it into quotes.")
+    elif not name or name in _NAMES_OF_ANSIBLE:
+        problems.append(f"{what} holds {shown(name)}, which is no name for one. Choose another.")
+    else:
+        return True
+    return False
+
+
+def _names_by_url(vaults: t.Iterable[Vault]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for vault in vaults:
+        found.setdefault(vault.url.lower().rstrip("/"), []).append(vault.name)
+    return found
 
 
 def _check_variables(place: str, variables: t.Any, problems: list[str]) -> None:
@@ -208,7 +234,7 @@ class Fleet:
         keys = read_keys(
             top.get("keys", []),
             defaults,
-            lambda number: f"{path}:{lines.get(('keys', number), '')}: keys[{number}]",
+            lambda number: _place_of(path, lines, number),
             self._problems,
             more=PLACE_OPTIONS,
             exact=True,
@@ -273,6 +299,11 @@ class Fleet:
                 for key in other.keys
             )
         return [share for share in self._shares.values() if share.keys or share.host == share.vault.name]
+
+
+def _place_of(path: str, lines: t.Mapping[tuple[str | int, ...], int], number: int) -> str:
+    line = lines.get(("keys", number))  # None for what is no mapping
+    return f"{path}:{line}: keys[{number}]" if line else f"{path}: keys[{number}]"
 
 
 def choose(

@@ -21,6 +21,8 @@ _DURATION = re.compile(
     r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
 )
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 #: More than any key lives for, and less than datetime holds
 _MOST_YEARS = 1000
 
@@ -53,15 +55,17 @@ class Duration:
 def parse_moment(text: str) -> datetime:
     """Read an ISO 8601 moment such as ``2027-01-31T00:00:00Z``; whole seconds, as Azure keeps them.
 
-    :raises ByokError: when it is not one, or names no time zone
+    :raises ByokError: when it is not one, names no time zone, or is before 1970, where the seconds begin that Azure counts
     """
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ByokError(f"{text!r} is not a moment with a time zone", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z")
-    return moment.astimezone(timezone.utc).replace(microsecond=0)
+        in_utc = moment.astimezone(timezone.utc).replace(microsecond=0) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        in_utc = None
+    if in_utc is None or in_utc < _EPOCH:
+        what = "not a moment with a time zone" if in_utc is None else "before 1970"
+        raise ByokError(f"{text!r} is {what}", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z")
+    return in_utc
 
 
 @lru_cache

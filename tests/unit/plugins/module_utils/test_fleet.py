@@ -35,6 +35,32 @@ def names(shares: dict[str, Share]) -> dict[str, list[str]]:
     return {host: [key["name"] for key in share.keys] for host, share in shares.items()}
 
 
+@pytest.mark.parametrize(
+    ("vaults", "tokens", "told"),
+    [
+        ({2026: VAULTS["store"]}, TOKENS, "vaults holds the number 2026, and has to hold names. Put it into quotes."),
+        ({"all": VAULTS["store"]}, TOKENS, "vaults holds all, which is no name for one. Choose another."),
+        ({}, {True: {}}, "tokens holds the boolean true, and has to hold names. Put it into quotes."),
+        (
+            {"one": VAULTS["store"], "two": {**VAULTS["store"], "url": "https://STORE.vault.azure.net/"}},
+            TOKENS,
+            "vaults: one and two have the same url https://store.vault.azure.net. Name each vault once.",
+        ),
+    ],
+)
+def test_names_that_are_none(vaults: t.Any, tokens: t.Any, told: str) -> None:
+    problems: list[str] = []
+    read_vaults(vaults, tokens, problems)
+    assert problems == [told]
+
+
+def test_a_key_that_is_no_mapping_has_no_line() -> None:
+    problems: list[str] = []
+    vaults = read_vaults(VAULTS, TOKENS, problems)
+    Fleet(vaults, TOKENS, problems).declare("a.yml", {"vaults": ["store"], "keys": [None]}, {}, Rule("a.yml", [], [], ["*"]))
+    assert problems[0].startswith("a.yml: keys[0] ")
+
+
 def test_each_vault_is_a_host_and_each_further_token_with_keys_one_more() -> None:
     document = {
         "vaults": ["pay-*"],
@@ -183,7 +209,7 @@ TOLD_OF_THE_CONFIGURATION: dict[str, dict[str, t.Any]] = {
     "tokens.t.byok_vault_url cannot be given, because the inventory plugin sets it.": {"tokens": {"t": {"byok_vault_url": "x"}}},
     "tokens.t is a list, and has to be a mapping of variables.": {"tokens": {"t": []}},
     "vaults: two hosts would be named a.b.": {
-        "vaults": {"a": {**VAULT, "tokens": ["luna", "b"]}, "a.b": VAULT},
+        "vaults": {"a": {**VAULT, "tokens": ["luna", "b"]}, "a.b": {**VAULT, "url": "https://ab.vault.azure.net"}},
         "tokens": {**TOKENS, "b": {}},
     },
     "files[0]: path is missing.": {"files": [{}]},
