@@ -120,8 +120,8 @@ def discover(vault_info: _Facts, listing: t.Any, host: str, token: str | None = 
     if left_in_vault:
         lines += ["", _comment("In the vault, and not declared:"), *left_in_vault]
     if left_in_token:
-        title = 'In the token, and not declared. To have one brought, take the "# " away in front of its lines:'
-        lines += ["", _comment(title), *left_in_token]
+        title = 'In the token, and not declared. To have one brought, take the "# " away in front of its lines'
+        lines += ["", _comment(f"{title}:" if declared else f'{title}, and the "[]" behind "keys":'), *left_in_token]
     return "\n".join(lines) + "\n"
 
 

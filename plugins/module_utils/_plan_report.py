@@ -61,7 +61,9 @@ def to_markdown(summary: Item) -> str:
         if entry["next_due"]
     )
     unmanaged = [f"{key['name']} ({host})" for host, of_host in summary["hosts"].items() for key in of_host["unmanaged"]]
-    parts = [f"### Keys: {summary['status']}", f"{len(summary['hosts'])} vaults, {summary['made_at']}: {actions}."]
+    vaults = len({str(of_host["vault_url"]).lower().rstrip("/") for of_host in summary["hosts"].values()})
+    counted = f"{vaults} vault{'' if vaults == 1 else 's'}"
+    parts = [f"### Keys: {summary['status']}", f"{counted}, {summary['made_at']}: {actions}."]
     if changes:
         rows = [(host, entry["name"], entry["kind"], entry["action"], entry["reason"]) for host, entry in changes]
         parts.append(_table(("vault", "key", "kind", "action", "why"), rows))

@@ -44,13 +44,14 @@ class Listing:
     found: t.Mapping[str, Found]
 
     def age_warning(self, now: datetime) -> str | None:
-        """Return a sentence about a listing that is more than a day old; None for a newer one."""
+        """Return a sentence about a listing that is more than a day old, or of a day to come; None for another one."""
         age = now - self.listed_at
-        if age <= _FRESH:
+        if abs(age) <= _FRESH:
             return None
+        how_old = f"{age.days} day{'s' if age.days > 1 else ''} old" if age > _FRESH else "yet to come, so its age is not known"
         return (
-            f"What the {self.info} holds is told by a listing of {format_moment(self.listed_at)}, which is {age.days} "
-            f"day{'s' if age.days > 1 else ''} old. What was made, withdrawn or destroyed since is not in it. {_MAKE_ANEW}."
+            f"What the {self.info} holds is told by a listing of {format_moment(self.listed_at)}, which is {how_old}. "
+            f"What was made, withdrawn or destroyed since is not in it. {_MAKE_ANEW}."
         )
 
 

@@ -217,7 +217,7 @@ def test_several_runs_write_whole_lines_and_none_is_lost(tmp_path: Path) -> None
     lines = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
     assert len(lines) == 800
     assert len({(line["writer"], line["number"]) for line in lines}) == 800
-    assert len(list(tmp_path.iterdir())) > 3
+    assert (tmp_path / "log.1").exists()  # how often it was renamed hangs on who came in between
 
 
 def test_the_log_is_private_and_renamed_when_it_has_grown(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_keys_of_another_host_of_the_same_vault_are_declared() -> None:
     )
     assert [[key["name"] for key in each["unmanaged"]] for each in summary["hosts"].values()] == [["nobodys"], ["nobodys"]]
     assert summary["status"] == "clean"  # what nobody declared is reported and no drift
+    assert f"\n1 vault, {AT}: 2 none." in to_markdown(summary)
     assert "Not declared: nobodys (one), nobodys (two)." in to_markdown(summary)
 
 
@@ -74,7 +75,7 @@ def test_what_is_due_next_comes_first() -> None:
 def test_a_long_plan_fits_into_a_comment() -> None:
     plan = [entry(f"key-{number}", "transfer", reason="r" * 200) for number in range(5000)]
     standing = {f"key-{number}": "02" for number in range(5000)}
-    text = to_markdown(summarise([host("one", **standing), host("two", *plan)], AT))
+    text = to_markdown(summarise([host("one", *map(entry, standing), **standing), host("two", *plan)], AT))
     assert text.count("and 4900 more in plan.json") == 2  # of what is to be done, and of what is behind another vault
     assert len(text) < 65536  # GitHub's limit
 

@@ -157,7 +157,10 @@ def test_what_is_no_listing_is_an_error(text: str, says: str) -> None:
         parse_listing(text, "It")
 
 
-@pytest.mark.parametrize(("age", "says"), [(-1, None), (24, None), (24.1, "is 1 day old"), (73, "is 3 days old")])
-def test_a_listing_that_is_more_than_a_day_old_is_warned_of(age: float, says: str | None) -> None:
+@pytest.mark.parametrize(
+    ("age", "says"),
+    [(-25, "is yet to come"), (-1, None), (24, None), (24.1, "is 1 day old"), (73, "is 3 days old")],
+)
+def test_a_listing_that_is_more_than_a_day_away_is_warned_of(age: float, says: str | None) -> None:
     warning = LISTING.age_warning(NOW + timedelta(hours=age))
-    assert says in warning if says and warning else warning is None
+    assert warning is None if says is None else says in (warning or "")
