@@ -14,7 +14,7 @@ description:
   - Takes the variables of hosts, after an entry point of the role P(keyferry.azure.byok#role) ran for some of them, and returns
     the names of keys of the same token that another vault declares and does not have, as far as this run knows.
   - A primary vault waits with these keys when they are rotated, and none of them is locked.
-positional: _input, vault, primaries
+positional: _input, vault, everywhere
 options:
   _input:
     description: The variables of hosts.
@@ -25,8 +25,10 @@ options:
     description: Inventory name of the vault that asks.
     type: str
     required: true
-  primaries:
-    description: Look at primary vaults as well.
+  everywhere:
+    description:
+      - Look at primary vaults as well, and at those that the inventory plugin P(keyferry.azure.declared#inventory) knows and that
+        are not among these hosts, as in a slice of the inventory (C(byok_lock_after)).
     type: bool
     default: false
 """

@@ -52,6 +52,7 @@ OWN_VARIABLES = (
     "byok_key_tags",
     "byok_keys",
     "byok_keys_elsewhere",
+    "byok_lock_after",
     "byok_token_name",
     "byok_vault_name",
     "byok_vault_tags",
@@ -100,6 +101,7 @@ class Share:
 
     :ivar files: those that declare the keys
     :ivar elsewhere: names of keys that the vault gets from other tokens
+    :ivar lock_after: by names of keys that shall be locked, the other hosts that have to have them before
     """
 
     host: str
@@ -108,6 +110,7 @@ class Share:
     keys: list[dict[str, t.Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    lock_after: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_vaults(given: t.Mapping[str, t.Any], tokens: t.Mapping[str, t.Any], problems: list[str]) -> dict[str, Vault]:
@@ -291,7 +294,16 @@ class Fleet:
 
     def shares(self) -> list[Share]:
         """Return a share for each vault and token with keys, and for each vault one at least."""
+        hosts: dict[tuple[str, str], list[str]] = {}
         for share in self._shares.values():
+            for key in share.keys:
+                hosts.setdefault((share.token, key["name"]), []).append(share.host)
+        for share in self._shares.values():
+            share.lock_after = {
+                key["name"]: [host for host in hosts[share.token, key["name"]] if host != share.host]
+                for key in share.keys
+                if key.get("after_transfer") == "lock" and len(hosts[share.token, key["name"]]) > 1
+            }
             share.elsewhere = sorted(
                 key["name"]
                 for other in self._shares.values()

@@ -53,24 +53,24 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
     return lines
 
 
-def not_in_place(hosts: t.Iterable[Host], vault: str, primaries: bool = False) -> list[str]:
+def not_in_place(hosts: t.Iterable[Host], vault: str, everywhere: bool = False) -> list[str]:
     """Return the names of a token's keys that another vault does not have: a primary vault waits with them, and none is locked.
 
     :param hosts: the variables of hosts; one that did not run has nothing
     :param vault: the inventory name of the vault that asks
-    :param primaries: look at primary vaults as well
+    :param everywhere: look at primary vaults as well, and at those that a slice of the inventory does not have
     """
-    known = list(hosts)
-    token = next(_token(host) for host in known if host["inventory_hostname"] == vault)
+    known = {host["inventory_hostname"]: host for host in hosts}
+    token = _token(known[vault])
     others = [
         host
-        for host in known
-        if _is_vault(host)
-        and _token(host) == token
-        and host["inventory_hostname"] != vault
-        and (primaries or not _is_true(host.get("byok_primary")))
+        for name, host in known.items()
+        if _is_vault(host) and _token(host) == token and name != vault and (everywhere or not _is_true(host.get("byok_primary")))
     ]
-    return sorted({key["name"] for host in others for key in _keys(host) if key["name"] not in _standing(host)})
+    lacking = {key["name"] for host in others for key in _keys(host) if key["name"] not in _standing(host)}
+    if everywhere:
+        lacking |= {name for name, after in (known[vault].get("byok_lock_after") or {}).items() if not known.keys() >= set(after)}
+    return sorted(lacking)
 
 
 def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:

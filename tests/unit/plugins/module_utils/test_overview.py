@@ -30,9 +30,16 @@ def test_a_primary_waits_with_what_another_vault_of_the_same_token_lacks() -> No
 
 def test_nothing_is_locked_that_any_other_vault_lacks() -> None:
     one = host("one", {"a": NEW, "b": NEW})
-    assert not_in_place([one, host("two", {"a": NEW}, byok_primary=True)], "one", primaries=True) == ["b"]
-    assert not_in_place([one, host("two", {"a": NEW, "b": NEW}, byok_primary=True)], "one", primaries=True) == []
-    assert not_in_place([host("one", {}), host("two", {"a": NEW, "b": NEW})], "one", primaries=True) == []
+    assert not_in_place([one, host("two", {"a": NEW}, byok_primary=True)], "one", everywhere=True) == ["b"]
+    assert not_in_place([one, host("two", {"a": NEW, "b": NEW}, byok_primary=True)], "one", everywhere=True) == []
+    assert not_in_place([host("one", {}), host("two", {"a": NEW, "b": NEW})], "one", everywhere=True) == []
+
+
+def test_nothing_is_locked_that_a_vault_of_another_slice_is_to_have() -> None:
+    sliced = host("one", {"a": NEW, "b": NEW}, byok_lock_after={"b": ["two"]})
+    assert not_in_place([sliced], "one", everywhere=True) == ["b"]
+    assert not_in_place([sliced, host("two", {"b": NEW}, keys=["b"])], "one", everywhere=True) == []
+    assert not_in_place([sliced], "one") == []
 
 
 def test_a_key_that_would_be_made_is_in_place_in_check_mode() -> None:
