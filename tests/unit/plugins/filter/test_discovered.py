@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import typing as t
 from dataclasses import replace
@@ -290,7 +291,8 @@ def test_no_text_breaks_out(label: str, tag: str, value: str, host: str) -> None
 def test_what_is_no_character_leaves_the_file_readable() -> None:
     text = text_of({"a": version_of("a", EC_KEYS[0], tags={"x": "\ud800"})}, {"a": [generation(OURS[0], EC_KEYS[0])]})
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
-        assert yaml.load(text, loader)["keys"][0]["tags"] == {"x": "\ufffd"}
+        # As a stream: before ansible-core 2.19 the text is of a kind that the C loader does not take
+        assert yaml.load(io.StringIO(text), loader)["keys"][0]["tags"] == {"x": "\ufffd"}
 
 
 @settings(deadline=None)
