@@ -15,7 +15,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._errors import Byok
 #: What makes a credential
 WAYS = (
     "Give tenant and client_id with secret, x509_certificate_path or federated_token_file (or AZURE_TENANT, "
-    "AZURE_CLIENT_ID, AZURE_SECRET in the environment), or log in with az and set auth_source to cli"
+    "AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set auth_source to cli, or set it to msi on a machine "
+    "with a managed identity"
 )
 
 #: Options by which a service principal shows who it is
