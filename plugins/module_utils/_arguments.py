@@ -104,6 +104,7 @@ DECLARATION_OPTIONS: Spec = {
 TARGET_KEY_RESULT: Spec = {
     "name": {"type": "str", "required": True},
     "created": {"type": "bool"},
+    "locked": {"type": "bool"},
     "generation": {"type": "str"},
     "thumbprint": {"type": "str"},
     "generations": {"type": "list", "elements": "dict", "required": True},

@@ -64,6 +64,7 @@ class Row(t.NamedTuple):
 
 ROWS = (
     Row("byok_target_key", "target_keys", "created", {True: "create"}, ("Made in the token.",)),
+    Row("byok_target_key", "target_keys", "locked", {True: "lock"}, ("Locked: it can go to no further vault.",)),
     Row("byok_target_key", "withdrawn", "state", {"*": "withdraw"}, ("Withdrawn: never brought to any vault again.",)),
     Row("byok_target_key", "destroyed", "state", {"*": "destroy"}, ("Destroyed in the token.",)),
     Row(
@@ -97,6 +98,7 @@ ROWS = (
         {"none": None, "conflict": None},
         ("Why: {reason}.", "Version before: {replaced}."),
     ),
+    Row("byok_rotate", "rotations", "locked", {True: "lock"}, ("Locked: it can go to no further vault.",)),
     Row("byok_rotate", "retired", "state", {"*": "retire"}, ("Disabled, as a newer version has taken its place.",)),
 )
 

@@ -115,7 +115,7 @@ class _Rotation:
     def _begin(self, entry: Item) -> None:
         """Report what is planned for a key."""
         facts = ("name", "action", "reason", "generation", "thumbprint", "kid", "version", "next_due")
-        result = {**{fact: entry[fact] for fact in facts}, "replaced": None, "request_id": None}
+        result = {**{fact: entry[fact] for fact in facts}, "replaced": None, "request_id": None, "locked": False}
         self.results[entry["name"]] = result
         self.outcome.result["rotations"].append(result)
         if entry["action"] == "conflict":
@@ -238,7 +238,10 @@ class _Rotation:
         locked = [each for each in declarations if each.name in shown]
         if locked:
             known = [each["thumbprint"] or each["generation"] for each in shown.values()]
-            self.outcome.absorb(find_or_make(self.token, locked, self.params, self.check_mode, transferred=known))
+            found = find_or_make(self.token, locked, self.params, self.check_mode, transferred=known)
+            self.outcome.absorb(found)
+            for key in found.result["target_keys"]:
+                self.results[key["name"]]["locked"] = key["locked"]
 
     def _is_shown(self, arrived: Item) -> bool:
         if self.check_mode:  # of what would arrive, only a key that is there can be told

@@ -46,6 +46,9 @@ options:
       created:
         description: Whether it was made, or would be; not used.
         type: bool
+      locked:
+        description: Whether it was locked, or would be; not used.
+        type: bool
       generation:
         description: CKA_ID of the generation that is meant.
         type: str

@@ -76,6 +76,9 @@ options:
       created:
         description: Not used.
         type: bool
+      locked:
+        description: Not used.
+        type: bool
       generation:
         description: CKA_ID of the generation that is meant.
         type: str
@@ -219,6 +222,10 @@ rotations:
       description: Whether this run imported it, or would.
       type: bool
       returned: when something was imported or updated
+    locked:
+      description: Whether this run locked it in the token, or would.
+      type: bool
+      returned: with another O(stage) than V(retire)
     retired:
       description: The versions that this run disabled, or would.
       type: list

@@ -178,6 +178,10 @@ target_keys:
       description: Whether this run made it, or would.
       type: bool
       returned: always
+    locked:
+      description: Whether this run locked it, or would.
+      type: bool
+      returned: always
     generation:
       description: CKA_ID of the generation that is meant, in hexadecimal digits; V(null) for a key that would be made.
       type: str
@@ -247,6 +251,7 @@ target_keys:
   sample:
     - name: signing-key
       created: true
+      locked: false
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
       generations:

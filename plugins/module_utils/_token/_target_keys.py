@@ -321,10 +321,12 @@ def _finish(run: _Run, key: _Key, transferred: frozenset[str]) -> None:
         return  # it failed before
     if key.created:
         outcome.changes.append(Change(where, {}, _facts(declaration, current)))
+    locks = False
     if current is not None:
         _generations.refuse_unfit(declaration, current, run.info)
         extractable = current.evidence["CKA_EXTRACTABLE"]
-        if declaration.after_transfer == "lock" and current.identity in transferred and extractable:
+        locks = declaration.after_transfer == "lock" and current.identity in transferred and bool(extractable)
+        if locks:
             if run.token:
                 _generations.lock(run.token, key.name, current)
             outcome.changes.append(Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}))
@@ -333,6 +335,7 @@ def _finish(run: _Run, key: _Key, transferred: frozenset[str]) -> None:
         {
             "name": key.name,
             "created": key.created,
+            "locked": locks,
             "generation": current and current.hex_id,
             "thumbprint": current and current.thumbprint,
             "generations": [generation.as_result() for generation in key.found.generations],
