@@ -48,7 +48,7 @@ allow_external_origin:
 after_transfer:
   description:
     - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no further vault. The role
-      P(keyferry.azure.byok#role) waits until each vault of the inventory that declares the key of this token has it.
+      P(keyferry.azure.byok#role) waits until each vault of the inventory that declares the key of this token has this generation.
   type: str
   choices: [keep, lock]
   default: keep

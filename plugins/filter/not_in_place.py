@@ -6,31 +6,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: not_in_place
-short_description: Name the keys that another vault of the same token does not have
+short_description: Name the keys that a primary vault has to wait with
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Takes the variables of hosts, after an entry point of the role P(keyferry.azure.byok#role) ran for some of them, and returns
-    the names of keys of the same token that another vault declares and does not have, as far as this run knows.
-  - A primary vault waits with these keys when they are rotated, and none of them is locked.
-positional: _input, vault, everywhere
+  - Takes the variables of the hosts of a run, after the entry point C(rotate) of the role P(keyferry.azure.byok#role) ran for
+    those that are not primary, and returns the names of keys of the same token that one of them could not take.
+positional: _input, primary
 options:
   _input:
     description: The variables of hosts.
     type: list
     elements: dict
     required: true
-  vault:
-    description: Inventory name of the vault that asks.
+  primary:
+    description: Inventory name of the primary vault.
     type: str
     required: true
-  everywhere:
-    description:
-      - Look at primary vaults as well, and at those that the inventory plugin P(keyferry.azure.declared#inventory) knows and that
-        are not among these hosts, as in a slice of the inventory (C(byok_lock_after)).
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""

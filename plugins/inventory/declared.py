@@ -75,8 +75,8 @@ options:
 notes:
   - A host has the variables C(byok_vault_url), C(byok_keys), C(byok_vault_name), C(byok_token_name), C(byok_vault_tags),
     C(byok_key_tags) (the tags that its keys have, as texts C(TAG=VALUE)), C(byok_keys_elsewhere) (names of the keys that the
-    vault has from other tokens), C(byok_lock_after) (the other hosts that have to have a key before it is locked) and
-    C(byok_declared_in) (the files that declare its keys).
+    vault has from other tokens), C(byok_keys_also_on) (by names of keys, the other hosts that get them from the same
+    token) and C(byok_declared_in) (the files that declare its keys).
   - It also has C(ansible_connection) and C(ansible_python_interpreter), which is that of the controller, unless the token or the
     vault says otherwise.
   - The names of groups that are made of C(byok_key_tags) are chosen by the files of declarations. Give such a keyed group a
@@ -190,7 +190,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             "byok_token_name": share.token,
             "byok_keys": mark_as_data(share.keys),
             "byok_keys_elsewhere": mark_as_data(share.elsewhere),
-            "byok_lock_after": mark_as_data(share.lock_after),
+            "byok_keys_also_on": mark_as_data(share.also_on),
             "byok_key_tags": mark_as_data(sorted(tags)),
             "byok_declared_in": mark_as_data(share.files),
         }

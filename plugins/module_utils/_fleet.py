@@ -51,8 +51,8 @@ OWN_VARIABLES = (
     "byok_declared_in",
     "byok_key_tags",
     "byok_keys",
+    "byok_keys_also_on",
     "byok_keys_elsewhere",
-    "byok_lock_after",
     "byok_token_name",
     "byok_vault_name",
     "byok_vault_tags",
@@ -101,7 +101,7 @@ class Share:
 
     :ivar files: those that declare the keys
     :ivar elsewhere: names of keys that the vault gets from other tokens
-    :ivar lock_after: by names of keys that shall be locked, the other hosts that have to have them before
+    :ivar also_on: by names of keys that other hosts get from the same token as well, those hosts
     """
 
     host: str
@@ -110,7 +110,7 @@ class Share:
     keys: list[dict[str, t.Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
-    lock_after: dict[str, list[str]] = field(default_factory=dict)
+    also_on: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_vaults(given: t.Mapping[str, t.Any], tokens: t.Mapping[str, t.Any], problems: list[str]) -> dict[str, Vault]:
@@ -299,10 +299,10 @@ class Fleet:
             for key in share.keys:
                 hosts.setdefault((share.token, key["name"]), []).append(share.host)
         for share in self._shares.values():
-            share.lock_after = {
+            share.also_on = {
                 key["name"]: [host for host in hosts[share.token, key["name"]] if host != share.host]
                 for key in share.keys
-                if key.get("after_transfer") == "lock" and len(hosts[share.token, key["name"]]) > 1
+                if len(hosts[share.token, key["name"]]) > 1
             }
             share.elsewhere = sorted(
                 key["name"]

@@ -53,24 +53,47 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
     return lines
 
 
-def not_in_place(hosts: t.Iterable[Host], vault: str, everywhere: bool = False) -> list[str]:
-    """Return the names of a token's keys that another vault does not have: a primary vault waits with them, and none is locked.
+def not_in_place(hosts: t.Iterable[Host], primary: str) -> list[str]:
+    """Return the names of a primary vault's keys that another vault could not take: they wait there.
 
-    :param hosts: the variables of hosts; one that did not run has nothing
+    :param hosts: the variables of all hosts of the run
+    :param primary: the inventory name of the primary vault
+    """
+    known = list(hosts)
+    token = next(_token(host) for host in known if host["inventory_hostname"] == primary)
+    others = [host for host in known if _is_vault(host) and not _is_true(host.get("byok_primary")) and _token(host) == token]
+    return sorted({key["name"] for host in others for key in _keys(host) if key["name"] not in _standing(host)})
+
+
+def awaited_elsewhere(hosts: t.Iterable[Host], vault: str, arrived: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Return the keys that must not be locked in the token yet, because another vault is to have them.
+
+    A vault that did not run, that another slice has, or of which the variables cannot be read, counts as one that does not. Where
+    a play declares the keys, what other hosts are to have is not known.
+
+    :param hosts: the variables of all hosts of the inventory
     :param vault: the inventory name of the vault that asks
-    :param everywhere: look at primary vaults as well, and at those that a slice of the inventory does not have
+    :param arrived: the generations that have certainly arrived there, by the names of their keys
+    :returns: by names of keys, the hosts that are awaited
     """
     known = {host["inventory_hostname"]: host for host in hosts}
-    token = _token(known[vault])
-    others = [
-        host
-        for name, host in known.items()
-        if _is_vault(host) and _token(host) == token and name != vault and (everywhere or not _is_true(host.get("byok_primary")))
-    ]
-    lacking = {key["name"] for host in others for key in _keys(host) if key["name"] not in _standing(host)}
-    if everywhere:
-        lacking |= {name for name, after in (known[vault].get("byok_lock_after") or {}).items() if not known.keys() >= set(after)}
-    return sorted(lacking)
+    mine = known.pop(vault, {})
+    waiting: dict[str, list[str]] = {name: [] for name in arrived}
+    if mine and known and not (mine.get("byok_vault_url") and mine.get("byok_keys")):
+        return dict.fromkeys(arrived, "any host, because a play declares the keys")
+    for name, others in (mine.get("byok_keys_also_on") or {}).items():
+        if name in waiting:
+            waiting[name] += [other for other in others if other not in known]
+    for other, host in known.items():
+        try:
+            wanted = {key["name"] for key in _keys(host)} if _is_vault(host) and _token(host) == _token(mine) else set()
+            has = host.get("byok_arrived") or {}
+        except Exception:  # of a template that cannot be rendered: which one, each version of ansible-core tells by another class
+            wanted, has = set(arrived), {}
+        for name in wanted.intersection(arrived):
+            if name not in has or has[name] != arrived[name]:
+                waiting[name].append(other)
+    return {name: ", ".join(others) for name, others in waiting.items() if others}
 
 
 def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:

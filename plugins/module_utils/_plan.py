@@ -18,6 +18,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._rotation import UN
 from ansible_collections.keyferry.azure.plugins.module_utils._time import format_moment, parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._version import Version, drift
 
+#: Why a key is not as it shall be although it has arrived
+TO_BE_LOCKED = "in the token it has yet to be locked (after_transfer), once all its vaults have it"
+
 
 @dataclass(frozen=True)
 class KnownGeneration:
@@ -105,7 +108,7 @@ class Action:
     :ivar newer_than: for rotate, the youngest generation that is there
     :ivar next_due: when the newest version is due to be replaced; None for never
     :ivar foreign: the newest version is not of this token
-    :ivar locks: what has arrived already is locked in the token
+    :ivar locks: in the token it is locked when it has arrived
     """
 
     action: str
@@ -170,17 +173,31 @@ def plan_key(
     """
     action = _plan_vault(declaration, in_token, in_vault, rotating, on_deleted)
     wanted = action.wanted
-    if wanted is None:
+    if action.action == "transfer" and wanted and wanted.extractable is False:
+        action = _plan_instead_of_locked(declaration, in_token, action, wanted, rotating)
+    if declaration.after_transfer != "lock" or action.action == "conflict":
         return action
-    if action.action == "transfer" and wanted.extractable is False:
-        locked = f"the generation {wanted.generation} was locked, so it can go to no further vault; rotate the key"
-        return replace(action, action="conflict", reason=f"{action.reason}, but {locked}")
-    if declaration.after_transfer == "lock" and wanted.extractable and action.action in ("none", "update", "recover"):
-        if not wanted.thumbprint:  # a tag alone does not show that it has arrived
-            return action
-        reason = f"{action.reason}; in the token it has yet to be locked (after_transfer)"
-        return replace(action, action="lock" if action.action == "none" else action.action, reason=reason, locks=True)
+    if action.action in ("transfer", "rotate"):
+        return replace(action, locks=True)
+    # A tag alone does not show that it has arrived
+    if wanted and wanted.thumbprint and wanted.extractable:
+        kind = "lock" if action.action == "none" else action.action
+        return replace(action, action=kind, reason=f"{action.reason}; {TO_BE_LOCKED}", locks=True)
     return action
+
+
+def _plan_instead_of_locked(
+    declaration: Declaration, in_token: InToken, action: Action, wanted: KnownGeneration, rotating: Rotating | None
+) -> Action:
+    """Return what is done where a generation is wanted that can leave the token no more."""
+    if rotating and wanted.identity in rotating.force and not declaration.generation:
+        why = f"the replacement of {wanted.identity}, which was locked, is forced"
+        return _plan_another(declaration, in_token, action, rotating, why, forced=True)
+    locked = (
+        f"the generation {wanted.generation} was locked, so it can go to no further vault; to make another one for all its "
+        f"vaults, force the replacement of {wanted.identity}"
+    )
+    return replace(action, action="conflict", reason=f"{action.reason}, but {locked}")
 
 
 def _plan_vault(
@@ -215,6 +232,17 @@ def _plan_vault(
     if younger:
         reason = f"{why}, and the generation {younger.generation} is there"
         return Action("transfer", reason, younger, current, foreign=standing.foreign)
+    return _plan_another(declaration, in_token, standing, rotating, why, forced=forced)
+
+
+def _plan_another(
+    declaration: Declaration, in_token: InToken, standing: Action, rotating: Rotating, why: str, *, forced: bool
+) -> Action:
+    """Return the action that makes another generation, unless one was made a short time ago.
+
+    :param standing: what else there is to do
+    """
+    rotation, current = declaration.rotation or UNSCHEDULED, standing.version
     made = max((known.made for known in in_token.generations if known.made), default=None)
     earliest = made and rotation.min_interval.after(made)
     if made and earliest and rotating.now < earliest:

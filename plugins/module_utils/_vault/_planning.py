@@ -15,6 +15,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._arguments import D
 from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, check_unique, parse_declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._module import Change, Outcome, items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._plan import (
+    TO_BE_LOCKED,
     Action,
     Rotating,
     in_the_token,
@@ -92,7 +93,8 @@ def plan(
                 policy = read_policy(vault, declaration.name, rotation)
             policy_changes = policy.changes(rotation)
         if policy_changes and action.action in ("none", "lock", "update"):
-            reason = action.reason if action.changes else f"Azure's rotation policy differs in {', '.join(policy_changes)}"
+            differs = f"Azure's rotation policy differs in {', '.join(policy_changes)}"
+            reason = action.reason if action.changes else f"{differs}; {TO_BE_LOCKED}" if action.locks else differs
             action = replace(action, action="update", reason=reason, changes={**action.changes, **policy_changes})
         if action.action in ("transfer", "rotate") and action.version:
             warn_of_many_versions(vault, declaration.name, part)

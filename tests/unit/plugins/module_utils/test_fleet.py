@@ -54,14 +54,6 @@ def test_names_that_are_none(vaults: t.Any, tokens: t.Any, told: str) -> None:
     assert problems == [told]
 
 
-def test_a_key_that_is_locked_names_the_other_hosts_that_are_to_have_it() -> None:
-    key = {**KEY, "after_transfer": "lock"}
-    keys = [{**key, "vaults": ["pay-*"]}, {**key, "name": "alone", "vaults": ["pay-neu"]}]
-    shares, problems = declared(({"keys": keys}, EVERYTHING))
-    assert not problems
-    assert (shares["pay-weu"].lock_after, shares["pay-neu"].lock_after) == ({"k": ["pay-neu"]}, {"k": ["pay-weu"]})
-
-
 def test_a_key_that_is_no_mapping_has_no_line() -> None:
     problems: list[str] = []
     vaults = read_vaults(VAULTS, TOKENS, problems)
@@ -90,7 +82,8 @@ def test_each_vault_is_a_host_and_each_further_token_with_keys_one_more() -> Non
     assert shares["pay-weu"].keys == [{"name": "everywhere", "type": "RSA", "size": 3072}]
     assert (shares["pay-weu"].elsewhere, shares["pay-weu.dpod"].elsewhere) == (["cloud"], ["everywhere"])
     assert shares["store"].files == ["a.yml"]
-    assert not any(share.lock_after for share in shares.values())
+    assert shares["pay-weu"].also_on == {"everywhere": ["pay-neu"]}
+    assert (shares["pay-weu.dpod"].also_on, shares["store"].also_on) == ({"cloud": ["store"]}, {"cloud": ["pay-weu.dpod"]})
     assert {share.token for share in shares.values() if share.host in ("store", "pay-weu.dpod")} == {"dpod"}
 
 

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._overview import not_in_place, side_by_side, vaults_behind
+from ansible_collections.keyferry.azure.plugins.module_utils._overview import (
+    awaited_elsewhere,
+    not_in_place,
+    side_by_side,
+    vaults_behind,
+)
 
 OLD, NEW = "01a2032eafaa71a4a5d1e84832f381a3", "01a3032eafaa71a4a5d1e84832f381a3"
 
@@ -28,18 +33,43 @@ def test_a_primary_waits_with_what_another_vault_of_the_same_token_lacks() -> No
     assert not_in_place([{"inventory_hostname": "no-vault"}, primary], "primary") == []
 
 
-def test_nothing_is_locked_that_any_other_vault_lacks() -> None:
-    one = host("one", {"a": NEW, "b": NEW})
-    assert not_in_place([one, host("two", {"a": NEW}, byok_primary=True)], "one", everywhere=True) == ["b"]
-    assert not_in_place([one, host("two", {"a": NEW, "b": NEW}, byok_primary=True)], "one", everywhere=True) == []
-    assert not_in_place([host("one", {}), host("two", {"a": NEW, "b": NEW})], "one", everywhere=True) == []
+def wait(hosts: t.Iterable[t.Any], arrived: dict[str, t.Any]) -> dict[str, str]:
+    return awaited_elsewhere(hosts, "one", arrived)
+
+
+def test_nothing_is_locked_that_another_vault_of_the_token_lacks() -> None:
+    one, both = host("one", {}), {"a": NEW, "b": NEW}
+    assert wait([one], both) == {}
+    assert wait([one, host("two", {}, byok_arrived=both)], both) == {}
+    assert wait([one, host("two", {}, byok_arrived={"a": NEW}, byok_primary=True)], both) == {"b": "two"}
+    assert wait([one, host("two", {}, byok_arrived={"a": OLD, "b": NEW})], both) == {"a": "two"}
+    assert wait([one, host("two", {}), host("three", {})], {"a": NEW}) == {"a": "two, three"}
+    assert wait([one, host("two", {}, byok_token_label="another"), {"inventory_hostname": "no-vault"}], both) == {}
+    assert wait([one, host("two", {}, keys=["c"])], both) == {}
+    assert wait([host("two", {}, byok_arrived=both)], both) == {}  # one that is not in the inventory asks: the implicit localhost
 
 
 def test_nothing_is_locked_that_a_vault_of_another_slice_is_to_have() -> None:
-    sliced = host("one", {"a": NEW, "b": NEW}, byok_lock_after={"b": ["two"]})
-    assert not_in_place([sliced], "one", everywhere=True) == ["b"]
-    assert not_in_place([sliced, host("two", {"b": NEW}, keys=["b"])], "one", everywhere=True) == []
-    assert not_in_place([sliced], "one") == []
+    sliced = host("one", {}, byok_keys_also_on={"b": ["two"], "c": ["two"]})
+    assert wait([sliced], {"a": NEW, "b": NEW}) == {"b": "two"}
+    assert wait([sliced, host("two", {}, keys=["b"], byok_arrived={"b": NEW})], {"b": NEW}) == {}
+
+
+def test_where_a_play_declares_the_keys_other_hosts_are_awaited() -> None:
+    bare = {"inventory_hostname": "one"}
+    assert list(wait([bare, {"inventory_hostname": "two"}], {"a": NEW})) == ["a"]
+    assert wait([bare], {"a": NEW}) == {}
+
+
+class Unreadable(dict[str, t.Any]):
+    """The variables of a host that has a template which cannot be rendered."""
+
+    def get(self, name: str, default: t.Any = None) -> t.Any:
+        raise RuntimeError("'nothing' is undefined")
+
+
+def test_a_host_that_cannot_be_read_is_awaited_with_all_keys() -> None:
+    assert wait([host("one", {}), Unreadable(inventory_hostname="bad")], {"a": NEW}) == {"a": "bad"}
 
 
 def test_a_key_that_would_be_made_is_in_place_in_check_mode() -> None:

@@ -112,7 +112,8 @@ def with_extractable(number: int, extractable: bool | None) -> InToken:
         (False, InVault(version(1)), "none", False),
         (None, InVault(version(1)), "none", False),  # a look without a PIN does not tell
         (True, InVault(version(1, enabled=False)), "update", True),
-        (True, InVault(None), "transfer", False),
+        (True, InVault(None), "transfer", True),
+        (None, InVault(None), "transfer", True),
         (True, InVault(version(FOREIGN)), "conflict", False),
         (False, InVault(None), "conflict", False),
     ],
@@ -122,9 +123,21 @@ def test_what_has_arrived_is_locked_and_what_was_locked_goes_nowhere(
 ) -> None:
     planned = plan_key(replace(LOCKING, enabled=True), with_extractable(1, extractable), vault)
     assert (planned.action, planned.locks) == (action, locks)
-    assert ("in the token it has yet to be locked" in planned.reason) == locks
+    assert ("in the token it has yet to be locked" in planned.reason) == (locks and action != "transfer")
     assert ("can go to no further vault" in planned.reason) == (not extractable and action == "conflict")
     assert not plan_key(DECLARED, with_extractable(1, extractable), vault).locks
+
+
+def test_what_was_locked_is_replaced_where_that_is_forced() -> None:
+    token = with_extractable(1, False)
+    force = frozenset([generation(1).identity])
+    forced = plan_key(LOCKING, token, InVault(None), Rotating(NOW, force))
+    assert (forced.action, forced.newer_than, forced.locks) == ("rotate", "01", True)
+    assert generation(1).identity in forced.reason
+    said = plan_key(LOCKING, token, InVault(None), Rotating(NOW)).reason
+    assert f"force the replacement of {generation(1).identity}" in said
+    meant = replace(LOCKING, generation="01")
+    assert plan_key(meant, token, InVault(None), Rotating(NOW, force)).action == "conflict"
 
 
 def test_a_recovered_key_is_locked_and_an_oct_key_only_after_a_proof() -> None:
