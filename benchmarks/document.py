@@ -17,7 +17,12 @@ def put(name: str, lines: list[str]) -> None:
     """Put a table into the document, in the place of the one that was measured before."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     table = "\n".join(["", *lines, ""])
-    text, count = re.subn(f"{begin}.*?{end}", lambda _found: f"{begin}{table}{end}", _PATH.read_text(), flags=re.DOTALL)
+    text, count = re.subn(
+        f"{begin}.*?{end}",
+        lambda _found: f"{begin}{table}{end}",
+        _PATH.read_text(),
+        flags=re.DOTALL,
+    )
     if count != 1:
         raise RuntimeError(f"{_PATH} has no place for {name}")
     _PATH.write_text(text)

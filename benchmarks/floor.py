@@ -35,7 +35,13 @@ from pkcs11.util.ec import encode_named_curve_parameters
 THREADS = 8  # as byok_concurrency
 BATCH = 1000  # as byok_batch_size: the KEK is looked at for each
 P256 = encode_named_curve_parameters("secp256r1")
-EVIDENCE = [Attribute.LOCAL, Attribute.SENSITIVE, Attribute.ALWAYS_SENSITIVE, Attribute.EXTRACTABLE, Attribute.NEVER_EXTRACTABLE]
+EVIDENCE = [
+    Attribute.LOCAL,
+    Attribute.SENSITIVE,
+    Attribute.ALWAYS_SENSITIVE,
+    Attribute.EXTRACTABLE,
+    Attribute.NEVER_EXTRACTABLE,
+]
 
 
 def main(count: int, url: str, prefix: str) -> None:
@@ -43,7 +49,9 @@ def main(count: int, url: str, prefix: str) -> None:
     names = [f"{prefix}{number}" for number in range(count)]
     library = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"])
     token = library.get_token(token_label=os.environ["BYOK_TOKEN_LABEL"])
-    credential = ClientSecretCredential(*(os.environ[f"AZURE_{each}"] for each in ("TENANT", "CLIENT_ID", "SECRET")))
+    credential = ClientSecretCredential(
+        *(os.environ[f"AZURE_{each}"] for each in ("TENANT", "CLIENT_ID", "SECRET"))
+    )
     client: Any = KeyClient(url, credential)
     with (
         token.open(rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text()) as session,
@@ -109,7 +117,9 @@ def transfer(session: Any, client: Any, pool: ThreadPoolExecutor, names: list[st
     kek = pool.submit(make_kek, client, kek_name, -(-len(names) // BATCH)).result()
     look(session, set(names))
     packages = dict(wrap(session, kek.id, kek.key.n, kek.key.e, pairs))
-    points = {name: public[Attribute.EC_POINT] for name, (public, _private) in pairs.items()}  # the token by this thread alone
+    points = {
+        name: public[Attribute.EC_POINT] for name, (public, _private) in pairs.items()
+    }  # the token by this thread alone
     list(pool.map(lambda name: import_once(client, name, packages[name], points[name]), names))
     list(pool.map(lambda name: versions(client, name), names))
     pool.submit(delete_kek, client, kek_name).result()
@@ -120,7 +130,9 @@ def make_kek(client: Any, name: str, looks: int) -> Any:
     versions(client, name)
     there(lambda: client.get_deleted_key(name))
     expires = datetime.now(timezone.utc) + timedelta(hours=4)
-    kek = client.create_rsa_key(name, size=4096, hardware_protected=True, key_operations=["import"], expires_on=expires)
+    kek = client.create_rsa_key(
+        name, size=4096, hardware_protected=True, key_operations=["import"], expires_on=expires
+    )
     versions(client, name)
     for _look in range(1 + looks):
         client.get_key(name)
@@ -139,7 +151,12 @@ def make(session: Any, names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
     """Make an EC pair for every name."""
     curve = session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: P256}, local=True)
     private = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True}
-    return {name: curve.generate_keypair(store=True, label=name, id=os.urandom(16), private_template=private) for name in names}
+    return {
+        name: curve.generate_keypair(
+            store=True, label=name, id=os.urandom(16), private_template=private
+        )
+        for name in names
+    }
 
 
 def wrap(
@@ -160,11 +177,18 @@ def wrap(
     for name, (_public, private) in pairs.items():
         template = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True, Attribute.WRAP: True}
         temporary = session.generate_key(KeyType.AES, 256, store=False, template=template)
-        ciphertext = kek.wrap_key(temporary, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=oaep)
+        ciphertext = kek.wrap_key(
+            temporary, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=oaep
+        )
         ciphertext += temporary.wrap_key(private, mechanism=Mechanism.AES_KEY_WRAP_PAD)
         temporary.destroy()
         text = base64.urlsafe_b64encode(ciphertext).rstrip(b"=").decode()
-        package = {"schema_version": "1.0.0", "header": header, "ciphertext": text, "generator": "floor"}
+        package = {
+            "schema_version": "1.0.0",
+            "header": header,
+            "ciphertext": text,
+            "generator": "floor",
+        }
         yield name, json.dumps(package).encode()
 
 
@@ -173,7 +197,11 @@ def import_once(client: Any, name: str, package: bytes, expected: bytes) -> None
     if newest(client, name) is not None:
         raise RuntimeError(f"{name} is there")
     tags = {"thumbprint": hashlib.sha256(expected).hexdigest()}
-    arrived = client.import_key(name, JsonWebKey(kty="EC-HSM", crv="P-256", key_ops=["sign", "verify"], t=package), tags=tags)
+    arrived = client.import_key(
+        name,
+        JsonWebKey(kty="EC-HSM", crv="P-256", key_ops=["sign", "verify"], t=package),
+        tags=tags,
+    )
     if point(arrived) != expected:
         raise RuntimeError(f"another key arrived as {name}")
 

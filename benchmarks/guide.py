@@ -31,7 +31,10 @@ def install_az() -> None:
         return
     print("Installing the az CLI by pip (a few minutes, once)", flush=True)
     venv.create(_VENV, with_pip=True, clear=True)
-    subprocess.run([_VENV / "bin/pip", "install", "-qq", "--disable-pip-version-check", "-r", _REQUIREMENTS], check=True)
+    subprocess.run(
+        [_VENV / "bin/pip", "install", "-qq", "--disable-pip-version-check", "-r", _REQUIREMENTS],
+        check=True,
+    )
     shutil.copy(_REQUIREMENTS, mark)
 
 
@@ -47,13 +50,34 @@ class Guide:
             "AZURE_CONFIG_DIR": str(self._folder / "az"),
             "AZURE_CORE_COLLECT_TELEMETRY": "false",
         }
-        client = ["--username", lab.environment["AZURE_CLIENT_ID"], "--password", lab.environment["AZURE_SECRET"]]
-        tenant = ["--tenant", lab.environment["AZURE_TENANT"], "--allow-no-subscriptions", "--skip-subscription-discovery"]
+        client = [
+            "--username",
+            lab.environment["AZURE_CLIENT_ID"],
+            "--password",
+            lab.environment["AZURE_SECRET"],
+        ]
+        tenant = [
+            "--tenant",
+            lab.environment["AZURE_TENANT"],
+            "--allow-no-subscriptions",
+            "--skip-subscription-discovery",
+        ]
         self._az("login", "--service-principal", *client, *tenant)
 
     def make_kek(self) -> float:
         """Make the shared KEK and download its public key; return the seconds."""
-        options = ["--kty", "RSA-HSM", "--size", "4096", "--ops", "import", "--query", "key.kid", "--output", "tsv"]
+        options = [
+            "--kty",
+            "RSA-HSM",
+            "--size",
+            "4096",
+            "--ops",
+            "import",
+            "--query",
+            "key.kid",
+            "--output",
+            "tsv",
+        ]
         seconds, self._kid = self._key("create", "kek", *options)
         downloaded, _output = self._key("download", "kek", "--file", str(self._folder / "kek.pem"))
         return seconds + downloaded
@@ -65,14 +89,27 @@ class Guide:
     def bring(self, name: str, *, made: bool = False) -> float:
         """Make a key unless it is made, wrap, import and look at it; return the seconds."""
         package = str(self._folder / f"{name}.byok")
-        wrapped = self._script(name, "wrap" if made else "make", "wrap", str(self._folder / "kek.pem"), self._kid, package)
+        wrapped = self._script(
+            name,
+            "wrap" if made else "make",
+            "wrap",
+            str(self._folder / "kek.pem"),
+            self._kid,
+            package,
+        )
         kind = ["--kty", "EC", "--curve", "P-256"] if self._kind == "EC" else ["--kty", "RSA"]
         imported, _output = self._key("import", name, *kind, "--byok-file", package)
         shown, _output = self._key("show", name)
         return wrapped + imported + shown
 
     def _script(self, name: str, *arguments: str) -> float:
-        command = [sys.executable, str(Path(__file__).with_name("wrap_one.py")), self._kind, name, *arguments]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("wrap_one.py")),
+            self._kind,
+            name,
+            *arguments,
+        ]
         return run(command, self._environment, self._folder).seconds
 
     def _key(self, verb: str, name: str, *options: str) -> tuple[float, str]:

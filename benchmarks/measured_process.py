@@ -31,13 +31,22 @@ class Run:
     output: str
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, *, memory: bool = False) -> Run:
+def run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, *, memory: bool = False
+) -> Run:
     """Run a command.
 
     :raises RuntimeError: with its output, when it fails
     """
     start, before = time.perf_counter(), _cpu()
-    process = subprocess.Popen(command, env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     most = 0
     while memory and process.poll() is None:
         most = max(most, sum(map(_memory, _tree(process.pid))))

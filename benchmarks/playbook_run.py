@@ -15,7 +15,10 @@ from typing import Any
 from measured_process import Run, run
 from running_lab import ROOT, RunningLab
 
-KINDS: dict[str, dict[str, Any]] = {"EC": {"type": "EC", "curve": "P-256"}, "RSA": {"type": "RSA", "size": 2048}}
+KINDS: dict[str, dict[str, Any]] = {
+    "EC": {"type": "EC", "curve": "P-256"},
+    "RSA": {"type": "RSA", "size": 2048},
+}
 
 
 def url(vault: str) -> str:
@@ -39,18 +42,34 @@ def declare(lab: RunningLab, count: int, vaults: list[str], kind: str = "EC") ->
     }
     path = lab.path / f"{'-'.join(vaults)}.json"
     # SoftHSM's flaw has to be allowed.
-    path.write_text(json.dumps({"all": {"vars": {"byok_allow_trailing_zeros": True}, "hosts": hosts}}))
+    path.write_text(
+        json.dumps({"all": {"vars": {"byok_allow_trailing_zeros": True}, "hosts": hosts}})
+    )
     return path
 
 
-def play(lab: RunningLab, inventory: Path, playbook: str = "byok", *, changed: bool = True, memory: bool = False) -> Run:
+def play(
+    lab: RunningLab,
+    inventory: Path,
+    playbook: str = "byok",
+    *,
+    changed: bool = True,
+    memory: bool = False,
+) -> Run:
     """Run a playbook.
 
     :param changed: whether it has something to do
     :raises RuntimeError: when it fails, or does what it had not to do
     """
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), f"playbooks/{playbook}.yml"]
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        str(inventory),
+        f"playbooks/{playbook}.yml",
+    ]
     done = run(command, lab.environment, ROOT, memory=memory)
     if bool(re.search(r"changed=[1-9]", done.output)) != changed:
-        raise RuntimeError(f"{inventory.stem}: {'nothing' if changed else 'something'} changed:\n{done.output[-2000:]}")
+        raise RuntimeError(
+            f"{inventory.stem}: {'nothing' if changed else 'something'} changed:\n{done.output[-2000:]}"
+        )
     return done

@@ -56,14 +56,30 @@ class Sizes:
     vaults: int = 5
 
 
-QUICK = Sizes(by_hand=2, many=(5, 10), rsa=4, floor=20, rounds=1, throttled=70, factor=2, scale=(5, 20), memory=(5, 20))
+QUICK = Sizes(
+    by_hand=2,
+    many=(5, 10),
+    rsa=4,
+    floor=20,
+    rounds=1,
+    throttled=70,
+    factor=2,
+    scale=(5, 20),
+    memory=(5, 20),
+)
 
 
 def main() -> None:
     """Run the benchmarks that were chosen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(BENCHMARKS), help="which of them (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="small numbers, and nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default=",".join(BENCHMARKS), help="which of them (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small numbers, and nothing is written"
+    )
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
     for name in arguments.only.split(","):
@@ -78,7 +94,10 @@ def main() -> None:
 def machine() -> str:
     """Name the machine, the day and the versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     python, core = platform.python_version(), version("ansible-core")
     return f"{date.today()}: {model}, {os.cpu_count()} cores, {system}, Python {python}, ansible-core {core}."
@@ -98,7 +117,10 @@ def against_the_guide(sizes: Sizes) -> Iterator[str]:
         quick = [play(lab, declare(lab, few, ["few0"])).seconds]
         keys += [guide.bring(f"hand-{number}") for number in range(half, sizes.by_hand)]
         quick += [play(lab, declare(lab, few, ["few1"])).seconds]
-        for count, ours, goal in ((few, quick, 10), (many, [play(lab, declare(lab, many, ["many"])).seconds], 30)):
+        for count, ours, goal in (
+            (few, quick, 10),
+            (many, [play(lab, declare(lab, many, ["many"])).seconds], 30),
+        ):
             yield _by_hand(f"{count:,} EC keys, made and brought", ours, setup, keys, count, goal)
     with RunningLab() as lab:
         guide = Guide(lab, "hand", "RSA")
@@ -108,10 +130,19 @@ def against_the_guide(sizes: Sizes) -> Iterator[str]:
         inventory = declare(lab, sizes.rsa, ["rsa"], "RSA")
         play(lab, inventory, "prepare")
         keys = [guide.bring(f"hand-{number}", made=True) for number in range(half)]
-        yield _by_hand(f"{sizes.rsa} RSA-2048 keys, made before", [play(lab, inventory).seconds], setup, keys, sizes.rsa, None)
+        yield _by_hand(
+            f"{sizes.rsa} RSA-2048 keys, made before",
+            [play(lab, inventory).seconds],
+            setup,
+            keys,
+            sizes.rsa,
+            None,
+        )
 
 
-def _by_hand(what: str, ours: list[float], setup: float, keys: list[float], count: int, goal: float | None) -> str:
+def _by_hand(
+    what: str, ours: list[float], setup: float, keys: list[float], count: int, goal: float | None
+) -> str:
     theirs = setup + count * statistics.mean(keys)
     ratio = theirs / statistics.median(ours)
     wanted = f"{goal}" if goal else "none"
@@ -139,20 +170,31 @@ def against_the_floor(sizes: Sizes) -> Iterator[str]:
                         floor = _floor(lab, sizes.floor)
                     results.append((ours, floor))
                     requests[changed] = tell()
-    for changed, what, goal in ((True, f"first transfer of {sizes.floor:,} EC keys", 1.3), (False, "a run without changes", 2.0)):
+    for changed, what, goal in (
+        (True, f"first transfer of {sizes.floor:,} EC keys", 1.3),
+        (False, "a run without changes", 2.0),
+    ):
         sides = [[pair[side] for pair in pairs[changed]] for side in (0, 1)]
         seconds = [[each.seconds for each in side] for side in sides]
         ratios = [ours / floor for ours, floor in zip(*seconds, strict=True)]
         met = statistics.median(ratios) <= goal and (changed or statistics.median(seconds[0]) < 10)
         wanted = f"{goal}" if changed else f"{goal}, and less than 10 s"
-        cpu = " and ".join(f"{statistics.median(each.cpu for each in side):.1f} s" for side in sides)
+        cpu = " and ".join(
+            f"{statistics.median(each.cpu for each in side):.1f} s" for side in sides
+        )
         sent = " and ".join(f"{each:,}" for each in requests[changed])
         shown = " | ".join(map(_seconds, seconds))
         yield f"| {what} | {_judged(ratios, met)} | {wanted} | {shown} | {cpu} | {sent} |"
 
 
 def _floor(lab: RunningLab, count: int) -> Run:
-    command = [sys.executable, str(Path(__file__).with_name("floor.py")), str(count), url("floor"), "floor-"]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("floor.py")),
+        str(count),
+        url("floor"),
+        "floor-",
+    ]
     return run(command, lab.environment, ROOT)
 
 
@@ -168,7 +210,9 @@ def _counted(lab: RunningLab) -> Iterator[Callable[[], tuple[int, int]]]:
         sent = lab.requests()[before:]
         ours, floor = (count_operations(sent, host(vault)) for vault in ("ours", "floor"))
         if ours != floor:
-            print(f"The two sides sent different requests: {ours - floor} by Keyferry alone, {floor - ours} by the script alone")
+            print(
+                f"The two sides sent different requests: {ours - floor} by Keyferry alone, {floor - ours} by the script alone"
+            )
         return ours.total(), floor.total()
 
     yield tell
@@ -198,7 +242,9 @@ def _imposed(requests: list[dict[str, Any]], factor: float) -> float:
     parts = 0.0
     for each in requests:
         if each["status"] != 429:
-            kind = "RSA-HSM" if each["operation"] in CREATIONS else ""  # HSM keys of any type alike; a key that is not there
+            kind = (
+                "RSA-HSM" if each["operation"] in CREATIONS else ""
+            )  # HSM keys of any type alike; a key that is not there
             parts += 1 / (allowance(Kind.VAULT, each["operation"], kind, 0) * factor)
     return WINDOW * math.floor(parts)
 
@@ -212,7 +258,9 @@ def scale(sizes: Sizes) -> Iterator[str]:
     for count in sizes.scale:
         with RunningLab() as lab:
             runs[count] = _twice(lab, count, "scale")
-            if count == most:  # SoftHSM keeps the whole token in each process: the same token for both
+            if (
+                count == most
+            ):  # SoftHSM keeps the whole token in each process: the same token for both
                 memory = [few.memory for few in _twice(lab, fewer, "fewer")]
         yield _scaled(f"{count:,}", runs[count], count)
     yield ""
@@ -243,8 +291,14 @@ def _twice(lab: RunningLab, count: int, vault: str) -> tuple[Run, Run]:
 
 
 def _scaled(what: str, runs: tuple[Run, Run], count: int) -> str:
-    cells = [cell for each in runs for cell in (f"{each.seconds:.1f} s", f"{1000 * each.seconds / count:.1f} ms")]
-    return f"| {what} | {' | '.join([*cells, *(f'{each.memory / 2**20:.0f} MiB' for each in runs)])} |"
+    cells = [
+        cell
+        for each in runs
+        for cell in (f"{each.seconds:.1f} s", f"{1000 * each.seconds / count:.1f} ms")
+    ]
+    return (
+        f"| {what} | {' | '.join([*cells, *(f'{each.memory / 2**20:.0f} MiB' for each in runs)])} |"
+    )
 
 
 def _judged(ratios: list[float], met: bool | None, form: str = ".2f") -> str:

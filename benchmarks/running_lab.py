@@ -27,28 +27,44 @@ class RunningLab:
     """A lab that runs while this context lasts."""
 
     def __init__(self, rate_factor: float = UNLIMITED) -> None:
-        self._folder = tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, prefix="keyferry-bench-")
+        self._folder = tempfile.TemporaryDirectory(
+            dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, prefix="keyferry-bench-"
+        )
         self.path = Path(self._folder.name) / "lab"
         self._rate_factor = rate_factor
         self.environment: dict[str, str] = {}
 
     def __enter__(self) -> RunningLab:
         self._lab(
-            "start", "--port", "0", "--tolerate-trailing-zeros", "--rate-factor", str(self._rate_factor), "--delete-delay", "0"
+            "start",
+            "--port",
+            "0",
+            "--tolerate-trailing-zeros",
+            "--rate-factor",
+            str(self._rate_factor),
+            "--delete-delay",
+            "0",
         )
         variables = json.loads(self._lab("env", "--json"))
         variables["AZURE_SECRET"] = Path(variables.pop("AZURE_SECRET_FILE")).read_text().strip()
         self.environment = {**os.environ, **variables}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lab("stop")
         self._folder.cleanup()
 
     def requests(self) -> list[dict[str, Any]]:
         """Return what the vaults answered so far, but for challenges."""
         state = json.loads((self.path / "lab.json").read_text())["control"]
-        request = urllib.request.Request(f"{state['url']}/requests", headers={"Authorization": f"Bearer {state['key']}"})
+        request = urllib.request.Request(
+            f"{state['url']}/requests", headers={"Authorization": f"Bearer {state['key']}"}
+        )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
             answers: list[dict[str, Any]] = json.load(answer)
         return [each for each in answers if "vault" in str(each["vault"])]

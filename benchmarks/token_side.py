@@ -26,9 +26,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS  # noqa: E402
-from ansible_collections.keyferry.azure.plugins.module_utils._token._rehearsal import rehearse  # noqa: E402
-from ansible_collections.keyferry.azure.plugins.module_utils._token._session import open_token  # noqa: E402
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS  # noqa: E402
+from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import rehearse  # noqa: E402
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token  # noqa: E402
 from ansible_collections.keyferry.azure.tests.token import tokens  # noqa: E402
 
 PAIRS, DECLARED, ROUNDS = 5000, 1000, 5
@@ -66,7 +66,14 @@ def module(options: tokens.Options, keys: list[dict[str, str]]) -> None:
     arguments = {**options, "target_keys": keys}
     command = [sys.executable, str(ROOT / "tests/token/run_module.py"), "byok_target_key"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".collections")}
-    done = subprocess.run(command, input=json.dumps(arguments), env=environment, text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        command,
+        input=json.dumps(arguments),
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     if len(json.loads(done.stdout.splitlines()[-1])["target_keys"]) != len(keys):
         raise RuntimeError(done.stdout)
 
@@ -83,23 +90,37 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     options = tokens.softhsm(directory)
     fill(options)
-    declared = [{"name": f"key-{number}", "type": "EC", "curve": "P-256"} for number in range(DECLARED)]
+    declared = [
+        {"name": f"key-{number}", "type": "EC", "curve": "P-256"} for number in range(DECLARED)
+    ]
     given = json.dumps(options)
     bare, ours = [], []
     for _round in range(ROUNDS):
-        bare.append(seconds(lambda: subprocess.run([sys.executable, "-c", BARE], input=given, text=True, check=True)))
+        bare.append(
+            seconds(
+                lambda: subprocess.run(
+                    [sys.executable, "-c", BARE], input=given, text=True, check=True
+                )
+            )
+        )
         ours.append(seconds(module, options, declared))
     rehearsals = []
     defaults = {name: spec.get("default") for name, spec in TOKEN_OPTIONS.items()}
     with open_token({**defaults, **options}) as token:
         for _round in range(50):
             rehearsals.append(1000 * seconds(rehearse, token, True))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, SoftHSM, {PAIRS} EC pairs")
-    print(f"| {DECLARED} of them declared | median of {ROUNDS} | of the bare process | goal |\n| --- | --- | --- | --- |")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, SoftHSM, {PAIRS} EC pairs"
+    )
+    print(
+        f"| {DECLARED} of them declared | median of {ROUNDS} | of the bare process | goal |\n| --- | --- | --- | --- |"
+    )
     print(f"| bare process | {statistics.median(bare):.2f} s | 1 | |")
     ratio = statistics.median(ours) / statistics.median(bare)
     print(f"| byok_target_key | {statistics.median(ours):.2f} s | {ratio:.2f} | 1.5 |")
-    print(f"| a rehearsal | {statistics.median(rehearsals):.0f} ms (at most {max(rehearsals):.0f} ms of 50) | | 150 ms |")
+    print(
+        f"| a rehearsal | {statistics.median(rehearsals):.0f} ms (at most {max(rehearsals):.0f} ms of 50) | | 150 ms |"
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 
 def main(kind: str, name: str, *steps: str) -> None:
     """Take the steps with one key."""
-    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(token_label=os.environ["BYOK_TOKEN_LABEL"])
+    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(
+        token_label=os.environ["BYOK_TOKEN_LABEL"]
+    )
     with token.open(rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text()) as session:
         if steps[0] == "make":
             pair = make(session, [name])[name] if kind == "EC" else make_rsa(session, name)
@@ -31,7 +33,9 @@ def main(kind: str, name: str, *steps: str) -> None:
             kek = load_pem_public_key(Path(kek_file).read_bytes())
             if not isinstance(kek, RSAPublicKey):
                 raise TypeError("the KEK is no RSA key")
-            n, e = (number.to_bytes((number.bit_length() + 7) // 8, "big") for number in vars_of(kek))
+            n, e = (
+                number.to_bytes((number.bit_length() + 7) // 8, "big") for number in vars_of(kek)
+            )
             for _name, package in wrap(session, kid, n, e, {name: pair}):
                 Path(package_file).write_bytes(package)
 
@@ -45,7 +49,9 @@ def vars_of(kek: RSAPublicKey) -> tuple[int, int]:
 def make_rsa(session: Any, name: str) -> tuple[Any, Any]:
     """Make an RSA-2048 pair."""
     private = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True}
-    pair: tuple[Any, Any] = session.generate_keypair(KeyType.RSA, 2048, store=True, label=name, private_template=private)
+    pair: tuple[Any, Any] = session.generate_keypair(
+        KeyType.RSA, 2048, store=True, label=name, private_template=private
+    )
     return pair
 
 

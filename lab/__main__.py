@@ -56,27 +56,50 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lab", description="A token and a local Azure, for demos and tests.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab", description="A token and a local Azure, for demos and tests."
+    )
     commands = parser.add_subparsers(required=True)
     for function in (_start, _stop, _status, _env):
-        command = commands.add_parser(function.__name__[1:], help=function.__doc__, description=function.__doc__)
+        command = commands.add_parser(
+            function.__name__[1:], help=function.__doc__, description=function.__doc__
+        )
         command.set_defaults(command=function)
-        command.add_argument("--dir", default=".lab", help="the lab's folder (default: %(default)s)")
+        command.add_argument(
+            "--dir", default=".lab", help="the lab's folder (default: %(default)s)"
+        )
         if function is _start:
-            command.add_argument("--port", type=int, default=_PORT, help="0 takes a free one (default: %(default)s)")
+            command.add_argument(
+                "--port", type=int, default=_PORT, help="0 takes a free one (default: %(default)s)"
+            )
             command.add_argument(
                 "--tolerate-trailing-zeros",
                 action="store_true",
                 help="take packages with SoftHSM 2.6.1's zeros",
             )
             command.add_argument("--no-token", action="store_true", help="make no SoftHSM token")
-            command.add_argument("--delete-delay", type=float, default=1.0, help="seconds until a deletion shows")
-            command.add_argument("--rate-factor", type=float, default=1.0, help="multiplies the documented rate limits")
-            command.add_argument("--fresh", action="store_true", help="forget an earlier lab in this folder")
+            command.add_argument(
+                "--delete-delay", type=float, default=1.0, help="seconds until a deletion shows"
+            )
+            command.add_argument(
+                "--rate-factor",
+                type=float,
+                default=1.0,
+                help="multiplies the documented rate limits",
+            )
+            command.add_argument(
+                "--fresh", action="store_true", help="forget an earlier lab in this folder"
+            )
             command.add_argument("--foreground", action="store_true", help="stay, until Ctrl-C")
         if function is _env:
-            command.add_argument("--unset", action="store_true", help="the line that leaves the lab")
-            command.add_argument("--json", action="store_true", help="an object, with AZURE_SECRET_FILE for the secret")
+            command.add_argument(
+                "--unset", action="store_true", help="the line that leaves the lab"
+            )
+            command.add_argument(
+                "--json",
+                action="store_true",
+                help="an object, with AZURE_SECRET_FILE for the secret",
+            )
     return parser
 
 
@@ -85,7 +108,9 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
     folder.make()
     lock = folder.lock()
     if lock is None:
-        raise LabError(f"it runs already in {folder.path}: stop it, or choose another folder with --dir.")
+        raise LabError(
+            f"it runs already in {folder.path}: stop it, or choose another folder with --dir."
+        )
     if arguments.fresh:
         _empty(folder)
     token = None if arguments.no_token else open_token(folder)
@@ -95,19 +120,25 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
     issuer = Issuer(folder, tenant)
     issuer.write_tokens()
     state = _state(listener.getsockname()[1], folder, tenant, issuer, token)
-    options = Options(arguments.tolerate_trailing_zeros, arguments.delete_delay, arguments.rate_factor)
+    options = Options(
+        arguments.tolerate_trailing_zeros, arguments.delete_delay, arguments.rate_factor
+    )
     in_background = not arguments.foreground
     if in_background and os.fork():
         listener.close()
         os.close(lock)
         _await_answer(folder, state)
-        print(f"The lab runs in {folder.path}, proxy {state['proxy']}.\nTo enter it: {_enter(folder)}")
+        print(
+            f"The lab runs in {folder.path}, proxy {state['proxy']}.\nTo enter it: {_enter(folder)}"
+        )
         return
     if in_background:
         _detach(folder)
     write_private(folder.state, json.dumps(state | {"pid": os.getpid()}, indent=2))
     try:
-        asyncio.run(serve(listener, folder, authority, tenant, issuer, state["control"]["key"], options))
+        asyncio.run(
+            serve(listener, folder, authority, tenant, issuer, state["control"]["key"], options)
+        )
     except KeyboardInterrupt:
         pass
     finally:
@@ -158,13 +189,17 @@ def _running(folder: Folder) -> dict[str, Any]:
             lab: dict[str, Any] = json.loads(folder.state.read_text())
             return lab
         os.close(lock)  # that lab was killed
-    raise LabError(f"no lab runs in {folder.path}: start it with python -m lab start --dir {folder.path}.")
+    raise LabError(
+        f"no lab runs in {folder.path}: start it with python -m lab start --dir {folder.path}."
+    )
 
 
 def _empty(folder: Folder) -> None:
     """Remove what an earlier lab left, but for the lock that is held."""
     if not folder.ca.exists() and os.listdir(folder.path) != ["lab.lock"]:
-        raise LabError(f"{folder.path} is no lab's folder: empty it yourself, or choose another with --dir.")
+        raise LabError(
+            f"{folder.path} is no lab's folder: empty it yourself, or choose another with --dir."
+        )
     for path in folder.path.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -176,10 +211,14 @@ def _listen(port: int) -> socket.socket:
     try:
         return listen(port)
     except (OSError, OverflowError) as error:
-        raise LabError(f"port {port} cannot be used ({error}): choose another, or --port 0 for any.") from None
+        raise LabError(
+            f"port {port} cannot be used ({error}): choose another, or --port 0 for any."
+        ) from None
 
 
-def _state(port: int, folder: Folder, tenant: Tenant, issuer: Issuer, token: Token | None) -> dict[str, Any]:
+def _state(
+    port: int, folder: Folder, tenant: Tenant, issuer: Issuer, token: Token | None
+) -> dict[str, Any]:
     proxy = f"http://127.0.0.1:{port}"
     return {
         "port": port,
@@ -213,7 +252,8 @@ def _detach(folder: Folder) -> None:
 def _await_answer(folder: Folder, state: dict[str, Any]) -> None:
     """Wait for the first answer: the port listens already, so one request is enough."""
     request = urllib.request.Request(
-        f"{state['control']['url']}/requests", headers={"Authorization": f"Bearer {state['control']['key']}"}
+        f"{state['control']['url']}/requests",
+        headers={"Authorization": f"Bearer {state['control']['key']}"},
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -60,11 +60,17 @@ class AccessTokens:
         try:
             claims = jwt.decode(token, self._key, algorithms=_ALGORITHMS).claims
         except (JoseError, ValueError):
-            raise Unauthorized("AKV10046: Unable to resolve the key used for signature validation.") from None
+            raise Unauthorized(
+                "AKV10046: Unable to resolve the key used for signature validation."
+            ) from None
         if claims.get("aud") != resource:
-            raise Unauthorized(f"AKV10022: Invalid audience. Expected {resource}, found: {claims.get('aud')}.")
+            raise Unauthorized(
+                f"AKV10022: Invalid audience. Expected {resource}, found: {claims.get('aud')}."
+            )
         if claims.get("exp", 0) <= time.time():
-            raise Unauthorized("Error validating token: IDX10223: Lifetime validation failed. The token is expired.")
+            raise Unauthorized(
+                "Error validating token: IDX10223: Lifetime validation failed. The token is expired."
+            )
         client = self._tenant.client(str(claims.get("appid")))
         if client is None:
             raise Unauthorized("AKV10032: Invalid issuer.")

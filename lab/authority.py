@@ -26,7 +26,9 @@ class Authority:
 
     def server_certificate(self, path: Path) -> Path:
         """Write key and certificate for all of the lab's hosts into one file."""
-        return write_private(path, self._ca.issue_cert(*certificate_names()).private_key_and_cert_chain_pem.bytes())
+        return write_private(
+            path, self._ca.issue_cert(*certificate_names()).private_key_and_cert_chain_pem.bytes()
+        )
 
     def client_certificate(self, name: str, path: Path) -> Path:
         """Write key and certificate of a client. RSA: Entra's assertions are signed with RS256 or PS256."""

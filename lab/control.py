@@ -80,10 +80,14 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
         except Refusal as refusal:
             raise HTTPException(refusal.status, str(refusal)) from None
 
-    def authorized(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def authorized(
+        endpoint: Callable[[Request], Awaitable[Response]],
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
             if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {key}"):
-                raise HTTPException(401, "The control endpoint needs the lab's control key (lab.json).")
+                raise HTTPException(
+                    401, "The control endpoint needs the lab's control key (lab.json)."
+                )
             return await endpoint(request)
 
         return checked
@@ -99,7 +103,10 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
         ("POST", "/keys/{host}/{name}", make_key),
     )
     return Starlette(
-        routes=[Route(CONTROL + path, authorized(endpoint), methods=[method]) for method, path, endpoint in endpoints]
+        routes=[
+            Route(CONTROL + path, authorized(endpoint), methods=[method])
+            for method, path, endpoint in endpoints
+        ]
     )
 
 
@@ -115,6 +122,11 @@ def _check_roles(kind: Kind, roles: object) -> None:
     if not isinstance(roles, dict) or not all(isinstance(given, list) for given in roles.values()):
         raise HTTPException(400, "roles has a list of roles or operations for each client.")
     known = known_roles(kind)
-    for names, expected in ((roles, CLIENTS), ([name for given in roles.values() for name in given], known)):
+    for names, expected in (
+        (roles, CLIENTS),
+        ([name for given in roles.values() for name in given], known),
+    ):
         if unknown := [name for name in names if name not in expected]:
-            raise HTTPException(400, f"roles names {unknown[0]}, which is unknown. Known are {', '.join(expected)}.")
+            raise HTTPException(
+                400, f"roles names {unknown[0]}, which is unknown. Known are {', '.join(expected)}."
+            )

@@ -60,7 +60,9 @@ def _not_of_the_lab(what: str) -> _Failure:
 class Entra:
     """The login hosts of all clouds."""
 
-    def __init__(self, tenant: Tenant, tokens: AccessTokens, issuer: Issuer, faults: Faults, journal: Journal) -> None:
+    def __init__(
+        self, tenant: Tenant, tokens: AccessTokens, issuer: Issuer, faults: Faults, journal: Journal
+    ) -> None:
         self._tenant, self._tokens, self._issuer = tenant, tokens, issuer
         self._faults, self._journal = faults, journal
         configuration = "/.well-known/openid-configuration"
@@ -77,10 +79,17 @@ class Entra:
     async def _instance(self, request: Request) -> Response:
         host = request.url.hostname
         metadata = [
-            {"preferred_network": cloud.login, "preferred_cache": cloud.login, "aliases": [cloud.login]} for cloud in CLOUDS
+            {
+                "preferred_network": cloud.login,
+                "preferred_cache": cloud.login,
+                "aliases": [cloud.login],
+            }
+            for cloud in CLOUDS
         ]
         endpoint = f"https://{host}/{self._tenant.id}/.well-known/openid-configuration"
-        return JSONResponse({"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": metadata})
+        return JSONResponse(
+            {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": metadata}
+        )
 
     async def _configuration(self, request: Request) -> Response:
         """Answer for any tenant: MSAL hides what is wrong here, but shows what the token endpoint says."""
@@ -115,7 +124,9 @@ class Entra:
             response = JSONResponse(body, refusal.status)
         except _Failure as failure:
             response = _error(failure)
-        self._journal.record("token", request, response.status_code, started, fault=fault.kind if fault else None)
+        self._journal.record(
+            "token", request, response.status_code, started, fault=fault.kind if fault else None
+        )
         return response
 
     async def _issue(self, request: Request) -> Response:
@@ -126,7 +137,12 @@ class Entra:
         if client is None:
             raise _not_of_the_lab("client")
         if form.get("grant_type") != "client_credentials":
-            raise _Failure(400, "unsupported_grant_type", 70003, "The lab knows the grant type client_credentials only.")
+            raise _Failure(
+                400,
+                "unsupported_grant_type",
+                70003,
+                "The lab knows the grant type client_credentials only.",
+            )
         if form.get("client_assertion_type") == _ASSERTION:
             self._check_assertion(client, form.get("client_assertion", ""), str(request.url))
         else:
@@ -134,10 +150,20 @@ class Entra:
         scope = next(iter(form.get("scope", "").split()), "")
         if not scope.endswith(_DEFAULT_SCOPE):
             raise _Failure(
-                400, "invalid_scope", 70011, f"The provided value for the input parameter 'scope' is not valid: {scope}"
+                400,
+                "invalid_scope",
+                70011,
+                f"The provided value for the input parameter 'scope' is not valid: {scope}",
             )
         token = self._tokens.issue(client, scope[: -len(_DEFAULT_SCOPE)])
-        return JSONResponse({"token_type": "Bearer", "expires_in": LIFETIME, "ext_expires_in": LIFETIME, "access_token": token})
+        return JSONResponse(
+            {
+                "token_type": "Bearer",
+                "expires_in": LIFETIME,
+                "ext_expires_in": LIFETIME,
+                "access_token": token,
+            }
+        )
 
     def _check_assertion(self, client: Client, assertion: str, audience: str) -> None:
         """Verify a client assertion (RFC 7523): one that a client made itself has the client as its issuer."""
@@ -152,7 +178,9 @@ class Entra:
 
 def _check_certificate(client: Client, assertion: str, audience: str) -> None:
     """Verify an assertion with the registered certificate."""
-    invalid = _Failure(401, "invalid_client", 700027, "The assertion is not valid for this client's certificate.")
+    invalid = _Failure(
+        401, "invalid_client", 700027, "The assertion is not valid for this client's certificate."
+    )
     certificate = x509.load_pem_x509_certificate(client.certificate_file.read_bytes())
     der = certificate.public_bytes(Encoding.DER)
     digests = {"x5t": hashlib.sha1(der), "x5t#S256": hashlib.sha256(der)}
@@ -163,7 +191,9 @@ def _check_certificate(client: Client, assertion: str, audience: str) -> None:
     except (JoseError, ValueError):
         raise invalid from None
     # MSAL pads the thumbprints, RFC 7515 does not.
-    named = {name: str(value).rstrip("=") for name, value in token.header.items() if name in thumbprints}
+    named = {
+        name: str(value).rstrip("=") for name, value in token.header.items() if name in thumbprints
+    }
     claims: dict[str, Any] = token.claims
     callers = {claims.get("iss"), claims.get("sub")}
     current = claims.get("nbf", 0) - CLOCK_SKEW <= time.time() < claims.get("exp", 0)
@@ -196,9 +226,7 @@ def _check_secret(client: Client, secret: str) -> None:
 def _error(failure: _Failure) -> Response:
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
     timestamp = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-    description = (
-        f"AADSTS{failure.number}: {failure.message} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
-    )
+    description = f"AADSTS{failure.number}: {failure.message} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
     return JSONResponse(
         {
             "error": failure.error,

@@ -27,7 +27,11 @@ SECRET_FILE = f"{_SECRET}_FILE"
 def variables(lab: dict[str, Any]) -> dict[str, str]:
     """Return what a process needs, by the content of lab.json; for the secret its file, as AZURE_SECRET_FILE."""
     operator = lab["clients"][OPERATOR]
-    values = dict.fromkeys(_PROXY, lab["proxy"]) | dict.fromkeys(_NO_PROXY, "") | dict.fromkeys(_CA, lab["ca"])
+    values = (
+        dict.fromkeys(_PROXY, lab["proxy"])
+        | dict.fromkeys(_NO_PROXY, "")
+        | dict.fromkeys(_CA, lab["ca"])
+    )
     if lab["token"]:
         values |= {name: lab["token"][member] for name, member in _TOKEN.items()}
     return values | {

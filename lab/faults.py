@@ -39,7 +39,11 @@ class Fault:
     seconds: float = 0.0
 
     def meets(self, operation: str, vault: str, key: str) -> bool:
-        return self.operation in ("*", operation) and self.vault in (None, vault) and self.key in (None, key)
+        return (
+            self.operation in ("*", operation)
+            and self.vault in (None, vault)
+            and self.key in (None, key)
+        )
 
 
 class Faults:
@@ -58,7 +62,9 @@ class Faults:
         return fault
 
 
-async def suffer(fault: Fault | None, work: Callable[[], Awaitable[Answer]], drop: Callable[[], None]) -> Answer:
+async def suffer(
+    fault: Fault | None, work: Callable[[], Awaitable[Answer]], drop: Callable[[], None]
+) -> Answer:
     """Do the work of a call as its fault wants it; `drop` ends the client's connection."""
     if fault is None:
         return await work()

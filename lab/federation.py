@@ -64,7 +64,9 @@ class Issuer:
                 "nbf": now,
                 "exp": now + LIFETIME,
             }
-            token = jwt.encode({"alg": _ALGORITHM, "typ": "JWT", "kid": self._key.kid}, claims, self._key)
+            token = jwt.encode(
+                {"alg": _ALGORITHM, "typ": "JWT", "kid": self._key.kid}, claims, self._key
+            )
             write_private(client.federated_token_file, token)
 
     def check(self, client: Client, token: str) -> None:

@@ -68,4 +68,8 @@ def find_host(name: str) -> Host | None:
 
 def certificate_names() -> list[str]:
     """All names that the lab's own TLS certificate must carry."""
-    return [name for cloud in CLOUDS for name in (f"*.{cloud.vault}", f"*.{cloud.managed_hsm}", cloud.login)]
+    return [
+        name
+        for cloud in CLOUDS
+        for name in (f"*.{cloud.vault}", f"*.{cloud.managed_hsm}", cloud.login)
+    ]

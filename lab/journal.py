@@ -22,7 +22,13 @@ class Journal:
         self.answers: list[dict[str, Any]] = []
 
     def record(
-        self, operation: str, request: Request, status: int, started: float, key: str = "", fault: str | None = None
+        self,
+        operation: str,
+        request: Request,
+        status: int,
+        started: float,
+        key: str = "",
+        fault: str | None = None,
     ) -> None:
         """Record an answer. `started` is of time.monotonic(); a `fault` can mean that nobody received the answer."""
         host = request.url.hostname
@@ -42,7 +48,9 @@ class Journal:
         """Write the line alone, for what is no operation."""
         milliseconds = round(1000 * (time.monotonic() - started))
         target = f"{request.url.hostname}{request.url.path}"
-        _log.info("%s %s %d %d ms %s", request.method, target, status, milliseconds, request_id(request))
+        _log.info(
+            "%s %s %d %d ms %s", request.method, target, status, milliseconds, request_id(request)
+        )
 
 
 def request_id(request: Request) -> str:

@@ -10,7 +10,12 @@ import secrets
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
 
 from lab.key_types import CURVES
 
@@ -47,7 +52,9 @@ def from_private_key(key: PrivateKey) -> Material:
     private = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     if isinstance(key, rsa.RSAPrivateKey):
         rsa_numbers = key.public_key().public_numbers()
-        return Material(private, {"n": integer(rsa_numbers.n), "e": integer(rsa_numbers.e)}, key.key_size)
+        return Material(
+            private, {"n": integer(rsa_numbers.n), "e": integer(rsa_numbers.e)}, key.key_size
+        )
     ec_numbers = key.public_key().public_numbers()
     curve = next(name for name, known in CURVES.items() if known.name == key.curve.name)
     length = (key.key_size + 7) // 8

@@ -14,8 +14,18 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PSS, AsymmetricPadding, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.padding import (
+    MGF1,
+    OAEP,
+    PSS,
+    AsymmetricPadding,
+    PKCS1v15,
+)
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -37,7 +47,10 @@ _RSA_CIPHERS: dict[str, AsymmetricPadding] = {
 _HASHES: dict[str, HashAlgorithm] = {"256": SHA256(), "384": SHA384(), "512": SHA512()}
 _RSA_SIGNATURES: dict[str, tuple[HashAlgorithm, AsymmetricPadding]] = {
     **{f"RS{bits}": (digest, PKCS1v15()) for bits, digest in _HASHES.items()},
-    **{f"PS{bits}": (digest, PSS(MGF1(digest), digest.digest_size)) for bits, digest in _HASHES.items()},
+    **{
+        f"PS{bits}": (digest, PSS(MGF1(digest), digest.digest_size))
+        for bits, digest in _HASHES.items()
+    },
 }
 _EC_SIGNATURES: dict[str, tuple[HashAlgorithm, str]] = {
     "ES256": (SHA256(), "P-256"),
@@ -45,7 +58,11 @@ _EC_SIGNATURES: dict[str, tuple[HashAlgorithm, str]] = {
     "ES512": (SHA512(), "P-521"),
     "ES256K": (SHA256(), "P-256K"),
 }
-_AES_SIZES = {f"A{size}{mode}": (size, mode) for size in (128, 192, 256) for mode in ("KW", "CBC", "CBCPAD", "GCM")}
+_AES_SIZES = {
+    f"A{size}{mode}": (size, mode)
+    for size in (128, 192, 256)
+    for mode in ("KW", "CBC", "CBCPAD", "GCM")
+}
 _GCM_NONCE, _GCM_TAG = 12, 16  # bytes
 
 
@@ -56,9 +73,13 @@ def perform(operation: str, family: str, material: Material, body: dict[str, Any
     try:
         return perform_in_family(operation, algorithm, material, body)
     except KeyError:
-        raise bad_parameter(f"The algorithm {algorithm} cannot {operation} with this key.") from None
+        raise bad_parameter(
+            f"The algorithm {algorithm} cannot {operation} with this key."
+        ) from None
     except (ValueError, InvalidUnwrap, InvalidTag):
-        raise bad_parameter(f"The value cannot be processed by {operation} with {algorithm}.") from None
+        raise bad_parameter(
+            f"The value cannot be processed by {operation} with {algorithm}."
+        ) from None
 
 
 def _member(body: dict[str, Any], name: str) -> bytes:
@@ -71,9 +92,13 @@ def _rsa(operation: str, algorithm: str, material: Material, body: dict[str, Any
     if operation in ("sign", "verify"):
         digest, padding = _RSA_SIGNATURES[algorithm]
         if operation == "sign":
-            return {"value": base64url(key.sign(_member(body, "value"), padding, Prehashed(digest)))}
+            return {
+                "value": base64url(key.sign(_member(body, "value"), padding, Prehashed(digest)))
+            }
         return _verified(
-            lambda: key.public_key().verify(_member(body, "value"), _member(body, "digest"), padding, Prehashed(digest))
+            lambda: key.public_key().verify(
+                _member(body, "value"), _member(body, "digest"), padding, Prehashed(digest)
+            )
         )
     cipher = _RSA_CIPHERS[algorithm]
     value = _member(body, "value")
@@ -93,7 +118,9 @@ def _ec(operation: str, algorithm: str, material: Material, body: dict[str, Any]
         r, s = decode_dss_signature(key.sign(_member(body, "value"), scheme))
         return {"value": base64url(r.to_bytes(length, "big") + s.to_bytes(length, "big"))}
     raw = _member(body, "value")
-    signature = encode_dss_signature(int.from_bytes(raw[:length], "big"), int.from_bytes(raw[length:], "big"))
+    signature = encode_dss_signature(
+        int.from_bytes(raw[:length], "big"), int.from_bytes(raw[length:], "big")
+    )
     return _verified(lambda: key.public_key().verify(signature, _member(body, "digest"), scheme))
 
 
@@ -111,7 +138,11 @@ def _oct(operation: str, algorithm: str, material: Material, body: dict[str, Any
         raise KeyError(algorithm)
     key, value = material.private, _member(body, "value")
     if mode == "KW":
-        return {"value": base64url((aes_key_wrap if operation == "wrapKey" else aes_key_unwrap)(key, value))}
+        return {
+            "value": base64url(
+                (aes_key_wrap if operation == "wrapKey" else aes_key_unwrap)(key, value)
+            )
+        }
     return (_gcm if mode == "GCM" else _cbc)(operation, mode, key, value, body)
 
 
@@ -123,7 +154,12 @@ def _gcm(operation: str, mode: str, key: bytes, value: bytes, body: dict[str, An
         return {"value": base64url(AESGCM(key).decrypt(_member(body, "iv"), sealed, additional))}
     nonce = secrets.token_bytes(_GCM_NONCE)
     sealed = AESGCM(key).encrypt(nonce, value, additional)
-    answer = {"value": sealed[:-_GCM_TAG], "iv": nonce, "tag": sealed[-_GCM_TAG:], "aad": additional}
+    answer = {
+        "value": sealed[:-_GCM_TAG],
+        "iv": nonce,
+        "tag": sealed[-_GCM_TAG:],
+        "aad": additional,
+    }
     return {name: base64url(member) for name, member in answer.items() if member}
 
 
@@ -136,7 +172,10 @@ def _cbc(operation: str, mode: str, key: bytes, value: bytes, body: dict[str, An
             padder = padding.padder()
             value = padder.update(value) + padder.finalize()
         encryptor = cipher.encryptor()
-        return {"value": base64url(encryptor.update(value) + encryptor.finalize()), "iv": base64url(iv)}
+        return {
+            "value": base64url(encryptor.update(value) + encryptor.finalize()),
+            "iv": base64url(iv),
+        }
     decryptor = cipher.decryptor()
     value = decryptor.update(value) + decryptor.finalize()
     if mode == "CBCPAD":

@@ -39,11 +39,20 @@ def parse(key_hsm: str) -> Package:
     try:
         document = json.loads(from_base64(key_hsm))
         header, ciphertext = document["header"], from_base64(document["ciphertext"])
-        schema, kid, alg, enc = document["schema_version"], str(header["kid"]), header["alg"], header["enc"]
+        schema, kid, alg, enc = (
+            document["schema_version"],
+            str(header["kid"]),
+            header["alg"],
+            header["enc"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise bad_parameter("key_hsm is not a key transfer package: header and ciphertext could not be read.") from None
+        raise bad_parameter(
+            "key_hsm is not a key transfer package: header and ciphertext could not be read."
+        ) from None
     if (schema, alg, enc) != ("1.0.0", "dir", ENC):
-        raise bad_parameter(f"The package is schema {schema}, alg {alg}, enc {enc}; expected 1.0.0, dir, {ENC}.")
+        raise bad_parameter(
+            f"The package is schema {schema}, alg {alg}, enc {enc}; expected 1.0.0, dir, {ENC}."
+        )
     return Package(kid, ciphertext)
 
 
@@ -53,20 +62,28 @@ def unwrap(kek: rsa.RSAPrivateKey, ciphertext: bytes) -> bytes:
     try:
         temporary = kek.decrypt(ciphertext[:length], OAEP(MGF1(SHA1()), SHA1(), None))
     except ValueError:
-        raise bad_parameter("The package cannot be unwrapped: its AES key was not wrapped under this KEK.") from None
+        raise bad_parameter(
+            "The package cannot be unwrapped: its AES key was not wrapped under this KEK."
+        ) from None
     if len(temporary) not in _AES_LENGTHS:
         raise bad_parameter("The package cannot be unwrapped: its temporary key is no AES key.")
     try:
         return aes_key_unwrap_with_padding(temporary, ciphertext[length:])
     except (InvalidUnwrap, ValueError):
-        raise bad_parameter("The package cannot be unwrapped: its target key is not wrapped by RFC 5649.") from None
+        raise bad_parameter(
+            "The package cannot be unwrapped: its target key is not wrapped by RFC 5649."
+        ) from None
 
 
-def target_key(family: str, curve: str | None, plaintext: bytes, tolerate_trailing_zeros: bool) -> Material:
+def target_key(
+    family: str, curve: str | None, plaintext: bytes, tolerate_trailing_zeros: bool
+) -> Material:
     """Take the unwrapped bytes for a key of the family that the import names."""
     if family == "oct":
         if 8 * len(plaintext) not in SIZES["oct"]:
-            raise bad_parameter(f"The package holds {len(plaintext)} bytes, which is no oct key of 16, 24 or 32 bytes.")
+            raise bad_parameter(
+                f"The package holds {len(plaintext)} bytes, which is no oct key of 16, 24 or 32 bytes."
+            )
         return from_raw(plaintext)
     try:
         key = load_der_private_key(_pkcs8(plaintext, tolerate_trailing_zeros), password=None)
@@ -76,7 +93,11 @@ def target_key(family: str, curve: str | None, plaintext: bytes, tolerate_traili
         if not isinstance(key, rsa.RSAPrivateKey) or key.key_size not in SIZES["RSA"]:
             raise bad_parameter("The package holds no RSA key of 2048, 3072 or 4096 bits.")
         return from_private_key(key)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or curve is None or key.curve.name != CURVES[curve].name:
+    if (
+        not isinstance(key, ec.EllipticCurvePrivateKey)
+        or curve is None
+        or key.curve.name != CURVES[curve].name
+    ):
         raise bad_parameter(f"The package holds no EC key on the curve {curve}.")
     return from_private_key(key)
 

@@ -51,7 +51,9 @@ class Proxy:
         tunnel = self._tunnels.get(scope["client"][1])
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         scope[_TUNNEL] = tunnel
-        return tunnel is not None and (tunnel.host is None or host in (tunnel.host.name, f"{tunnel.host.name}:443"))
+        return tunnel is not None and (
+            tunnel.host is None or host in (tunnel.host.name, f"{tunnel.host.name}:443")
+        )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -102,7 +104,9 @@ class Proxy:
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, acknowledge: Callable[[], None] = lambda: None
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    acknowledge: Callable[[], None] = lambda: None,
 ) -> None:
     while data := await reader.read(_CHUNK):
         acknowledge()

@@ -68,7 +68,12 @@ def being_deleted(name: str) -> Refusal:
 
 def being_recovered(name: str) -> Refusal:
     """409 (the code is documented, the text is not known)."""
-    return Refusal(409, "Conflict", f"Key {name} is currently being recovered; retry later.", "ObjectIsBeingRecovered")
+    return Refusal(
+        409,
+        "Conflict",
+        f"Key {name} is currently being recovered; retry later.",
+        "ObjectIsBeingRecovered",
+    )
 
 
 def throttled() -> Refusal:
@@ -82,7 +87,9 @@ def throttled() -> Refusal:
 
 def unavailable() -> Refusal:
     """503 (the text is not known)."""
-    return Refusal(503, "ServiceUnavailable", "The service is temporarily unavailable. Please retry later.")
+    return Refusal(
+        503, "ServiceUnavailable", "The service is temporarily unavailable. Please retry later."
+    )
 
 
 def firewall() -> Refusal:

@@ -59,7 +59,9 @@ ROLES = {
 }
 # What a single operation allows in the place of a role: itself, and what else its permission covers in an access policy.
 _SINGLE = {
-    name: frozenset(operation for operation in _ALL if name in (operation, _PERMISSIONS.get(operation)))
+    name: frozenset(
+        operation for operation in _ALL if name in (operation, _PERMISSIONS.get(operation))
+    )
     for name in (*_VAULT_ACTIONS, *_PERMISSIONS.values())
 }
 # What the lab's clients have where a vault's properties do not say otherwise.
@@ -86,13 +88,17 @@ def allowed(kind: Kind, roles: list[str], operation: str) -> bool:
     return any(operation in ROLES[kind].get(role, _SINGLE.get(role, ())) for role in roles)
 
 
-def missing_role(host: Host, roles: dict[str, list[str]], operation: str, name: str, caller: str) -> Refusal:
+def missing_role(
+    host: Host, roles: dict[str, list[str]], operation: str, name: str, caller: str
+) -> Refusal:
     """403, by the `roles` of the vault: ForbiddenByPolicy where they are single operations alone, else ForbiddenByRbac.
 
     Both are recorded. Managed HSM's own body is not known: the lab gives a shorter one.
     """
     if host.kind is Kind.MANAGED_HSM:
-        return forbidden(f"Caller is not authorized to perform action on resource. Operation: {operation}")
+        return forbidden(
+            f"Caller is not authorized to perform action on resource. Operation: {operation}"
+        )
     vault, given = host.name.partition(".")[0], [role for each in roles.values() for role in each]
     if given and all(role in _SINGLE for role in given):
         return forbidden(

@@ -76,7 +76,8 @@ class Policy:
         times = {"expiryTime": self.expiry_time, "created": self.created, "updated": self.updated}
         return {
             "lifetimeActions": [
-                {"trigger": {action.trigger: action.duration}, "action": {"type": action.type}} for action in self.actions
+                {"trigger": {action.trigger: action.duration}, "action": {"type": action.type}}
+                for action in self.actions
             ],
             "attributes": {name: value for name, value in times.items() if value is not None},
         }
@@ -90,7 +91,9 @@ def default(kind: Kind) -> Policy:
     return Policy((_DEFAULT_NOTIFY,) if kind is Kind.VAULT else (), None)
 
 
-def policy(kind: Kind, body: dict[str, Any], present: Policy | None, key_ops: list[str], now: int) -> Policy | None:
+def policy(
+    kind: Kind, body: dict[str, Any], present: Policy | None, key_ops: list[str], now: int
+) -> Policy | None:
     """Read a policy that is to replace the present one; None where it removes it (documented of Managed HSM)."""
     given, attributes = body.get("lifetimeActions") or [], body.get("attributes") or {}
     if not isinstance(given, list) or not isinstance(attributes, dict):
@@ -99,7 +102,9 @@ def policy(kind: Kind, body: dict[str, Any], present: Policy | None, key_ops: li
     if len({action.type for action in actions}) < len(actions):
         # Documented as the two kinds of actions; that each comes once is not.
         raise bad_parameter("A rotation policy has at most one Rotate and one Notify.")
-    expiry_time = _duration("expiryTime", attributes["expiryTime"]) if attributes.get("expiryTime") else None
+    expiry_time = (
+        _duration("expiryTime", attributes["expiryTime"]) if attributes.get("expiryTime") else None
+    )
     if kind is Kind.MANAGED_HSM and not actions and not expiry_time:
         return None
     if kind is Kind.VAULT and not any(action.type == _NOTIFY for action in actions):
@@ -115,24 +120,40 @@ def policy(kind: Kind, body: dict[str, Any], present: Policy | None, key_ops: li
 def rotatable(kind: Kind, present: Policy | None, key_ops: list[str]) -> None:
     """Refuse a rotation of a key exchange key, and in a Managed HSM one of a key without a policy (documented)."""
     if key_ops == [IMPORT]:
-        raise bad_parameter("What a rotation does to a key exchange key is not known: the lab refuses it.")
+        raise bad_parameter(
+            "What a rotation does to a key exchange key is not known: the lab refuses it."
+        )
     if kind is Kind.MANAGED_HSM and present is None:
         raise bad_parameter("A Managed HSM rotates a key only after its rotation policy was set.")
 
 
 def _action(kind: Kind, given: object) -> Action:
     """Read one action. A trigger that is null or empty is none: Microsoft's own examples have those."""
-    if not isinstance(given, dict) or not isinstance(given.get("action"), dict) or not isinstance(given.get("trigger"), dict):
+    if (
+        not isinstance(given, dict)
+        or not isinstance(given.get("action"), dict)
+        or not isinstance(given.get("trigger"), dict)
+    ):
         raise bad_parameter("A lifetime action has an action and a trigger.")
     type_ = str(given["action"].get("type")).capitalize()
     if type_ not in (_ROTATE, _NOTIFY):
-        raise bad_parameter(f"A lifetime action of the type {type_} is not known. Supported values are {_ROTATE}, {_NOTIFY}.")
+        raise bad_parameter(
+            f"A lifetime action of the type {type_} is not known. Supported values are {_ROTATE}, {_NOTIFY}."
+        )
     if type_ == _NOTIFY and kind is Kind.MANAGED_HSM:
         # Documented: "does not support Event Grid Notifications".
-        raise bad_parameter("A Managed HSM has no Notify; what it answers to one is not known: the lab refuses it.")
-    triggers = {name: given["trigger"][name] for name in (_AFTER_CREATE, _BEFORE_EXPIRY) if given["trigger"].get(name)}
+        raise bad_parameter(
+            "A Managed HSM has no Notify; what it answers to one is not known: the lab refuses it."
+        )
+    triggers = {
+        name: given["trigger"][name]
+        for name in (_AFTER_CREATE, _BEFORE_EXPIRY)
+        if given["trigger"].get(name)
+    }
     if len(triggers) != 1:
-        raise bad_parameter(f"A lifetime action has one trigger: {_AFTER_CREATE} or {_BEFORE_EXPIRY}.")
+        raise bad_parameter(
+            f"A lifetime action has one trigger: {_AFTER_CREATE} or {_BEFORE_EXPIRY}."
+        )
     ((trigger, duration),) = triggers.items()
     if (type_, trigger) == (_NOTIFY, _AFTER_CREATE):
         raise bad_parameter(f"{_AFTER_CREATE} applies to {_ROTATE} only.")  # documented
@@ -141,7 +162,9 @@ def _action(kind: Kind, given: object) -> Action:
 
 def _duration(name: str, text: object) -> str:
     if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        raise bad_parameter(f"{name} {text} is no ISO 8601 duration in years, months and days, such as P90D.")
+        raise bad_parameter(
+            f"{name} {text} is no ISO 8601 duration in years, months and days, such as P90D."
+        )
     return text
 
 
@@ -149,7 +172,9 @@ def _check_times(kind: Kind, read: Policy, now: int) -> None:
     """Refuse what is documented as too short; a Notify is documented to need an expiryTime, but recorded without."""
     lasts = _shifted(now, read.expiry_time) - now if read.expiry_time else None
     if lasts is not None and lasts < _SHORTEST_EXPIRY:
-        raise bad_parameter(f"expiryTime {read.expiry_time} is shorter than {_SHORTEST_EXPIRY // DAY} days.")
+        raise bad_parameter(
+            f"expiryTime {read.expiry_time} is shorter than {_SHORTEST_EXPIRY // DAY} days."
+        )
     if not (action := read.rotation):
         return
     length = _shifted(now, action.duration) - now
@@ -161,10 +186,14 @@ def _check_times(kind: Kind, read: Policy, now: int) -> None:
         after_create, before_expiry = lasts - length, length
     if after_create < _SHORTEST_INTERVAL[kind]:
         days = _SHORTEST_INTERVAL[kind] // DAY
-        raise bad_parameter(f"{action.trigger} {action.duration} rotates earlier than {days} days after the creation.")
+        raise bad_parameter(
+            f"{action.trigger} {action.duration} rotates earlier than {days} days after the creation."
+        )
     if kind is Kind.VAULT and before_expiry is not None and before_expiry < _DISTANCE_FROM_EXPIRY:
         days = _DISTANCE_FROM_EXPIRY // DAY
-        raise bad_parameter(f"{action.trigger} {action.duration} rotates later than {days} days before the expiry.")
+        raise bad_parameter(
+            f"{action.trigger} {action.duration} rotates later than {days} days before the expiry."
+        )
 
 
 def _shifted(moment: int, duration: str, direction: int = 1) -> int:
@@ -175,5 +204,7 @@ def _shifted(moment: int, duration: str, direction: int = 1) -> int:
     start = _EPOCH + timedelta(seconds=max(0, min(moment, _LATEST)))
     year, month = divmod(12 * start.year + start.month - 1 + direction * (12 * years + months), 12)
     day = min(start.day, calendar.monthrange(year, month + 1)[1])
-    end = start.replace(year=year, month=month + 1, day=day) + direction * timedelta(weeks=weeks, days=days)
+    end = start.replace(year=year, month=month + 1, day=day) + direction * timedelta(
+        weeks=weeks, days=days
+    )
     return int((end - _EPOCH).total_seconds())

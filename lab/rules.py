@@ -36,7 +36,9 @@ class State(Enum):
     BEING_RECOVERED = "being recovered"
 
 
-def state(change: str | None, changed: float, now: float, delay: float, retention_days: int) -> State:
+def state(
+    change: str | None, changed: float, now: float, delay: float, retention_days: int
+) -> State:
     """Return the state of a name whose last change ("deleted", "recovered", "purged" or none) happened at `changed`.
 
     A change takes `delay` seconds to show (recorded: /deletedkeys is 404 at first); a deleted key is gone after its
@@ -76,7 +78,9 @@ def key_type(kind: Kind, kty: object) -> KeyType:
     known = KEY_TYPES.get(kty) if isinstance(kty, str) else None
     if known is None or kind not in known.kinds:
         supported = ", ".join(name for name, each in KEY_TYPES.items() if kind in each.kinds)
-        raise bad_parameter(f"Key type {kty} is not supported here. Supported values are {supported}.")
+        raise bad_parameter(
+            f"Key type {kty} is not supported here. Supported values are {supported}."
+        )
     return known
 
 
@@ -86,14 +90,18 @@ def size(family: str, asked: object) -> int:
         return 0
     chosen = asked or DEFAULT_SIZES[family]
     if chosen not in SIZES[family] or not isinstance(chosen, int):
-        raise bad_parameter(f"Key size {asked} is not supported. Supported values are {', '.join(map(str, SIZES[family]))}.")
+        raise bad_parameter(
+            f"Key size {asked} is not supported. Supported values are {', '.join(map(str, SIZES[family]))}."
+        )
     return chosen
 
 
 def curve(asked: object) -> str:
     """Return the curve that was asked for, by its JWK name."""
     if not isinstance(asked, str) or asked not in CURVES:
-        raise bad_parameter(f"Curve {asked} is not supported. Supported values are {', '.join(CURVES)}.")
+        raise bad_parameter(
+            f"Curve {asked} is not supported. Supported values are {', '.join(CURVES)}."
+        )
     return asked
 
 
@@ -106,7 +114,9 @@ def operations(kind: Kind, type_: KeyType, asked: object, kek: bool = False) -> 
         raise bad_parameter("key_ops must be a list of key operations.")
     if IMPORT in asked and kek and type_ == KEY_TYPES["RSA-HSM"]:
         if asked != [IMPORT]:
-            raise bad_parameter("The key operation 'import' is mutually exclusive with all other key operations.")
+            raise bad_parameter(
+                "The key operation 'import' is mutually exclusive with all other key operations."
+            )
         return [IMPORT]
     unsupported = [operation for operation in asked if operation not in type_.operations]
     if unsupported:
@@ -147,7 +157,9 @@ def attributes(body: dict[str, Any]) -> Attributes:
             raise bad_parameter(f"The attribute {name} has an invalid value.")
     if given.get("exportable"):
         raise bad_parameter("Exportable keys need a release policy, which the lab does not model.")
-    return Attributes(given.get("enabled"), given.get("nbf"), given.get("exp"), _tags(body.get("tags")))
+    return Attributes(
+        given.get("enabled"), given.get("nbf"), given.get("exp"), _tags(body.get("tags"))
+    )
 
 
 def _tags(tags: object) -> dict[str, str] | None:
@@ -155,8 +167,14 @@ def _tags(tags: object) -> dict[str, str] | None:
         return None
     if not isinstance(tags, dict) or len(tags) > _MAX_TAGS:
         raise bad_parameter(f"A key can have at most {_MAX_TAGS} tags.")
-    if any(not isinstance(text, str) or len(text) > _MAX_TAG_LENGTH for pair in tags.items() for text in pair):
-        raise bad_parameter(f"Names and values of tags are texts of at most {_MAX_TAG_LENGTH} characters.")
+    if any(
+        not isinstance(text, str) or len(text) > _MAX_TAG_LENGTH
+        for pair in tags.items()
+        for text in pair
+    ):
+        raise bad_parameter(
+            f"Names and values of tags are texts of at most {_MAX_TAG_LENGTH} characters."
+        )
     return tags
 
 
@@ -164,17 +182,24 @@ def _tags(tags: object) -> dict[str, str] | None:
 _BOUND_BY_TIME = ("encrypt", "sign", "wrapKey", IMPORT)
 
 
-def usable(operation: str, key_ops: list[str], enabled: bool, nbf: int | None, exp: int | None, now: float) -> None:
+def usable(
+    operation: str, key_ops: list[str], enabled: bool, nbf: int | None, exp: int | None, now: float
+) -> None:
     """Refuse an operation that a key does not allow, or not now.
 
     Whether an expired KEK still imports is not known; here it does not.
     """
     if operation not in key_ops:
-        raise forbidden(f"Operation {operation} is not permitted on this key.", "KeyOperationForbidden")
+        raise forbidden(
+            f"Operation {operation} is not permitted on this key.", "KeyOperationForbidden"
+        )
     if not enabled:
         raise forbidden(f"Operation {operation} is not allowed on a disabled key.", "KeyDisabled")
     if operation in _BOUND_BY_TIME and nbf is not None and now < nbf:
-        raise forbidden(f"Operation {operation} is not allowed on a key that is not yet valid.", "KeyNotYetValid")
+        raise forbidden(
+            f"Operation {operation} is not allowed on a key that is not yet valid.",
+            "KeyNotYetValid",
+        )
     if operation in _BOUND_BY_TIME and exp is not None and now >= exp:
         raise forbidden(f"Operation {operation} is not allowed on an expired key.", "KeyExpired")
 
@@ -182,12 +207,20 @@ def usable(operation: str, key_ops: list[str], enabled: bool, nbf: int | None, e
 def purgeable(purge_protection: bool) -> None:
     """Refuse to purge where nobody can."""
     if purge_protection:
-        raise forbidden('Operation "purge" is not allowed because purge protection is enabled for this vault.')
+        raise forbidden(
+            'Operation "purge" is not allowed because purge protection is enabled for this vault.'
+        )
 
 
 def room(kind: Kind, keys: int, versions: int) -> None:
     """Refuse one more version where a Managed HSM is full (documented numbers; code and text are not known)."""
     if kind is Kind.MANAGED_HSM and not versions and keys >= _KEYS_PER_HSM:
-        raise Refusal(409, "Conflict", f"The Managed HSM holds {_KEYS_PER_HSM} keys, which is its limit.")
+        raise Refusal(
+            409, "Conflict", f"The Managed HSM holds {_KEYS_PER_HSM} keys, which is its limit."
+        )
     if kind is Kind.MANAGED_HSM and versions >= _VERSIONS_PER_KEY:
-        raise Refusal(409, "Conflict", f"The key has {_VERSIONS_PER_KEY} versions, which is the limit of a Managed HSM.")
+        raise Refusal(
+            409,
+            "Conflict",
+            f"The key has {_VERSIONS_PER_KEY} versions, which is the limit of a Managed HSM.",
+        )

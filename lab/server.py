@@ -62,15 +62,22 @@ async def serve(
             host = tunnel_of(scope).host
             await apps[host.kind if host else None](scope, receive, send)
         else:
-            await PlainTextResponse("The Host header is not the tunnel's host.", 421)(scope, receive, send)
+            await PlainTextResponse("The Host header is not the tunnel's host.", 421)(
+                scope, receive, send
+            )
 
     configuration: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False}
-    configuration |= {"date_header": False, "server_header": False}  # vaults have the Date of their own clock
+    configuration |= {
+        "date_header": False,
+        "server_header": False,
+    }  # vaults have the Date of their own clock
     configuration |= {"timeout_keep_alive": _KEEP_ALIVE, "timeout_graceful_shutdown": 1}
     certificate = authority.server_certificate(folder / "server.pem")
     server = uvicorn.Server(uvicorn.Config(app, ssl_certfile=certificate, **configuration))
     outer = await asyncio.start_server(proxy.serve, sock=listener)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn handles it, and raises it once more when it is done
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # uvicorn handles it, and raises it once more when it is done
     try:
         await server.serve(sockets=[inner])
     finally:

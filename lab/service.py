@@ -42,7 +42,9 @@ class _Route:
     work: Callable[[Vault, Call], Awaitable[Body | None]]
 
 
-def _route(operation: str, method: str, path: str, work: Callable[[Vault, Call], Awaitable[Body | None]]) -> _Route:
+def _route(
+    operation: str, method: str, path: str, work: Callable[[Vault, Call], Awaitable[Body | None]]
+) -> _Route:
     return _Route(operation, method, re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), work)
 
 
@@ -104,8 +106,16 @@ class Options:
 class Vaults:
     """All vaults of the lab: a vault exists as soon as it is named."""
 
-    def __init__(self, store: Store, clock: Clock, tenant: Tenant, tokens: AccessTokens, options: Options) -> None:
-        self._store, self._clock, self._tenant, self._tokens, self._options = store, clock, tenant, tokens, options
+    def __init__(
+        self, store: Store, clock: Clock, tenant: Tenant, tokens: AccessTokens, options: Options
+    ) -> None:
+        self._store, self._clock, self._tenant, self._tokens, self._options = (
+            store,
+            clock,
+            tenant,
+            tokens,
+            options,
+        )
         self._limits = Limits(options.rate_factor)
         self.faults, self.journal = Faults(), Journal()
 
@@ -119,7 +129,13 @@ class Vaults:
         self._store.set_properties(host.name, properties)
 
     def vault(self, host: Host) -> Vault:
-        return Vault(host, self.properties(host), self._store, self._clock, self._options.tolerate_trailing_zeros)
+        return Vault(
+            host,
+            self.properties(host),
+            self._store,
+            self._clock,
+            self._options.tolerate_trailing_zeros,
+        )
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a vault (ASGI)."""
@@ -143,10 +159,16 @@ class Vaults:
 
     def _challenge(self, request: Request, host: Host, message: str) -> Response:
         """401 (recorded): it says where to get a token and for what; Managed HSM's has no body."""
-        body = {"error": {"code": "Unauthorized", "message": message}} if host.kind is Kind.VAULT else None
+        body = (
+            {"error": {"code": "Unauthorized", "message": message}}
+            if host.kind is Kind.VAULT
+            else None
+        )
         response = self._response(request, host, 401, body)
         authorization = f"https://{host.cloud.login}/{self._tenant.id}"
-        response.headers["WWW-Authenticate"] = f'Bearer authorization="{authorization}", resource="{host.resource}"'
+        response.headers["WWW-Authenticate"] = (
+            f'Bearer authorization="{authorization}", resource="{host.resource}"'
+        )
         return response
 
     async def _carry_out(
@@ -165,7 +187,9 @@ class Vaults:
             status = 200 if body is not None else 204
         except Refusal as refusal:
             status, body = refusal.status, {"error": refusal.error}
-        self.journal.record(operation, request, status, started, name, fault.kind if fault else None)
+        self.journal.record(
+            operation, request, status, started, name, fault.kind if fault else None
+        )
         return self._response(request, host, status, body)
 
     def _admit(self, vault: Vault, client: Client, call: Call) -> None:
@@ -173,12 +197,16 @@ class Vaults:
         host, properties = vault.host, vault.properties
         if properties.firewall:
             raise firewall()
-        roles = properties.roles.get(client.name, DEFAULT_ROLES.get(client.name, {}).get(host.kind, []))
+        roles = properties.roles.get(
+            client.name, DEFAULT_ROLES.get(client.name, {}).get(host.kind, [])
+        )
         if not allowed(host.kind, roles, call.operation):
             caller = f"appid={client.client_id};oid={client.object_id};iss=https://sts.windows.net/{self._tenant.id}/"
             raise missing_role(host, properties.roles, call.operation, call.name, caller)
         kty, size = _key_class(vault, call)
-        self._limits.admit(host.name, allowance(host.kind, call.operation, kty, size), self._clock.now())
+        self._limits.admit(
+            host.name, allowance(host.kind, call.operation, kty, size), self._clock.now()
+        )
 
     def _response(self, request: Request, host: Host, status: int, body: Any) -> Response:
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()

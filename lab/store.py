@@ -80,17 +80,23 @@ class Store:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._database = sqlite3.connect(path, isolation_level=None)
         # A lab is not worth a disk flush per key.
-        self._database.executescript("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON;" + _SCHEMA)
+        self._database.executescript(
+            "PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON;" + _SCHEMA
+        )
 
     def close(self) -> None:
         self._database.close()
 
     def properties(self, host: str) -> Properties | None:
-        row = self._database.execute("SELECT properties FROM vaults WHERE host = ?", (host,)).fetchone()
+        row = self._database.execute(
+            "SELECT properties FROM vaults WHERE host = ?", (host,)
+        ).fetchone()
         return Properties(**json.loads(row[0])) if row else None
 
     def set_properties(self, host: str, properties: Properties) -> None:
-        self._database.execute("REPLACE INTO vaults VALUES (?, ?)", (host, json.dumps(asdict(properties))))
+        self._database.execute(
+            "REPLACE INTO vaults VALUES (?, ?)", (host, json.dumps(asdict(properties)))
+        )
 
     def name(self, host: str, name: str) -> Name | None:
         row = self._database.execute(
@@ -100,12 +106,15 @@ class Store:
 
     def names(self, host: str) -> list[Name]:
         """All names of a vault in any state, in order."""
-        rows = self._database.execute("SELECT name, change, changed FROM keys WHERE host = ? ORDER BY name", (host,))
+        rows = self._database.execute(
+            "SELECT name, change, changed FROM keys WHERE host = ? ORDER BY name", (host,)
+        )
         return [Name(*row) for row in rows]
 
     def change(self, host: str, name: str, change: str, changed: float) -> None:
         self._database.execute(
-            "UPDATE keys SET change = ?, changed = ? WHERE host = ? AND name = ?", (change, changed, host, name)
+            "UPDATE keys SET change = ?, changed = ? WHERE host = ? AND name = ?",
+            (change, changed, host, name),
         )
 
     def forget(self, host: str, name: str) -> None:
@@ -154,7 +163,9 @@ class Store:
         """Give a name its rotation policy, or none."""
         self._database.execute("DELETE FROM policies WHERE host = ? AND name = ?", (host, name))
         if policy:
-            self._database.execute("INSERT INTO policies VALUES (?, ?, ?)", (host, name, json.dumps(asdict(policy))))
+            self._database.execute(
+                "INSERT INTO policies VALUES (?, ?, ?)", (host, name, json.dumps(asdict(policy)))
+            )
 
 
 def _facts(version: Version) -> str:

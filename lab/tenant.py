@@ -53,17 +53,23 @@ def open_tenant(folder: Folder, authority: Authority) -> Tenant:
     if not path.exists():
         _make(folder, authority, path)
     kept = json.loads(path.read_text())
-    return Tenant(kept["tenant"], tuple(_client(folder, name, **ids) for name, ids in kept["clients"].items()))
+    return Tenant(
+        kept["tenant"], tuple(_client(folder, name, **ids) for name, ids in kept["clients"].items())
+    )
 
 
 def _client(folder: Folder, name: str, client_id: str, object_id: str) -> Client:
-    secret, certificate, federated = (folder / "clients" / f"{name}.{kind}" for kind in ("secret", "pem", "federated"))
+    secret, certificate, federated = (
+        folder / "clients" / f"{name}.{kind}" for kind in ("secret", "pem", "federated")
+    )
     return Client(name, client_id, object_id, secret, certificate, federated)
 
 
 def _make(folder: Folder, authority: Authority, path: Path) -> None:
     folder.make("clients")
-    ids = {name: {"client_id": str(uuid.uuid4()), "object_id": str(uuid.uuid4())} for name in CLIENTS}
+    ids = {
+        name: {"client_id": str(uuid.uuid4()), "object_id": str(uuid.uuid4())} for name in CLIENTS
+    }
     for name in CLIENTS:
         client = _client(folder, name, **ids[name])
         write_private(client.secret_file, secrets.token_urlsafe(30))

@@ -55,14 +55,26 @@ def open_token(folder: Folder) -> Token:
     """Return the token kept in the lab's folder, made at the first start."""
     library = next((path for path in _LIBRARIES if Path(path).exists()), None)
     if library is None:
-        raise TokenError("SoftHSM is not installed: apt-get install softhsm2, or start the lab with --no-token.")
+        raise TokenError(
+            "SoftHSM is not installed: apt-get install softhsm2, or start the lab with --no-token."
+        )
     path = folder / "token.json"
     if not path.exists():
-        tokens, configuration, pin_file = folder.make("tokens"), folder / "softhsm2.conf", folder / "pin"
+        tokens, configuration, pin_file = (
+            folder.make("tokens"),
+            folder / "softhsm2.conf",
+            folder / "pin",
+        )
         write_private(configuration, _CONFIGURATION.format(tokens=tokens))
         pin = secrets.token_hex(16)
         write_private(pin_file, pin)
-        token = Token(library, LABEL, str(pin_file), str(configuration), _initialise(library, configuration, pin))
+        token = Token(
+            library,
+            LABEL,
+            str(pin_file),
+            str(configuration),
+            _initialise(library, configuration, pin),
+        )
         write_private(path, json.dumps(asdict(token), indent=2))
     return Token(**json.loads(path.read_text()))
 
@@ -74,7 +86,9 @@ def _initialise(library: str, configuration: Path, pin: str) -> str:
 
     def call(function: str, *arguments: object) -> None:
         if result := getattr(module, function)(*arguments):
-            raise TokenError(f"SoftHSM refused {function} with {result:#x}: remove the lab's folder and start again.")
+            raise TokenError(
+                f"SoftHSM refused {function} with {result:#x}: remove the lab's folder and start again."
+            )
 
     def slot() -> ctypes.c_ulong:
         slots, count = (ctypes.c_ulong * 2)(), ctypes.c_ulong(2)
@@ -83,7 +97,13 @@ def _initialise(library: str, configuration: Path, pin: str) -> str:
 
     number = ctypes.c_ulong
     call("C_Initialize", None)
-    call("C_InitToken", slot(), security_officer, number(len(security_officer)), LABEL.encode().ljust(32))
+    call(
+        "C_InitToken",
+        slot(),
+        security_officer,
+        number(len(security_officer)),
+        LABEL.encode().ljust(32),
+    )
     call("C_Finalize", None)
     call("C_Initialize", None)  # the initialised token gets another slot
     session, information = number(), ctypes.create_string_buffer(_TOKEN_INFO_SIZE)

@@ -62,9 +62,20 @@ class Call:
 class Vault:
     """One vault with its present properties."""
 
-    def __init__(self, host: Host, properties: Properties, store: Store, clock: Clock, tolerate_trailing_zeros: bool) -> None:
+    def __init__(
+        self,
+        host: Host,
+        properties: Properties,
+        store: Store,
+        clock: Clock,
+        tolerate_trailing_zeros: bool,
+    ) -> None:
         self.host, self.properties = host, properties
-        self._store, self._clock, self._tolerate_trailing_zeros = store, clock, tolerate_trailing_zeros
+        self._store, self._clock, self._tolerate_trailing_zeros = (
+            store,
+            clock,
+            tolerate_trailing_zeros,
+        )
 
     async def create(self, call: Call) -> Body:
         """Make a key in the HSM, or the next version of one."""
@@ -85,14 +96,18 @@ class Vault:
         if not isinstance(key, dict):
             raise bad_parameter("Property 'key' is required.")
         if not isinstance(key.get("key_hsm"), str) or not key["key_hsm"]:
-            raise bad_parameter("The lab imports key transfer packages only: the property 'key_hsm' is missing.")
+            raise bad_parameter(
+                "The lab imports key transfer packages only: the property 'key_hsm' is missing."
+            )
         key_type = rules.key_type(self.host.kind, key.get("kty"))
         key_ops = rules.operations(self.host.kind, key_type, key.get("key_ops"))
         curve = rules.curve(key.get("crv")) if key_type.family == "EC" else None
         self._check_free(call.name)
         parcel = package.parse(key["key_hsm"])
         plaintext = package.unwrap(self._kek(parcel.kid), parcel.ciphertext)
-        material = package.target_key(key_type.family, curve, plaintext, self._tolerate_trailing_zeros)
+        material = package.target_key(
+            key_type.family, curve, plaintext, self._tolerate_trailing_zeros
+        )
         if key_type.family == "RSA" and key.get("crv"):
             # Recorded: a stray crv is echoed back.
             material = replace(material, public={**material.public, "crv": str(key["crv"])})
@@ -106,7 +121,9 @@ class Vault:
         name, version = self._active(call.name), self._version(call)
         attributes = rules.attributes(call.body)
         if asked := call.body.get("key_ops"):
-            version.key_ops = rules.changed_operations(self.host.kind, KEY_TYPES[version.kty], version.key_ops, asked)
+            version.key_ops = rules.changed_operations(
+                self.host.kind, KEY_TYPES[version.kty], version.key_ops, asked
+            )
         for member in ("enabled", "nbf", "exp", "tags"):
             if (value := getattr(attributes, member)) is not None:
                 setattr(version, member, value)
@@ -115,7 +132,9 @@ class Vault:
         return self._bundle(name.name, version)
 
     async def list_keys(self, call: Call) -> Body:
-        names = [name for name in self._store.names(self.host.name) if self._state(name) is State.ACTIVE]
+        names = [
+            name for name in self._store.names(self.host.name) if self._state(name) is State.ACTIVE
+        ]
         return self._page(call, "/keys", names, self._key_item)
 
     async def list_versions(self, call: Call) -> Body:
@@ -124,9 +143,13 @@ class Vault:
         versions: list[Version] = []
         if name and self._state(name) is State.ACTIVE:
             # No order is documented: this one does not tell which is the newest.
-            versions = sorted(self._store.versions(self.host.name, call.name), key=lambda version: version.version)
+            versions = sorted(
+                self._store.versions(self.host.name, call.name), key=lambda version: version.version
+            )
         path = f"/keys/{call.name}/versions"
-        return self._page(call, path, versions, lambda version: self._item(call.name, version, version.version))
+        return self._page(
+            call, path, versions, lambda version: self._item(call.name, version, version.version)
+        )
 
     async def delete(self, call: Call) -> Body:
         name = self._active(call.name)
@@ -135,8 +158,12 @@ class Vault:
         return self._deletion(self._existing(name.name)) | bundle
 
     async def list_deleted(self, call: Call) -> Body:
-        names = [name for name in self._store.names(self.host.name) if self._state(name) is State.DELETED]
-        return self._page(call, "/deletedkeys", names, lambda name: self._deletion(name) | self._key_item(name))
+        names = [
+            name for name in self._store.names(self.host.name) if self._state(name) is State.DELETED
+        ]
+        return self._page(
+            call, "/deletedkeys", names, lambda name: self._deletion(name) | self._key_item(name)
+        )
 
     async def get_deleted(self, call: Call) -> Body:
         name = self._deleted(call.name)
@@ -163,7 +190,9 @@ class Vault:
         """Replace the rotation policy of a key as a whole."""
         name = self._active(call.name).name
         present, key_ops = self._store.policy(self.host.name, name), self._newest(name).key_ops
-        policy = rotation.policy(self.host.kind, call.body, present, key_ops, int(self._clock.now()))
+        policy = rotation.policy(
+            self.host.kind, call.body, present, key_ops, int(self._clock.now())
+        )
         self._store.set_policy(self.host.name, name, policy)
         return self._policy(name, policy)
 
@@ -193,7 +222,11 @@ class Vault:
         self._check_usable(call.operation, version)
         family = KEY_TYPES[version.kty].family
         answer = operations.perform(call.operation, family, version.material, call.body)
-        return answer if call.operation == "verify" else {"kid": self._kid(name.name, version.version)} | answer
+        return (
+            answer
+            if call.operation == "verify"
+            else {"kid": self._kid(name.name, version.version)} | answer
+        )
 
     def key_class(self, name: str, version: str) -> tuple[str, int]:
         """Return type and size in bits of a key, on which its rate limit depends; nothing for one that is not there."""
@@ -205,7 +238,9 @@ class Vault:
         prefix = f"{self.host.url}/keys/"
         name, _slash, version = kid[len(prefix) :].partition("/")
         if not kid.lower().startswith(prefix) or not version:
-            raise bad_parameter(f"The package's KEK {kid} is not a key version of this vault: expected {prefix}NAME/VERSION.")
+            raise bad_parameter(
+                f"The package's KEK {kid} is not a key version of this vault: expected {prefix}NAME/VERSION."
+            )
         known = self._store.name(self.host.name, name)
         kek = next(self._store.versions(self.host.name, name, version), None)
         if not known or self._state(known) is not State.ACTIVE or not kek:
@@ -218,9 +253,18 @@ class Vault:
         return key
 
     def _check_usable(self, operation: str, version: Version) -> None:
-        rules.usable(operation, version.key_ops, version.enabled, version.nbf, version.exp, self._clock.now())
+        rules.usable(
+            operation, version.key_ops, version.enabled, version.nbf, version.exp, self._clock.now()
+        )
 
-    def _add(self, name: str, kty: str, material: Material, key_ops: list[str], attributes: rules.Attributes) -> Body:
+    def _add(
+        self,
+        name: str,
+        kty: str,
+        material: Material,
+        key_ops: list[str],
+        attributes: rules.Attributes,
+    ) -> Body:
         self._check_free(name)
         now = int(self._clock.now())
         enabled = attributes.enabled is not False
@@ -241,17 +285,26 @@ class Vault:
 
     def _due(self, name: str) -> Version | None:
         """Return the newest version of a key if its rotation policy wants another by now."""
-        policy, known = self._store.policy(self.host.name, name), self._store.name(self.host.name, name)
+        policy, known = (
+            self._store.policy(self.host.name, name),
+            self._store.name(self.host.name, name),
+        )
         if not policy or not policy.rotation or not known or self._state(known) is not State.ACTIVE:
             return None
         newest = self._newest(name)
         due = policy.due(newest.created, newest.exp)
-        return newest if due is not None and due <= self._clock.now() and newest.key_ops != [rules.IMPORT] else None
+        return (
+            newest
+            if due is not None and due <= self._clock.now() and newest.key_ops != [rules.IMPORT]
+            else None
+        )
 
     async def _successor(self, newest: Version) -> Material:
         """Make new material of the same type and size or curve (documented: "with the same parameters")."""
         material, family = newest.material, KEY_TYPES[newest.kty].family
-        return await asyncio.to_thread(generate, family, material.size, material.public.get("crv", ""))
+        return await asyncio.to_thread(
+            generate, family, material.size, material.public.get("crv", "")
+        )
 
     def _succeed(self, name: str, newest: Version, material: Material) -> Body:
         """Add a rotated version. Whether it has the tags of the one before is not known: here it has."""
@@ -261,7 +314,9 @@ class Vault:
         return self._add(name, newest.kty, material, newest.key_ops, attributes)
 
     def _policy(self, name: str, policy: Policy | None) -> Body:
-        return {"id": f"{self._kid(name)}/rotationpolicy"} | (policy or rotation.default(self.host.kind)).shown()
+        return {"id": f"{self._kid(name)}/rotationpolicy"} | (
+            policy or rotation.default(self.host.kind)
+        ).shown()
 
     def _check_free(self, name: str) -> None:
         """Refuse a new version under a name that is deleted or on its way, or where there is no room."""
@@ -273,11 +328,21 @@ class Vault:
             if state is State.FREE:
                 self._store.forget(self.host.name, name)
         if self.host.kind is Kind.MANAGED_HSM:
-            rules.room(self.host.kind, len(self._store.names(self.host.name)), self._store.count(self.host.name, name))
+            rules.room(
+                self.host.kind,
+                len(self._store.names(self.host.name)),
+                self._store.count(self.host.name, name),
+            )
 
     def _state(self, name: Name) -> State:
         properties = self.properties
-        return rules.state(name.change, name.changed, self._clock.now(), properties.delete_delay, properties.retention_days)
+        return rules.state(
+            name.change,
+            name.changed,
+            self._clock.now(),
+            properties.delete_delay,
+            properties.retention_days,
+        )
 
     def _existing(self, name: str) -> Name:
         known = self._store.name(self.host.name, name)
@@ -311,11 +376,17 @@ class Vault:
 
     def _attributes(self, version: Version) -> Body:
         attributes: Body = {"enabled": version.enabled}
-        attributes |= {member: value for member in ("nbf", "exp") if (value := getattr(version, member)) is not None}
+        attributes |= {
+            member: value
+            for member in ("nbf", "exp")
+            if (value := getattr(version, member)) is not None
+        }
         attributes |= {
             "created": version.created,
             "updated": version.updated,
-            "recoveryLevel": rules.recovery_level(self.properties.purge_protection, self.properties.retention_days),
+            "recoveryLevel": rules.recovery_level(
+                self.properties.purge_protection, self.properties.retention_days
+            ),
             "recoverableDays": self.properties.retention_days,
             "exportable": False,
         }
@@ -329,11 +400,18 @@ class Vault:
         public = dict(version.material.public)
         if version.kty == "RSA-HSM" and self.properties.rsa_exponent_padded:
             public["e"] = integer(int.from_bytes(from_base64(public["e"]), "big"), length=4)
-        key = {"kid": self._kid(name, version.version), "kty": version.kty, "key_ops": version.key_ops, **public}
+        key = {
+            "kid": self._kid(name, version.version),
+            "kty": version.kty,
+            "key_ops": version.key_ops,
+            **public,
+        }
         return {"key": key, "attributes": self._attributes(version)} | _tags(version)
 
     def _item(self, name: str, version: Version, shown: str = "") -> Body:
-        return {"kid": self._kid(name, shown), "attributes": self._attributes(version)} | _tags(version)
+        return {"kid": self._kid(name, shown), "attributes": self._attributes(version)} | _tags(
+            version
+        )
 
     def _key_item(self, name: Name) -> Body:
         return self._item(name.name, self._newest(name.name))
@@ -342,7 +420,9 @@ class Vault:
         return {
             "recoveryId": f"{self.host.url}/deletedkeys/{name.name}",
             "deletedDate": int(name.changed),
-            "scheduledPurgeDate": rules.scheduled_purge(name.changed, self.properties.retention_days),
+            "scheduledPurgeDate": rules.scheduled_purge(
+                name.changed, self.properties.retention_days
+            ),
         }
 
     def _page(self, call: Call, path: str, items: list[Any], render: Callable[[Any], Body]) -> Body:
@@ -357,7 +437,11 @@ class Vault:
         answer: Body = {"value": [render(item) for item in items[start : start + size]]}
         if len(items) > start + size:
             token = base64.b64encode(str(start + size).encode()).decode()
-            query = {"api-version": call.query["api-version"], "$skiptoken": token, "maxresults": size}
+            query = {
+                "api-version": call.query["api-version"],
+                "$skiptoken": token,
+                "maxresults": size,
+            }
             answer["nextLink"] = f"{self.host.url}{path}?{urlencode(query)}"
         elif self.host.kind is Kind.VAULT:
             answer["nextLink"] = None

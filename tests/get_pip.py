@@ -9,6 +9,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-subprocess.check_call([sys.executable, "-m", "ensurepip", "--default-pip"], stdout=subprocess.DEVNULL)
-wanted = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
+subprocess.check_call(
+    [sys.executable, "-m", "ensurepip", "--default-pip"], stdout=subprocess.DEVNULL
+)
+wanted = [
+    argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")
+]
 subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", *wanted])

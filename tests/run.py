@@ -43,7 +43,9 @@ LAB = f"-r {ROOT}/lab/requirements.txt\n"
 NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), re.MULTILINE)
 # The oldest libraries that we support: what azure.azcollection pins, which share an execution environment with us.
 OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.31.0"]
-OLDEST_CORE = "".join(re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text()))
+OLDEST_CORE = "".join(
+    re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text())
+)
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,24 @@ class Outcome:
     seconds: float
 
 
-def ansible_test(venv: Path, python: str, targets: str, not_run: list[str], suffix: str = "") -> Iterator[Step]:
+def ansible_test(
+    venv: Path, python: str, targets: str, not_run: list[str], suffix: str = ""
+) -> Iterator[Step]:
     """What ansible-test checks with the ansible-core of one virtual environment, the slowest first."""
     options = f"--python {python} --color no"
     integration = f"ansible-test integration {options} --continue-on-error"
     if targets:
         yield Step(f"integration of {targets}{suffix}", f"{integration} {targets}", venv, lab=True)
     else:
-        yield Step(f"integration of playbooks{suffix}", f"{integration} {PLAYBOOKS}", venv, lab=True)
+        yield Step(
+            f"integration of playbooks{suffix}", f"{integration} {PLAYBOOKS}", venv, lab=True
+        )
         others = " ".join(f"--exclude {target}" for target in PLAYBOOKS.split())
         yield Step(f"integration of modules{suffix}", f"{integration} {others}", venv, lab=True)
     sanity = f"ansible-test sanity {options}"
-    if "github.com" in of_ansible_test(venv, "_data/requirements/sanity.pylint.txt"):  # which not every network reaches
+    if "github.com" in of_ansible_test(
+        venv, "_data/requirements/sanity.pylint.txt"
+    ):  # which not every network reaches
         sanity += " --skip-test pylint"
         not_run.append(f"sanity{suffix}: pylint, which this ansible-core installs from GitHub")
     yield Step(f"sanity{suffix}", sanity, venv)
@@ -99,29 +107,45 @@ def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     yield Step("mypy", "mypy")
     yield Step("ansible-lint", "ansible-lint")
     yield Step("tests for Galaxy", "pytest tests/galaxy")
-    yield Step("antsibull-docs", "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .")
+    yield Step(
+        "antsibull-docs",
+        "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .",
+    )
     yield Step("reuse", "reuse lint")
     yield Step("ruff check", "ruff check .")
     yield Step("ruff format", "ruff format --check .")
     # Last, because its environment is made while the others run.
-    oldest = make_venv("oldest Azure libraries", sys.executable, ["ansible-core>=2.17", *OLDEST, LAB])
+    oldest = make_venv(
+        "oldest Azure libraries", sys.executable, ["ansible-core>=2.17", *OLDEST, LAB]
+    )
     command = f"ansible-test integration --python {python} --color no byok_import"
-    yield Step("integration of byok_import with the oldest Azure libraries", command, oldest, lab=True)
+    yield Step(
+        "integration of byok_import with the oldest Azure libraries", command, oldest, lab=True
+    )
 
 
 def long_steps() -> Iterator[Step]:
     """A year of rotations, every Python, the documentation as a web site, and Galaxy's own checks."""
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
-    yield Step("sanity on every Python", "ansible-test sanity --color no --test compile --test import")
+    yield Step(
+        "sanity on every Python", "ansible-test sanity --color no --test compile --test import"
+    )
     yield Step("documentation site", "pytest tests/galaxy/docsite.py")
     importer = make_venv("galaxy-importer", sys.executable, ["galaxy-importer"])
-    yield Step("galaxy-importer", "sh -c 'ansible-galaxy collection build && python -m galaxy_importer.main *.tar.gz'", importer)
+    yield Step(
+        "galaxy-importer",
+        "sh -c 'ansible-galaxy collection build && python -m galaxy_importer.main *.tar.gz'",
+        importer,
+    )
 
 
 def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     """Of each Python at hand the ansible-core that we require, with our oldest libraries, and the newest, with the newest."""
     pythons, supported = find_pythons(), set()
-    choices = [f"ansible-core=={OLDEST_CORE}", *OLDEST], [f"ansible-core>={OLDEST_CORE}rc0", *NEWEST]
+    choices = (
+        [f"ansible-core=={OLDEST_CORE}", *OLDEST],
+        [f"ansible-core>={OLDEST_CORE}rc0", *NEWEST],
+    )
     for python, wanted in itertools.product(pythons, choices):
         try:
             found = resolve(pythons[python], wanted)
@@ -152,14 +176,29 @@ def find_pythons() -> dict[str, str]:
 
 def resolve(interpreter: str, requirements: list[str]) -> dict[str, dict[str, Any]]:
     """What pip would install for a Python, without dependencies: the metadata by name."""
-    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "-qq", "--dry-run", "--ignore-installed", "--no-deps"]
-    report = subprocess.run([*pip, "--report", "-", *requirements], check=True, capture_output=True, text=True).stdout
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        interpreter,
+        "install",
+        "-qq",
+        "--dry-run",
+        "--ignore-installed",
+        "--no-deps",
+    ]
+    report = subprocess.run(
+        [*pip, "--report", "-", *requirements], check=True, capture_output=True, text=True
+    ).stdout
     return {item["metadata"]["name"]: item["metadata"] for item in json.loads(report)["install"]}
 
 
 def search_path() -> str:
     """PATH without pyenv's shims, which may stand for a Python that does not start, but with the Pythons behind them."""
-    entries = [entry for entry in os.environ["PATH"].split(os.pathsep) if not entry.endswith("/shims")]
+    entries = [
+        entry for entry in os.environ["PATH"].split(os.pathsep) if not entry.endswith("/shims")
+    ]
     pyenv = Path(os.environ.get("PYENV_ROOT", CACHE)).glob("versions/*/bin")
     return os.pathsep.join([*entries, *map(str, pyenv)])
 
@@ -192,8 +231,12 @@ def make_home(step: Step) -> Path:
     home = HOMES / step.name.replace(" ", "-")
     downloads = home / ".ansible/test/cache"
     downloads.mkdir(parents=True, exist_ok=True)
-    for version in re.findall(r"pip='(.*)'", of_ansible_test(step.venv, "_internal/python_requirements.py")):
-        shutil.copy(ROOT / "tests/get_pip.py", downloads / f"get_pip_{version.replace('.', '_')}.py")
+    for version in re.findall(
+        r"pip='(.*)'", of_ansible_test(step.venv, "_internal/python_requirements.py")
+    ):
+        shutil.copy(
+            ROOT / "tests/get_pip.py", downloads / f"get_pip_{version.replace('.', '_')}.py"
+        )
     (home / ".config").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (home / ".config/pip").symlink_to(Path.home() / ".config/pip")
@@ -203,7 +246,9 @@ def make_home(step: Step) -> Path:
 @contextlib.contextmanager
 def copied_tree() -> Iterator[Path]:
     """A copy of the collection, as a git repository, because what is ignored must be ignored there too."""
-    listed = subprocess.check_output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, text=True)
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, text=True
+    )
     with tempfile.TemporaryDirectory(prefix="keyferry-") as temporary:
         tree = Path(temporary, "ansible_collections/keyferry/azure")
         for name in listed.split("\0")[:-1]:
@@ -222,10 +267,18 @@ def install(checkout: Path, environment: dict[str, str], output: IO[str]) -> Pat
 
     def galaxy(*arguments: str) -> None:
         command = ["ansible-galaxy", "collection", *arguments]
-        subprocess.run(command, cwd=checkout, env=environment, stdout=output, stderr=output, check=True)
+        subprocess.run(
+            command, cwd=checkout, env=environment, stdout=output, stderr=output, check=True
+        )
 
     galaxy("build", "--output-path", str(folder))
-    galaxy("install", "--offline", "--collections-path", str(folder), *map(str, folder.glob("*.tar.gz")))
+    galaxy(
+        "install",
+        "--offline",
+        "--collections-path",
+        str(folder),
+        *map(str, folder.glob("*.tar.gz")),
+    )
     installed = folder / "ansible_collections/keyferry/azure"
     found.symlink_to(installed)
     shutil.copytree(checkout / "tests/integration", installed / "tests/integration")
@@ -238,9 +291,13 @@ def running_lab(checkout: Path, installed: Path, python: Path) -> Iterator[None]
     folder = checkout.parent / "lab"
 
     def lab(*arguments: str) -> str:
-        with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open as long as the lab runs
+        with tempfile.TemporaryFile(
+            "w+"
+        ) as output:  # a pipe would stay open as long as the lab runs
             command = [str(python), "-m", "lab", *arguments, "--dir", str(folder)]
-            subprocess.run(command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, check=True)
+            subprocess.run(
+                command, cwd=checkout, stdin=subprocess.DEVNULL, stdout=output, check=True
+            )
             output.seek(0)
             return output.read()
 
@@ -264,7 +321,11 @@ def running_lab(checkout: Path, installed: Path, python: Path) -> Iterator[None]
 def run(step: Step) -> Outcome:
     """Run one step, out of sight of the user's Ansible settings and Azure credentials."""
     start = time.monotonic()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AZURE_", "BYOK_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "AZURE_", "BYOK_"))
+    }
     environment = {
         **kept,
         "HOME": str(make_home(step)),
@@ -282,7 +343,12 @@ def run(step: Step) -> Outcome:
                     stack.enter_context(running_lab(tree, folder, step.venv / "bin/python"))
                 command = shlex.split(step.command)
                 code = subprocess.call(
-                    command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
                 )
                 failed = code != 0
         except (OSError, subprocess.CalledProcessError) as error:
@@ -297,8 +363,12 @@ def count(outcome: Outcome) -> Counter[str]:
     for summary in re.findall(r"^=* ?(\d+ [a-z].*) in [\d.]+s", outcome.output, re.MULTILINE):
         for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", summary):
             counts["failed" if word == "error" else word] += int(number)
-    counts["passed"] += len(re.findall(r"^Running (?:sanity test|\S+ integration test)", outcome.output, re.MULTILINE))
-    for number in re.findall(r"^FATAL: The (\d+) \w+ test\(s\) listed below", outcome.output, re.MULTILINE):
+    counts["passed"] += len(
+        re.findall(r"^Running (?:sanity test|\S+ integration test)", outcome.output, re.MULTILINE)
+    )
+    for number in re.findall(
+        r"^FATAL: The (\d+) \w+ test\(s\) listed below", outcome.output, re.MULTILINE
+    ):
         counts["failed"] += int(number)
         counts["passed"] -= int(number)
     if outcome.failed:
@@ -310,17 +380,36 @@ def count(outcome: Outcome) -> Counter[str]:
 
 def skips(outcome: Outcome) -> list[str]:
     """What pytest and ansible-test left out, and why."""
-    reasons = re.findall(r"^(?:SKIPPED |WARNING: (?=Skipping|Required program))(.*)", outcome.output, re.MULTILINE)
+    reasons = re.findall(
+        r"^(?:SKIPPED |WARNING: (?=Skipping|Required program))(.*)", outcome.output, re.MULTILINE
+    )
     return list(dict.fromkeys(reasons))  # ansible-test says all warnings again at its end
 
 
 def chosen_steps(not_run: list[str]) -> Iterator[Step]:
     """The steps that the command line asks for."""
-    parser = argparse.ArgumentParser(description="Run every check; without options those for every commit.")
-    parser.add_argument("--versions", action="store_true", help="only what ansible-test checks, on every ansible-core and Python")
-    parser.add_argument("--long", action="store_true", help="both, and what is too slow for every commit")
-    parser.add_argument("--only", metavar="REGEX", default="", help="only steps whose name matches, as 'integration of modules'")
-    parser.add_argument("--targets", default="", help="integration tests of these targets instead of all, as 'byok_kek transfer'")
+    parser = argparse.ArgumentParser(
+        description="Run every check; without options those for every commit."
+    )
+    parser.add_argument(
+        "--versions",
+        action="store_true",
+        help="only what ansible-test checks, on every ansible-core and Python",
+    )
+    parser.add_argument(
+        "--long", action="store_true", help="both, and what is too slow for every commit"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="REGEX",
+        default="",
+        help="only steps whose name matches, as 'integration of modules'",
+    )
+    parser.add_argument(
+        "--targets",
+        default="",
+        help="integration tests of these targets instead of all, as 'byok_kek transfer'",
+    )
     options = parser.parse_args()
     steps: list[Iterator[Step]] = []
     if options.long or not options.versions:
@@ -346,12 +435,21 @@ def main() -> int:
             outcome = future.result()
             counts += count(outcome)
             not_run += [f"{outcome.step.name}: {reason}" for reason in skips(outcome)]
-            print(f"{'FAILED' if outcome.failed else 'ok':6} {outcome.seconds:6.1f} s  {outcome.step.name}", flush=True)
+            print(
+                f"{'FAILED' if outcome.failed else 'ok':6} {outcome.seconds:6.1f} s  {outcome.step.name}",
+                flush=True,
+            )
             if outcome.failed:
                 print(outcome.output, flush=True)
     for line in not_run:
         print(f"not run: {line}")
-    print(", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "skipped") if word != "skipped" or counts[word]))
+    print(
+        ", ".join(
+            f"{counts[word]} {word}"
+            for word in ("passed", "failed", "skipped")
+            if word != "skipped" or counts[word]
+        )
+    )
     return 0 if counts["passed"] and not counts["failed"] else 1
 
 

@@ -25,16 +25,23 @@ def row(receipt: dict[str, Any]) -> tuple[str, ...]:
         "yes" if predicate["evidence"]["origin"] == "token" else predicate["evidence"]["origin"],
         predicate["kek"]["trust"],
         arrived["identity"],
-        f"{proof['operation']} ({proof['algorithm']})" if "operation" in proof else proof.get("unprovable", "-"),
+        f"{proof['operation']} ({proof['algorithm']})"
+        if "operation" in proof
+        else proof.get("unprovable", "-"),
     )
 
 
 def main(paths: list[str]) -> None:
     """Print one line per receipt."""
-    rows = [_HEADER, *sorted(row(json.loads(Path(path).read_text(encoding="utf-8"))) for path in paths)]
+    rows = [
+        _HEADER,
+        *sorted(row(json.loads(Path(path).read_text(encoding="utf-8"))) for path in paths),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        )
 
 
 if __name__ == "__main__":

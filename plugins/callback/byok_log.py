@@ -67,7 +67,7 @@ from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
-from ansible_collections.keyferry.azure.plugins.module_utils._job_log import (
+from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import (
     LEVELS,
     Event,
     LogFile,
@@ -105,7 +105,9 @@ def _never_fatal(method: Method) -> Method:
             self.disabled = True
             # Another exception may quote what must not be shown.
             why = str(error) if isinstance(error, OSError) else type(error).__name__
-            self._display.warning(f"The job log is not written any more, while the play goes on: {why}")
+            self._display.warning(
+                f"The job log is not written any more, while the play goes on: {why}"
+            )
 
     return t.cast(Method, safe)
 
@@ -180,18 +182,28 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Log how the run ended."""
         failed, unreachable = len(stats.failures), len(stats.dark)
         for log in self._logs.values():
-            worst = "ERROR" if failed or unreachable else "WARNING" if log.counts["ERROR"] or log.counts["WARNING"] else "INFO"
+            worst = (
+                "ERROR"
+                if failed or unreachable
+                else "WARNING"
+                if log.counts["ERROR"] or log.counts["WARNING"]
+                else "INFO"
+            )
             counts = ", ".join(f"{level} {log.counts[level]}" for level in LEVELS)
             message = f"{self._playbook} ended. Hosts: {len(stats.processed)}, failed: {failed}, unreachable: {unreachable}. "
             now = datetime.now(timezone.utc)
             end = {"level": worst, "action": "end", "message": f"{message}Events: {counts}."}
-            self._write(log, {**end, "duration": round((now - self._begun).total_seconds(), 3)}, now)
+            self._write(
+                log, {**end, "duration": round((now - self._begun).total_seconds(), 3)}, now
+            )
         if self._path_missing:
             self._display.warning(
                 "The callback keyferry.azure.byok_log is enabled, but byok_log_path is not set: there is no job log."
             )
 
-    def _log_result(self, result: t.Any, failed: bool = False, unreachable: bool = False, turn: bool = False) -> None:
+    def _log_result(
+        self, result: t.Any, failed: bool = False, unreachable: bool = False, turn: bool = False
+    ) -> None:
         task, host = result._task, result._host.get_name()
         action = str(getattr(task, "resolved_action", None) or task.action)
         duration = self._duration(host, task, turn)
@@ -207,25 +219,44 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._secrets |= secrets_in(arguments)
         if unreachable or not is_ours:
             message = self._reason(result, action, host, unreachable)
-            found = [{"level": "WARNING" if ignored else "ERROR", "action": "task", "message": message}] if message else []
+            found = (
+                [{"level": "WARNING" if ignored else "ERROR", "action": "task", "message": message}]
+                if message
+                else []
+            )
         else:
             found = events(action, result._result, failed=failed, ignored=ignored, check=check)
         if "censored" in result._result:
             arguments = {}
-            found = [{**event, "message": f"{task.get_name()}: {event['message']}"} for event in found]
+            found = [
+                {**event, "message": f"{task.get_name()}: {event['message']}"} for event in found
+            ]
         if not found:
             return
         values = self._variables(result)
         log = self._log_at(values.get("byok_log_path") or self.get_option("byok_log_path"), values)
         if log is None:
             return
-        vault, name = (text_of(arguments, option) if is_ours else "" for option in ("vault_url", "name"))
-        if not vault or "{{" in vault:  # of a loop or a task that failed early, the arguments are not rendered
+        vault, name = (
+            text_of(arguments, option) if is_ours else "" for option in ("vault_url", "name")
+        )
+        if (
+            not vault or "{{" in vault
+        ):  # of a loop or a task that failed early, the arguments are not rendered
             vault = values.get("byok_vault_url", "")
-        shared = {"check": check or None, "host": host, "vault": vault.lower().rstrip("/"), "duration": duration}
+        shared = {
+            "check": check or None,
+            "host": host,
+            "vault": vault.lower().rstrip("/"),
+            "duration": duration,
+        }
         for event in found:
             message = redact(event["message"], self._secrets)
-            self._write(log, {**shared, **event, "key": event.get("key") or name, "message": message}, datetime.now(timezone.utc))
+            self._write(
+                log,
+                {**shared, **event, "key": event.get("key") or name, "message": message},
+                datetime.now(timezone.utc),
+            )
             if event["level"] == "ERROR":
                 self._errors.setdefault(host, []).append(message)
 
@@ -246,14 +277,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if unreachable:
             return f"{task.get_name()}: its host was not reached."
         text = text_of(result._result, "msg")
-        if action in ("ansible.builtin.fail", "ansible.builtin.assert") and text and _is_in_collection(task):
+        if (
+            action in ("ansible.builtin.fail", "ansible.builtin.assert")
+            and text
+            and _is_in_collection(task)
+        ):
             text = redact(text, self._secrets)
             return "" if any(said and said in text for said in self._errors.get(host, ())) else text
         return f"{task.get_name()} ({action}): failed."
 
     def _variables(self, result: t.Any) -> dict[str, str]:
         """Return what the variables say that matter here; one that cannot be rendered is as one that is not set."""
-        variables = self._play.get_variable_manager().get_vars(play=self._play, host=result._host, task=result._task)
+        variables = self._play.get_variable_manager().get_vars(
+            play=self._play, host=result._host, task=result._task
+        )
         templar = Templar(loader=self._play.get_loader(), variables=variables)
         values = {}
         for name in ("byok_log_path", "byok_vault_url", "awx_job_id", "tower_job_id"):
@@ -272,10 +309,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         path = os.path.abspath(os.path.expanduser(path))
         log = self._logs.get(path)
         if log is None:
-            max_bytes, backups = self.get_option("byok_log_max_bytes"), self.get_option("byok_log_backups")
+            max_bytes, backups = (
+                self.get_option("byok_log_max_bytes"),
+                self.get_option("byok_log_backups"),
+            )
             log = self._logs[path] = _Log(LogFile(path, max_bytes, backups, self._rotation_failed))
             self._awx_job = values.get("awx_job_id") or values.get("tower_job_id")
-            self._write(log, {"level": "INFO", "action": "start", "message": f"{self._playbook} started."}, self._begun)
+            self._write(
+                log,
+                {"level": "INFO", "action": "start", "message": f"{self._playbook} started."},
+                self._begun,
+            )
         return log
 
     def _rotation_failed(self, error: OSError) -> None:
@@ -285,7 +329,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if event["action"] not in ("start", "end"):
             log.counts[event["level"]] += 1
         moment_text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        log.file.append(to_line({"awx_job": self._awx_job, **event, "time": moment_text, "job": self._job}))
+        log.file.append(
+            to_line({"awx_job": self._awx_job, **event, "time": moment_text, "job": self._job})
+        )
 
 
 def _uses_collection(play: t.Any) -> bool:

@@ -134,7 +134,10 @@ def _alone(options: str) -> str:
 
 
 def _in_list(
-    name: str, more: str = "", description: str = "Many keys in one call, instead of O(name).", type_required: str = "true"
+    name: str,
+    more: str = "",
+    description: str = "Many keys in one call, instead of O(name).",
+    type_required: str = "true",
 ) -> str:
     options = _OPTIONS.replace("REQUIRED", "true", 1).replace("REQUIRED", type_required)
     item = textwrap.indent(options.lstrip() + more, "    ")
@@ -202,7 +205,8 @@ class ModuleDocFragment:
     DOCUMENTATION: str = _alone(_OPTIONS)
     TARGET_KEYS: str = _in_list("target_keys")
     NEEDED_KEYS: str = _in_list(
-        "target_keys", description="Keys that shall be made and wrapped. Those that cannot be are in RV(failures)."
+        "target_keys",
+        description="Keys that shall be made and wrapped. Those that cannot be are in RV(failures).",
     )
     DECLARATIONS: str = _in_list("declarations")
     PACKAGE: str = _alone(_PATH)

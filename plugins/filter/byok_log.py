@@ -99,9 +99,13 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._job_log import FIELDS, LEVELS, Event
-from ansible_collections.keyferry.azure.plugins.module_utils._time import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import (
+    FIELDS,
+    LEVELS,
+    Event,
+)
 
 
 class _Line(t.NamedTuple):
@@ -127,10 +131,14 @@ def byok_log(
     """
     level = level or "INFO"
     if isinstance(texts, str):
-        raise AnsibleFilterError("byok_log takes a list of texts, and not one text. Put it into brackets.")
+        raise AnsibleFilterError(
+            "byok_log takes a list of texts, and not one text. Put it into brackets."
+        )
     for name, value, choices in (("format", format, ("jsonl", "csv")), ("level", level, LEVELS)):
         if value not in choices:
-            raise AnsibleFilterError(f"byok_log knows no {name} {value}. Give one of {', '.join(choices)}.")
+            raise AnsibleFilterError(
+                f"byok_log knows no {name} {value}. Give one of {', '.join(choices)}."
+            )
     try:
         first, last = (parse_moment(moment) if moment else None for moment in (start, end))
     except ByokError as error:

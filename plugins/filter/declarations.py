@@ -70,12 +70,19 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyferry.azure.plugins.module_utils._declared_keys import check_unique, read_defaults, read_keys
-from ansible_collections.keyferry.azure.plugins.module_utils._fields import kind_of
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import (
+    check_unique,
+    read_defaults,
+    read_keys,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation import kind_of
 
 
 def declarations(
-    keys: t.Any, defaults: t.Any = None, where: str = "byok_keys", defaults_where: str = "byok_key_defaults"
+    keys: t.Any,
+    defaults: t.Any = None,
+    where: str = "byok_keys",
+    defaults_where: str = "byok_key_defaults",
 ) -> list[dict[str, t.Any]]:
     """Return declared keys with their defaults.
 

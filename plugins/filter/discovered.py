@@ -59,8 +59,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.keyferry.azure.plugins.module_utils._discovery import discover
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.discovery import discover
 
 
 def discovered(
@@ -71,7 +71,9 @@ def discovered(
     :raises AnsibleFilterError: for results without a list
     """
     if not isinstance(vault_info, t.Mapping) or vault_info.get("vault_keys") is None:
-        raise AnsibleFilterError("discovered takes the result of byok_vault_info with list_keys: true.")
+        raise AnsibleFilterError(
+            "discovered takes the result of byok_vault_info with list_keys: true."
+        )
     try:
         return wrap_var(discover(vault_info, listing, host, token, token_keys))
     except ByokError as error:

@@ -95,8 +95,11 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._hsm_config import parse_hsm_config, transfer_variables
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config import (
+    parse_hsm_config,
+    transfer_variables,
+)
 
 
 def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]:
@@ -105,7 +108,9 @@ def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]
     :raises AnsibleFilterError: for what cannot be honoured
     """
     if not isinstance(text, str):
-        raise AnsibleFilterError(f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}.")
+        raise AnsibleFilterError(
+            f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}."
+        )
     try:
         return transfer_variables(parse_hsm_config(text), pkcs11_library)
     except ByokError as error:

@@ -35,7 +35,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._plan_report import to_markdown
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import to_markdown
 
 
 class FilterModule:

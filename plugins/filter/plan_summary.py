@@ -45,7 +45,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._plan_report import summarise
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import summarise
 
 
 class FilterModule:

@@ -132,10 +132,20 @@ import typing as t
 from ansible import constants as C
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._fields import MOST_PROBLEMS
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet import Fleet, Rule, Share, read_rules, read_vaults
-from ansible_collections.keyferry.azure.plugins.plugin_utils._declarations_file import find_files, parse_document, read_file
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.hosts import (
+    Fleet,
+    Rule,
+    Share,
+    read_rules,
+    read_vaults,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation import MOST_PROBLEMS
+from ansible_collections.keyferry.azure.plugins.plugin_utils._declarations_file import (
+    find_files,
+    parse_document,
+    read_file,
+)
 
 try:
     from ansible.template import trust_as_template
@@ -178,7 +188,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self._add_host(share, tokens[share.token] or {})
 
     def _add_host(self, share: Share, token_variables: t.Mapping[str, t.Any]) -> None:
-        tags = {f"{tag}={value}" for key in share.keys for tag, value in key.get("tags", {}).items()}
+        tags = {
+            f"{tag}={value}" for key in share.keys for tag, value in key.get("tags", {}).items()
+        }
         variables = {
             "ansible_connection": trust_as_template("local"),
             "ansible_python_interpreter": trust_as_template("{{ ansible_playbook_python }}"),
@@ -199,8 +211,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self.inventory.set_variable(share.host, name, value)
         known, strict = self.inventory.get_host(share.host).get_vars(), self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), known, share.host, strict=strict)
-        self._add_host_to_composed_groups(self.get_option("groups"), known, share.host, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), known, share.host, strict=strict)
+        self._add_host_to_composed_groups(
+            self.get_option("groups"), known, share.host, strict=strict
+        )
+        self._add_host_to_keyed_groups(
+            self.get_option("keyed_groups"), known, share.host, strict=strict
+        )
 
 
 def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) -> None:

@@ -100,14 +100,19 @@ from pathlib import Path
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._hsm_config import parse_hsm_config, transfer_variables
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config import (
+    parse_hsm_config,
+    transfer_variables,
+)
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
     """The lookup."""
 
-    def run(self, terms: t.Iterable[str], variables: t.Any = None, **kwargs: t.Any) -> list[dict[str, t.Any]]:
+    def run(
+        self, terms: t.Iterable[str], variables: t.Any = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
         """Return what each file says.
 
         :raises AnsibleLookupError: for a file that cannot be read or honoured
@@ -118,11 +123,15 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def _read(self, term: str, variables: t.Any) -> dict[str, t.Any]:
         path = self.find_file_in_search_path(variables, "files", term, ignore_missing=True)
         if path is None:
-            raise AnsibleLookupError(f"The file {term} is not found. Give its path, or put it into the folder files.")
+            raise AnsibleLookupError(
+                f"The file {term} is not found. Give its path, or put it into the folder files."
+            )
         try:
             text = Path(self._loader.get_real_file(path)).read_text(encoding="utf-8")
             return transfer_variables(parse_hsm_config(text), self.get_option("pkcs11_library"))
         except UnicodeDecodeError as error:
-            raise AnsibleLookupError(f"{path} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
+            raise AnsibleLookupError(
+                f"{path} is not UTF-8 ({error.reason}). Save it as UTF-8."
+            ) from error
         except (OSError, ByokError) as error:
             raise AnsibleLookupError(f"{path}: {error}") from error

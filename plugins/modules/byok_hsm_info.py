@@ -283,14 +283,14 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
     TOKEN_OPTIONS,
     VAULT_OPTIONS,
     key_list,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._token._hsm_info import describe_token
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import describe_token
 
 
 def main() -> None:

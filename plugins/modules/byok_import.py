@@ -265,12 +265,12 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     PACKAGE_RESULT,
     key_options,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._imports import import_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.import_keys import import_keys
 
 
 def main() -> None:
@@ -288,8 +288,16 @@ def main() -> None:
                 prove={"type": "bool", "default": False},
                 confirm={"type": "str"},
             ),
-            "state": {"type": "str", "default": "present", "choices": ["present", "absent", "recovered"]},
-            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "state": {
+                "type": "str",
+                "default": "present",
+                "choices": ["present", "absent", "recovered"],
+            },
+            "on_deleted": {
+                "type": "str",
+                "default": "fail",
+                "choices": ["fail", "recover", "purge"],
+            },
             "purge": {"type": "bool", "default": False},
             "delete_timeout": {"type": "int", "default": 300},
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},

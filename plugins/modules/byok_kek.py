@@ -192,9 +192,12 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS, VAULT_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._kek import ensure_kek
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    TOKEN_OPTIONS,
+    VAULT_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import ensure_kek
 
 
 def main() -> None:
@@ -219,9 +222,15 @@ def main() -> None:
         },
         mutually_exclusive=[
             ("expires", "lifetime"),
-            *(("kek_id", other) for other in ("name", "expired_prefix", "expires", "lifetime", "tags")),
+            *(
+                ("kek_id", other)
+                for other in ("name", "expired_prefix", "expires", "lifetime", "tags")
+            ),
         ],
-        required_if=[("state", "present", ("name", "kek_id"), True), ("state", "absent", ("name", "expired_prefix"), True)],
+        required_if=[
+            ("state", "present", ("name", "kek_id"), True),
+            ("state", "absent", ("name", "expired_prefix"), True),
+        ],
         required_by={"kek_public_key": ("kek_id",)},
     )
 

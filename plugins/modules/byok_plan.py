@@ -302,13 +302,13 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     TARGET_KEY_RESULT,
     key_constraints,
     key_options,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._planning import plan_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import plan_keys
 
 
 def main() -> None:
@@ -326,7 +326,11 @@ def main() -> None:
             },
             "rotate": {"type": "bool", "default": False},
             "force": {"type": "list", "elements": "str", "default": []},
-            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "on_deleted": {
+                "type": "str",
+                "default": "fail",
+                "choices": ["fail", "recover", "purge"],
+            },
             "all_versions": {"type": "bool", "default": False},
             "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
         },

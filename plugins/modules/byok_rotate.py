@@ -269,13 +269,13 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     TARGET_KEY_RESULT,
     key_constraints,
     key_options,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._rotating import rotate_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.rotate import rotate_keys
 
 
 def main() -> None:
@@ -288,11 +288,24 @@ def main() -> None:
                 data_reencrypted={"type": "bool", "default": False},
                 confirm={"type": "str"},
             ),
-            "stage": {"type": "str", "default": "rotate", "choices": ["rotate", "prepare", "retire"]},
+            "stage": {
+                "type": "str",
+                "default": "rotate",
+                "choices": ["rotate", "prepare", "retire"],
+            },
             "force": {"type": "list", "elements": "str", "default": []},
-            "on_deleted": {"type": "str", "default": "fail", "choices": ["fail", "recover", "purge"]},
+            "on_deleted": {
+                "type": "str",
+                "default": "fail",
+                "choices": ["fail", "recover", "purge"],
+            },
             "delete_timeout": {"type": "int", "default": 300},
-            "target_keys": {"type": "list", "elements": "dict", "options": TARGET_KEY_RESULT, "no_log": False},
+            "target_keys": {
+                "type": "list",
+                "elements": "dict",
+                "options": TARGET_KEY_RESULT,
+                "no_log": False,
+            },
             "kek_id": {"type": "str"},
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             "allow_unverified_kek": {"type": "bool", "default": False},

@@ -325,14 +325,16 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ROTATION_RESULT,
     VERSIONS_RESULT,
     key_constraints,
     key_options,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._token._target_keys import ensure_target_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import (
+    ensure_target_keys,
+)
 
 
 def main() -> None:
@@ -342,7 +344,12 @@ def main() -> None:
         {
             **key_options("target_keys"),
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
-            "rotations": {"type": "list", "elements": "dict", "options": ROTATION_RESULT, "default": []},
+            "rotations": {
+                "type": "list",
+                "elements": "dict",
+                "options": ROTATION_RESULT,
+                "default": [],
+            },
             "withdraw": {"type": "list", "elements": "str", "default": []},
             "confirm": {"type": "list", "elements": "str", "default": []},
             "vaults": {"type": "list", "elements": "str"},

@@ -293,15 +293,15 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
     TOKEN_OPTIONS,
     VAULT_OPTIONS,
     key_list,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import WORK
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._vault_info import vault_info
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.vault_info import vault_info
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import WORK
 
 
 def main() -> None:

@@ -201,9 +201,12 @@ failures:
   sample: []
 """
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import key_constraints, key_options
-from ansible_collections.keyferry.azure.plugins.module_utils._module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._token._packages import wrap_packages
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    key_constraints,
+    key_options,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import wrap_packages
 
 
 def main() -> None:
@@ -215,7 +218,11 @@ def main() -> None:
             "kek_id": {"type": "str"},
             "kek_public_key": {"type": "str"},
             "kek_fingerprint": {"type": "str"},
-            "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"], "default": "unverified"},
+            "kek_trust": {
+                "type": "str",
+                "choices": ["created", "pinned", "unverified"],
+                "default": "unverified",
+            },
             "allow_unverified_kek": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "escrow_public_key": {"type": "str"},

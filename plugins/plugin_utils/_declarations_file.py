@@ -19,7 +19,7 @@ import typing as t
 from dataclasses import dataclass
 
 import yaml
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 
 MOST_BYTES = 4_000_000
 _MOST_DEPTH = 10
@@ -58,9 +58,13 @@ def find_files(folder: str, pattern: str) -> list[str]:
     :raises ByokError: when there is none, or one is found by way of a symbolic link
     """
     # As bytes, because the texts of a configuration are rendered as templates, and a file may be named like one
-    found = sorted(os.fsdecode(path) for path in glob.glob(os.fsencode(pattern), root_dir=os.fsencode(folder)))
+    found = sorted(
+        os.fsdecode(path) for path in glob.glob(os.fsencode(pattern), root_dir=os.fsencode(folder))
+    )
     if not found:
-        raise ByokError(f"{pattern} matches no file", "Correct the path; a file without keys holds keys: []")
+        raise ByokError(
+            f"{pattern} matches no file", "Correct the path; a file without keys holds keys: []"
+        )
     for path in found:
         parts = path.split(os.sep)
         for part in (os.sep.join(parts[: number + 1]) or os.sep for number in range(len(parts))):
@@ -79,7 +83,11 @@ def read_file(path: str) -> bytes:
     """
     remedy = "Put a file with declarations there"
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        with open(
+            path,
+            "rb",
+            opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK),
+        ) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ByokError("It is no regular file", remedy)
             content = file.read(MOST_BYTES + 1)
@@ -106,9 +114,13 @@ def parse_document(content: bytes) -> Document:
         if mark and error.problem == _BEYOND_LIBYAML:
             _refuse(mark.line + 1, *_TOO_DEEP)
         line = f" on line {mark.line + 1}" if mark else ""
-        raise ByokError(f"It is not YAML{line}: {error.problem or error.context}", "Correct it") from error
+        raise ByokError(
+            f"It is not YAML{line}: {error.problem or error.context}", "Correct it"
+        ) from error
     except yaml.YAMLError as error:
-        raise ByokError("It is not YAML: it holds a character that YAML does not take", "Correct it") from error
+        raise ByokError(
+            "It is not YAML: it holds a character that YAML does not take", "Correct it"
+        ) from error
     return Document(builder.value, builder.lines)
 
 
@@ -118,7 +130,9 @@ class _Builder:
     def __init__(self) -> None:
         self.value: t.Any = None
         self.lines: dict[tuple[str | int, ...], int] = {}
-        self._open: list[tuple[t.Any, tuple[str | int, ...]]] = []  # containers, outermost first, with their paths
+        self._open: list[
+            tuple[t.Any, tuple[str | int, ...]]
+        ] = []  # containers, outermost first, with their paths
         self._field: list[str | None] = []  # of each of them, the field whose value comes next
         self._documents = 0
 
@@ -133,9 +147,15 @@ class _Builder:
             self._field.pop()
         elif isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                _refuse(_line(event), "there is an anchor or an alias", "Write it out, or use defaults")
+                _refuse(
+                    _line(event), "there is an anchor or an alias", "Write it out, or use defaults"
+                )
             if getattr(event, "tag", None) is not None:
-                _refuse(_line(event), "there is a tag", "Declarations are plain data: write the text without what begins with !")
+                _refuse(
+                    _line(event),
+                    "there is a tag",
+                    "Declarations are plain data: write the text without what begins with !",
+                )
             self._add(event)
 
     def _add(self, event: t.Any) -> None:
@@ -143,7 +163,11 @@ class _Builder:
         field = self._field[-1] if in_mapping else None
         if in_mapping and field is None:
             if not isinstance(event, yaml.ScalarEvent):
-                _refuse(_line(event), "a field is named by a list or a mapping", "Put a text with braces or brackets into quotes")
+                _refuse(
+                    _line(event),
+                    "a field is named by a list or a mapping",
+                    "Put a text with braces or brackets into quotes",
+                )
             if event.value in self._open[-1][0]:
                 _refuse(_line(event), f"the field {event.value[:60]!r} is there twice", "Leave one")
             self._field[-1] = event.value

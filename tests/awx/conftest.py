@@ -30,12 +30,28 @@ def awx_awx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not folder.exists():
         download = tmp_path_factory.mktemp("pypi")
         # Its demand for a newer Python does not matter, because it is not installed
-        options = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, "--dest", download, ANSIBLE], check=True)
+        options = [
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version=3.11",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, "--dest", download, ANSIBLE],
+            check=True,
+        )
         (wheel,) = download.glob("*.whl")
         unpacked = Path(sys.prefix, f"{ANSIBLE}-{os.getpid()}")
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(unpacked, [name for name in archive.namelist() if name.startswith("ansible_collections/awx/awx/")])
+            archive.extractall(
+                unpacked,
+                [
+                    name
+                    for name in archive.namelist()
+                    if name.startswith("ansible_collections/awx/awx/")
+                ],
+            )
         wheel.unlink()
         unpacked.rename(folder)
     return folder
@@ -52,23 +68,37 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """What leads the jobs of a node into the lab: no credential, and of the token only what SoftHSM reads."""
-        return {name: value for name, value in self.variables.items() if not name.startswith(("AZURE_", "BYOK_"))}
+        return {
+            name: value
+            for name, value in self.variables.items()
+            if not name.startswith(("AZURE_", "BYOK_"))
+        }
 
     def imported(self, *hosts: str) -> list[str]:
         """The names of the keys that were imported into these vaults."""
         control = self.facts["control"]
-        request = urllib.request.Request(f"{control['url']}/requests", headers={"Authorization": f"Bearer {control['key']}"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        request = urllib.request.Request(
+            f"{control['url']}/requests", headers={"Authorization": f"Bearer {control['key']}"}
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=30
+        ) as answer:
             answers = json.load(answer)
         return [
-            each["key"] for each in answers if each["operation"] == "import" and each["vault"] in hosts and each["status"] == 200
+            each["key"]
+            for each in answers
+            if each["operation"] == "import" and each["vault"] in hosts and each["status"] == 200
         ]
 
     def keys(self, url: str) -> dict[str, Any]:
         """What a vault holds, seen by the SDK."""
         script = ROOT / "tests/integration/targets/setup_vault_keys/files/vault_keys.py"
         environment = {**os.environ, **self.variables}
-        return dict(json.loads(subprocess.check_output([sys.executable, script, url], env=environment, text=True)))
+        return dict(
+            json.loads(
+                subprocess.check_output([sys.executable, script, url], env=environment, text=True)
+            )
+        )
 
 
 def program(name: str) -> str:
@@ -78,13 +108,23 @@ def program(name: str) -> str:
 
 def run_lab(*arguments: str) -> str:
     command = [sys.executable, "-m", "lab", *arguments]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, text=True, capture_output=True, timeout=60, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("awx") / "lab"
-    options = ("--port", "0", "--delete-delay", "0", "--rate-factor", "1000", "--tolerate-trailing-zeros")
+    options = (
+        "--port",
+        "0",
+        "--delete-delay",
+        "0",
+        "--rate-factor",
+        "1000",
+        "--tolerate-trailing-zeros",
+    )
     run_lab("start", "--dir", str(folder), *options)
     yield Lab(folder)
     run_lab("stop", "--dir", str(folder))

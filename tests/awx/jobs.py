@@ -30,7 +30,9 @@ class _Data(yaml.SafeLoader):
     """Reads the data of playbooks/awx.yml without Ansible."""
 
 
-_Data.add_constructor("!unsafe", lambda loader, node: str(loader.construct_scalar(cast("yaml.ScalarNode", node))))
+_Data.add_constructor(
+    "!unsafe", lambda loader, node: str(loader.construct_scalar(cast("yaml.ScalarNode", node)))
+)
 
 
 def credential_types() -> dict[str, dict[str, Any]]:
@@ -56,10 +58,18 @@ def injected(name: str, folder: Path, **inputs: str) -> Injection:
     defaults = {each["id"]: each.get("default", "") for each in kind["inputs"]["fields"]}
     assert set(kind["inputs"]["required"]) <= set(inputs) <= set(defaults)
     jinja, values = ImmutableSandboxedEnvironment(), {**defaults, **inputs}
-    templates = {each.removeprefix("template."): text for each, text in kind["injectors"].get("file", {}).items()}
-    files = {f"tmp_{each}": jinja.from_string(text).render(values) for each, text in templates.items()}
+    templates = {
+        each.removeprefix("template."): text
+        for each, text in kind["injectors"].get("file", {}).items()
+    }
+    files = {
+        f"tmp_{each}": jinja.from_string(text).render(values) for each, text in templates.items()
+    }
     tower = {"filename": {each: str(folder / f"tmp_{each}") for each in templates}}
-    env = {each: jinja.from_string(text).render(values, tower=tower) for each, text in kind["injectors"]["env"].items()}
+    env = {
+        each: jinja.from_string(text).render(values, tower=tower)
+        for each, text in kind["injectors"]["env"].items()
+    }
     return Injection(env, files)
 
 
@@ -76,22 +86,34 @@ def azure(lab: Lab) -> dict[str, Credentials]:
     }
 
     def custom(kind: str, **inputs: str) -> Credentials:
-        return lambda folder: injected(f"Keyferry Azure {kind}", folder, client=client, tenant=tenant, **inputs)
+        return lambda folder: injected(
+            f"Keyferry Azure {kind}", folder, client=client, tenant=tenant, **inputs
+        )
 
     return {
         "built in": lambda folder: Injection(built_in),
         "secret": custom("secret", secret=secret),
-        "certificate": custom("certificate", certificate=Path(lab.operator["certificate_file"]).read_text()),
-        "workload identity": custom("workload identity", token_file=lab.operator["federated_token_file"]),
+        "certificate": custom(
+            "certificate", certificate=Path(lab.operator["certificate_file"]).read_text()
+        ),
+        "workload identity": custom(
+            "workload identity", token_file=lab.operator["federated_token_file"]
+        ),
     }
 
 
 def credentials(lab: Lab, azure_credential: Credentials) -> Credentials:
     """The credential of the lab's token, one for Azure, and what the node and the execution environment bring."""
     token = lab.facts["token"]
-    inputs = {"pin": Path(token["pin_file"]).read_text(), "pkcs11_library": token["library"], "token_label": token["label"]}
+    inputs = {
+        "pin": Path(token["pin_file"]).read_text(),
+        "pkcs11_library": token["library"],
+        "token_label": token["label"],
+    }
     node = Injection({**lab.environment, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")})
-    return lambda folder: node | injected("Keyferry HSM", folder, **inputs) | azure_credential(folder)
+    return lambda folder: (
+        node | injected("Keyferry HSM", folder, **inputs) | azure_credential(folder)
+    )
 
 
 def vault(name: str, keys: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,12 +136,16 @@ class Outcome:
 
     @property
     def artifacts(self) -> dict[str, Any]:
-        (stats,) = (event["event_data"] for event in self.events if event["event"] == "playbook_on_stats")
+        (stats,) = (
+            event["event_data"] for event in self.events if event["event"] == "playbook_on_stats"
+        )
         return dict(stats["artifact_data"])
 
     @property
     def changed(self) -> dict[str, int]:
-        (stats,) = (event["event_data"] for event in self.events if event["event"] == "playbook_on_stats")
+        (stats,) = (
+            event["event_data"] for event in self.events if event["event"] == "playbook_on_stats"
+        )
         return dict(stats["changed"])
 
 
@@ -127,7 +153,13 @@ class Job:
     """A job of AWX on an execution node: transmitted, worked on in a folder of its own (/runner in a container), processed."""
 
     def __init__(
-        self, base: Path, number: int, playbook: str, hosts: Inventory, credentials: Credentials, **extra: object
+        self,
+        base: Path,
+        number: int,
+        playbook: str,
+        hosts: Inventory,
+        credentials: Credentials,
+        **extra: object,
     ) -> None:
         self.base, self.number, self.playbook = base / str(number), number, playbook
         data, self.runner = self.base / "transmitted", self.base / "runner"
@@ -149,8 +181,16 @@ class Job:
         """Start a worker, with nothing of this process's environment but where programs and homes are."""
         sent = self.base / "sent"
         with sent.open("wb") as stream:
-            command = [program("ansible-runner"), "transmit", str(self.base / "transmitted"), "--playbook", self.playbook]
-            subprocess.run([*command, "--ident", str(self.number), *options], stdout=stream, check=True)
+            command = [
+                program("ansible-runner"),
+                "transmit",
+                str(self.base / "transmitted"),
+                "--playbook",
+                self.playbook,
+            ]
+            subprocess.run(
+                [*command, "--ident", str(self.number), *options], stdout=stream, check=True
+            )
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": os.environ["HOME"],
@@ -164,9 +204,16 @@ class Job:
         """Process what the worker sent."""
         folder = self.base / "processed"
         with (self.base / "received").open("rb") as stream:
-            subprocess.run([program("ansible-runner"), "process", str(folder)], stdin=stream, capture_output=True, check=False)
+            subprocess.run(
+                [program("ansible-runner"), "process", str(folder)],
+                stdin=stream,
+                capture_output=True,
+                check=False,
+            )
         artifacts = folder / "artifacts"
-        events = sorted((artifacts / "job_events").glob("*.json"), key=lambda path: int(path.name.split("-")[0]))
+        events = sorted(
+            (artifacts / "job_events").glob("*.json"), key=lambda path: int(path.name.split("-")[0])
+        )
         return Outcome(
             [json.loads(event.read_text()) for event in events],
             (artifacts / "status").read_text(),
@@ -187,7 +234,11 @@ def imported(config: Path) -> Inventory:
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
     }
     command = [program("ansible-inventory"), "--inventory", str(config), "--list", "--export"]
-    return dict(json.loads(subprocess.check_output(command, env=environment, text=True))["_meta"]["hostvars"])
+    return dict(
+        json.loads(subprocess.check_output(command, env=environment, text=True))["_meta"][
+            "hostvars"
+        ]
+    )
 
 
 def slices(hosts: Inventory, count: int) -> list[Inventory]:

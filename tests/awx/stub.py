@@ -83,7 +83,9 @@ class Awx:
         self._lock = threading.Lock()
         self._add("organizations", {"name": "Default"})
         self._add("instance_groups", {"name": "near-the-hsm"})
-        fields = [{"id": name} for name in ("client", "tenant", "subscription", "cloud_environment")]
+        fields = [
+            {"id": name} for name in ("client", "tenant", "subscription", "cloud_environment")
+        ]
         azure = {"fields": [*fields, {"id": "secret", "secret": True}]}
         self._add("credential_types", {"name": "Microsoft Azure Resource Manager", "inputs": azure})
 
@@ -91,14 +93,21 @@ class Awx:
 
     def named(self, kind: str, name: str) -> Item:
         """The one item of this name."""
-        (item,) = (item for item in self.kinds.get(kind, {}).values() if name in (item.get("name"), item.get("identifier")))
+        (item,) = (
+            item
+            for item in self.kinds.get(kind, {}).values()
+            if name in (item.get("name"), item.get("identifier"))
+        )
         return item
 
     def linked(self, kind: str, name: str, link: str) -> list[str]:
         """The names of what an item is linked to."""
         target = ASSOCIATIONS[kind][link]
         ids = self.links.get((kind, self.named(kind, name)["id"], link), [])
-        return [str(self.kinds[target][each].get("name") or self.kinds[target][each]["identifier"]) for each in ids]
+        return [
+            str(self.kinds[target][each].get("name") or self.kinds[target][each]["identifier"])
+            for each in ids
+        ]
 
     def edges(self, workflow: str) -> set[tuple[str, str, str]]:
         """The edges of a workflow: from, when, to."""
@@ -120,7 +129,10 @@ class Awx:
                 self.writes.append((method, path))
             match path.strip("/").split("/"):
                 case ["unified_job_templates"]:
-                    return 200, self._page(chain.from_iterable(self.kinds.get(kind, {}).values() for kind in UNIFIED), query)
+                    return 200, self._page(
+                        chain.from_iterable(self.kinds.get(kind, {}).values() for kind in UNIFIED),
+                        query,
+                    )
                 case [kind] if method == "GET":
                     return 200, self._page(self.kinds.get(kind, {}).values(), query)
                 case [kind]:
@@ -142,7 +154,9 @@ class Awx:
                     target = ASSOCIATIONS[kind][link]
                     if method == "GET":
                         return 200, self._page((self._item(target, each) for each in ids), {})
-                    self._link(kind, ids, self._item(target, body["id"]), body.get("disassociate", False))
+                    self._link(
+                        kind, ids, self._item(target, body["id"]), body.get("disassociate", False)
+                    )
                     return 204, None
             raise Refused(404, detail="Not found.")
 
@@ -153,19 +167,33 @@ class Awx:
             raise Refused(404, detail="Not found.") from None
 
     def _page(self, items: Any, query: Item) -> Item:
-        found = [item for item in items if all(str(item.get(name)) == value for name, value in query.items())]
+        found = [
+            item
+            for item in items
+            if all(str(item.get(name)) == value for name, value in query.items())
+        ]
         return {"count": len(found), "next": None, "previous": None, "results": found}
 
     def _add(self, kind: str, fields: Item) -> Item:
         number = next(self._ids)
         url = f"/api/v2/{kind}/{number}/"
         given = {name: value for name, value in fields.items() if value is not None}
-        item = {**DEFAULTS.get(kind, {}), **given, "id": number, "url": url, "type": kind.removesuffix("s"), "related": {}}
+        item = {
+            **DEFAULTS.get(kind, {}),
+            **given,
+            "id": number,
+            "url": url,
+            "type": kind.removesuffix("s"),
+            "related": {},
+        }
         item["summary_fields"] = {}
         if kind == "inventories":
             item["type"] = "inventory"
         if kind == "projects":
-            item |= {"scm_revision": "", "summary_fields": {"current_update": {"id": next(self._ids)}}}
+            item |= {
+                "scm_revision": "",
+                "summary_fields": {"current_update": {"id": next(self._ids)}},
+            }
         if kind == "job_templates":
             item["related"] = {"survey_spec": f"{url}survey_spec/"}
         self.kinds.setdefault(kind, {})[number] = item
@@ -177,11 +205,17 @@ class Awx:
             if fields.get(name) is not None:
                 self._item(target, fields[name])
         if item is None:
-            label, scope = "identifier" if kind == NODES else "name", SCOPES.get(kind, "organization")
+            label, scope = (
+                "identifier" if kind == NODES else "name",
+                SCOPES.get(kind, "organization"),
+            )
             taken = {(each[label], each.get(scope)) for each in self.kinds.get(kind, {}).values()}
             if (fields[label], fields.get(scope)) in taken:
                 raise Refused(400, __all__=[f"{kind} with this {label} already exists."])
-        if kind == "job_templates" and fields.get("playbook", self.playbooks[0]) not in self.playbooks:
+        if (
+            kind == "job_templates"
+            and fields.get("playbook", self.playbooks[0]) not in self.playbooks
+        ):
             raise Refused(400, playbook=["Playbook not found for project."])
         if kind == "schedules":
             return self._schedule(fields)
@@ -193,17 +227,31 @@ class Awx:
         if "RRULE:FREQ=" not in fields["rrule"] or "INTERVAL=" not in fields["rrule"]:
             raise Refused(400, rrule=["INTERVAL required in rrule."])
         spec = self.surveys.get(fields["unified_job_template"], {"spec": []})["spec"]
-        if unknown := set(fields.get("extra_data", {})) - {question["variable"] for question in spec}:
-            raise Refused(400, extra_data=[f"Variables {sorted(unknown)} are not allowed on launch."])
+        if unknown := set(fields.get("extra_data", {})) - {
+            question["variable"] for question in spec
+        }:
+            raise Refused(
+                400, extra_data=[f"Variables {sorted(unknown)} are not allowed on launch."]
+            )
         return fields
 
     def _credential(self, fields: Item) -> Item:
         """AWX never shows a secret again."""
-        declared = {each["id"]: each for each in self.kinds["credential_types"][fields["credential_type"]]["inputs"]["fields"]}
+        declared = {
+            each["id"]: each
+            for each in self.kinds["credential_types"][fields["credential_type"]]["inputs"][
+                "fields"
+            ]
+        }
         if unknown := set(fields["inputs"]) - set(declared):
-            raise Refused(400, inputs={name: ["Additional properties are not allowed"] for name in unknown})
+            raise Refused(
+                400, inputs={name: ["Additional properties are not allowed"] for name in unknown}
+            )
         self.secrets[fields["name"]] = fields["inputs"]
-        shown = {name: ENCRYPTED if declared[name].get("secret") else value for name, value in fields["inputs"].items()}
+        shown = {
+            name: ENCRYPTED if declared[name].get("secret") else value
+            for name, value in fields["inputs"].items()
+        }
         return {**fields, "inputs": shown}
 
     def _survey(self, number: int, spec: Item | None) -> Item:
@@ -220,7 +268,10 @@ class Awx:
     def _approve(self, number: int, body: Item) -> Item:
         approval = self._add("workflow_approval_templates", body)
         node = self._item(NODES, number)
-        node |= {"unified_job_template": approval["id"], "related": {"unified_job_template": approval["url"]}}
+        node |= {
+            "unified_job_template": approval["id"],
+            "related": {"unified_job_template": approval["url"]},
+        }
         return approval
 
     def _link(self, kind: str, ids: list[int], target: Item, disassociate: bool) -> None:
@@ -230,7 +281,10 @@ class Awx:
         if kind == "job_templates" and "credential_type" in target:
             types = Counter(self.kinds["credentials"][each]["credential_type"] for each in ids)
             if target["credential_type"] in types:
-                raise Refused(400, error=f"Cannot assign multiple credentials of the type of {target['name']}.")
+                raise Refused(
+                    400,
+                    error=f"Cannot assign multiple credentials of the type of {target['name']}.",
+                )
         ids.append(target["id"])
 
 
@@ -247,7 +301,9 @@ def _handler(awx: Awx) -> type[BaseHTTPRequestHandler]:
             else:
                 try:
                     path = re.sub(r"^/api/v2/", "", address.path)
-                    status, answer = awx.answer(self.command, path, dict(parse_qsl(address.query)), body)
+                    status, answer = awx.answer(
+                        self.command, path, dict(parse_qsl(address.query)), body
+                    )
                 except Refused as refused:
                     status, answer = refused.status, refused.body
             payload = b"" if status == 204 else json.dumps(answer).encode()

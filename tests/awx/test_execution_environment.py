@@ -14,13 +14,23 @@ from ansible_collections.keyferry.azure.tests.awx.conftest import ROOT, program
 
 
 def requirements(path: str) -> list[str]:
-    return [line for line in (ROOT / path).read_text().splitlines() if line and not line.startswith("#")]
+    return [
+        line for line in (ROOT / path).read_text().splitlines() if line and not line.startswith("#")
+    ]
 
 
 def test_requirements_are_found() -> None:
-    output = subprocess.check_output([program("ansible-builder"), "introspect", str(ROOT / ".collections")], text=True)
-    found = {kind: [line.split("  #")[0] for line in lines] for kind, lines in yaml.safe_load(output).items()}
-    assert found == {"python": requirements("meta/ee-requirements.txt"), "system": requirements("meta/ee-bindep.txt")}
+    output = subprocess.check_output(
+        [program("ansible-builder"), "introspect", str(ROOT / ".collections")], text=True
+    )
+    found = {
+        kind: [line.split("  #")[0] for line in lines]
+        for kind, lines in yaml.safe_load(output).items()
+    }
+    assert found == {
+        "python": requirements("meta/ee-requirements.txt"),
+        "system": requirements("meta/ee-bindep.txt"),
+    }
 
 
 def test_example_is_a_build_context(tmp_path: Path) -> None:
@@ -29,7 +39,11 @@ def test_example_is_a_build_context(tmp_path: Path) -> None:
     library = example / "client/libs/64/libCryptoki2.so"
     library.parent.mkdir(parents=True)
     library.write_text("a library")
-    subprocess.run([program("ansible-builder"), "create", "--output-filename", "Containerfile"], cwd=example, check=True)
+    subprocess.run(
+        [program("ansible-builder"), "create", "--output-filename", "Containerfile"],
+        cwd=example,
+        check=True,
+    )
     context = example / "context"
     assert (context / "_build/client/libs/64/libCryptoki2.so").read_text() == "a library"
     assert "\nCOPY _build/client /usr/local/luna\n" in (context / "Containerfile").read_text()

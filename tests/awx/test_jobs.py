@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyferry.azure.tests.awx.conftest import Lab
-from ansible_collections.keyferry.azure.tests.awx.jobs import Inventory, Job, Outcome, azure, credentials, vault
+from ansible_collections.keyferry.azure.tests.awx.jobs import (
+    Inventory,
+    Job,
+    Outcome,
+    azure,
+    credentials,
+    vault,
+)
 
 Run = Callable[..., Outcome]
 
@@ -19,7 +26,17 @@ Run = Callable[..., Outcome]
 def run(lab: Lab, tmp_path: Path) -> Run:
     """Run a playbook with one of the Azure credentials."""
     inventory: Inventory = {
-        "contoso": vault("job", [{"name": "job-sign", "type": "EC", "curve": "P-256", "rotation": {"min_interval": "PT1S"}}])
+        "contoso": vault(
+            "job",
+            [
+                {
+                    "name": "job-sign",
+                    "type": "EC",
+                    "curve": "P-256",
+                    "rotation": {"min_interval": "PT1S"},
+                }
+            ],
+        )
     }
 
     def start(number: int, playbook: str, credential: str, *options: str, **survey: str) -> Outcome:
@@ -38,7 +55,9 @@ def test_life_of_a_key(run: Run, lab: Lab) -> None:
     assert would.artifacts["byok_results_11"]["contoso"]["check_mode"] is True
     assert lab.imported("keyferry-lab-job.vault.azure.net") == []
 
-    brought = run(12, "rotate.yml", "built in", byok_force="").artifacts["byok_results_12"]["contoso"]
+    brought = run(12, "rotate.yml", "built in", byok_force="").artifacts["byok_results_12"][
+        "contoso"
+    ]
     assert brought["problems"] == []
     (first,) = brought["imported"].values()
 

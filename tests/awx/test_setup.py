@@ -37,7 +37,11 @@ def awx() -> Awx:
 @pytest.fixture
 def setup(awx: Awx, awx_awx: Path) -> Iterator[Callable[..., Recap]]:
     """Run the playbook as a user does, by its name in the collection."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CONTROLLER_", "TOWER_"))}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "CONTROLLER_", "TOWER_"))
+    }
     variables |= {
         "CONTROLLER_OAUTH_TOKEN": TOKEN,
         "ANSIBLE_COLLECTIONS_PATH": f"{ROOT / '.collections'}{os.pathsep}{awx_awx}",
@@ -50,9 +54,24 @@ def setup(awx: Awx, awx_awx: Path) -> Iterator[Callable[..., Recap]]:
                 "byok_awx_image": "registry.example.com/keyferry:1",
                 "byok_awx_project_url": "https://git.example.com/keys.git",
             }
-            command = [program("ansible-playbook"), "keyferry.azure.awx", "-e", json.dumps({**given, **extra}), *options]
+            command = [
+                program("ansible-playbook"),
+                "keyferry.azure.awx",
+                "-e",
+                json.dumps({**given, **extra}),
+                *options,
+            ]
             environment = {**variables, "CONTROLLER_HOST": url}
-            return Recap(subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False))
+            return Recap(
+                subprocess.run(
+                    command,
+                    env=environment,
+                    text=True,
+                    capture_output=True,
+                    timeout=300,
+                    check=False,
+                )
+            )
 
         yield run
 
@@ -66,7 +85,11 @@ def test_setup(setup: Callable[..., Recap], awx: Awx) -> None:
 
     made = setup(
         byok_awx_instance_groups=["near-the-hsm"],
-        byok_awx_hsm_inputs={"pin": PIN, "pkcs11_library": "/usr/lib/libtoken.so", "token_label": "byok"},
+        byok_awx_hsm_inputs={
+            "pin": PIN,
+            "pkcs11_library": "/usr/lib/libtoken.so",
+            "token_label": "byok",
+        },
         byok_awx_azure_inputs={
             "client": "client",
             "tenant": "tenant",
@@ -82,8 +105,17 @@ def test_setup(setup: Callable[..., Recap], awx: Awx) -> None:
     see_workflows(awx)
     see_inventory(awx)
 
-    kinds = ("credential_types", "credentials", "execution_environments", "inventories", "inventory_sources", "projects")
-    others: dict[str, object] = {f"controller_{kind}": [] for kind in (*kinds, "workflows", "schedules")}
+    kinds = (
+        "credential_types",
+        "credentials",
+        "execution_environments",
+        "inventories",
+        "inventory_sources",
+        "projects",
+    )
+    others: dict[str, object] = {
+        f"controller_{kind}": [] for kind in (*kinds, "workflows", "schedules")
+    }
     template = {"name": "Keyferry apply", "organization": "Default", "job_slice_count": 3}
     would = setup("--check", controller_templates=[template], **others)
     assert would.changed == 1
@@ -99,7 +131,9 @@ def test_setup(setup: Callable[..., Recap], awx: Awx) -> None:
 
 
 def see_templates(awx: Awx) -> None:
-    templates = {item["name"].removeprefix("Keyferry "): item for item in awx.kinds["job_templates"].values()}
+    templates = {
+        item["name"].removeprefix("Keyferry "): item for item in awx.kinds["job_templates"].values()
+    }
     questions = {
         name: [question["variable"] for question in awx.surveys.get(item["id"], {}).get("spec", [])]
         for name, item in templates.items()
@@ -120,7 +154,9 @@ def see_templates(awx: Awx) -> None:
         assert item["allow_simultaneous"] is False
         assert item["job_slice_count"] == 1
         credentials = [] if name == "report" else ["Keyferry HSM", "Keyferry Azure"]
-        assert sorted(awx.linked("job_templates", item["name"], "credentials")) == sorted(credentials)
+        assert sorted(awx.linked("job_templates", item["name"], "credentials")) == sorted(
+            credentials
+        )
         assert awx.linked("job_templates", item["name"], "instance_groups") == ["near-the-hsm"]
 
 
@@ -137,7 +173,9 @@ def see_workflows(awx: Awx) -> None:
     }
     approval = awx.named("workflow_job_template_nodes", "approval")["unified_job_template"]
     assert awx.kinds["workflow_approval_templates"][approval]["name"] == "Keyferry plan is approved"
-    assert all(item["allow_simultaneous"] is False for item in awx.kinds["workflow_job_templates"].values())
+    assert all(
+        item["allow_simultaneous"] is False for item in awx.kinds["workflow_job_templates"].values()
+    )
     scheduled = {item["unified_job_template"] for item in awx.kinds["schedules"].values()}
     rotate = awx.named("workflow_job_templates", "Keyferry rotate workflow")
     plan = awx.named("job_templates", "Keyferry plan")

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.keyferry.azure.tests.awx.conftest import Lab
-from ansible_collections.keyferry.azure.tests.awx.jobs import Inventory, Job, Outcome, azure, credentials, imported, kill, slices
+from ansible_collections.keyferry.azure.tests.awx.jobs import (
+    Inventory,
+    Job,
+    Outcome,
+    azure,
+    credentials,
+    imported,
+    kill,
+    slices,
+)
 
 KEYS = [f"fleet-{number}" for number in range(2)]
 
@@ -23,7 +32,10 @@ def fleet(folder: Path, name: str) -> Inventory:
     (folder / "keys.yml").write_text(json.dumps({"vaults": ["*"], "keys": keys}))
     variables = {"byok_kek_size": 2048, "byok_allow_trailing_zeros": True}
     vaults = {
-        f"vault-{letter}": {"url": f"https://keyferry-lab-{name}-{letter}.vault.azure.net", "tokens": ["token"]}
+        f"vault-{letter}": {
+            "url": f"https://keyferry-lab-{name}-{letter}.vault.azure.net",
+            "tokens": ["token"],
+        }
         for letter in "abcd"
     }
     config = {
@@ -68,18 +80,26 @@ def test_slices(lab: Lab, tmp_path: Path) -> None:
         for number, size, hosts in zip((11, 12, 13), (1, 100, 100), slices(sliced, 3), strict=True)
     ]
     workers = [each.start() for each in jobs]
-    first = [sliced[host]["byok_vault_url"].removeprefix("https://") for host in ("vault-a", "vault-d")]
+    first = [
+        sliced[host]["byok_vault_url"].removeprefix("https://") for host in ("vault-a", "vault-d")
+    ]
     while not lab.imported(*first):
         assert workers[0].poll() is None, jobs[0].process().stdout
         time.sleep(0.05)
     kill(workers[0])
-    others = [successful(each.process()) for each, worker in zip(jobs[1:], workers[1:], strict=True) if worker.wait(300) == 0]
+    others = [
+        successful(each.process())
+        for each, worker in zip(jobs[1:], workers[1:], strict=True)
+        if worker.wait(300) == 0
+    ]
     artifacts = {name: value for outcome in others for name, value in outcome.artifacts.items()}
     assert {name: list(hosts) for name, hosts in artifacts.items()} == {
         "byok_results_12": ["vault-b"],
         "byok_results_13": ["vault-c"],
     }
-    assert len(lab.imported(*first)) < 2 * len(KEYS), "the slice was killed too late to test anything"
+    assert len(lab.imported(*first)) < 2 * len(KEYS), (
+        "the slice was killed too late to test anything"
+    )
     report = job(14, "report.yml", sliced, **artifacts).run()
     assert report.status == "failed"
     assert "No job of this workflow finished https://keyferry-lab-sliced-a." in report.stdout
@@ -89,10 +109,16 @@ def test_slices(lab: Lab, tmp_path: Path) -> None:
     again = [job(number, "byok.yml", hosts) for number, hosts in enumerate(slices(sliced, 3), 21)]
     workers = [each.start() for each in again]
     assert [worker.wait(300) for worker in workers] == [0, 0, 0]
-    artifacts = {name: value for each in again for name, value in successful(each.process()).artifacts.items()}
+    artifacts = {
+        name: value
+        for each in again
+        for name, value in successful(each.process()).artifacts.items()
+    }
     successful(job(24, "report.yml", sliced, **artifacts).run())
     successful(job(31, "byok.yml", whole).run())
     state = held(lab, sliced)
     assert state == held(lab, whole)
     assert all(set(keys) == set(KEYS) for keys in state.values())
-    assert {versions for keys in state.values() for versions, _thumbprint, _operations in keys.values()} == {1}
+    assert {
+        versions for keys in state.values() for versions, _thumbprint, _operations in keys.values()
+    } == {1}

@@ -29,7 +29,11 @@ def make(kty: str) -> tuple[bytes, str]:
     """Return a target key as the specification wants it, and its public key as PEM."""
     if kty == "oct":
         return secrets.token_bytes(32), ""
-    key = rsa.generate_private_key(65537, 2048) if kty == "RSA" else ec.generate_private_key(ec.SECP256R1())
+    key = (
+        rsa.generate_private_key(65537, 2048)
+        if kty == "RSA"
+        else ec.generate_private_key(ec.SECP256R1())
+    )
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), public.decode()
 
@@ -43,7 +47,12 @@ def main(kty: str, kid: str, kek_file: str, package_file: str) -> None:
     ciphertext += aes_key_wrap_with_padding(temporary, plaintext)
     header = {"kid": kid, "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
     text = base64.urlsafe_b64encode(ciphertext).rstrip(b"=").decode()
-    package = {"schema_version": "1.0.0", "header": header, "ciphertext": text, "generator": "tests/az"}
+    package = {
+        "schema_version": "1.0.0",
+        "header": header,
+        "ciphertext": text,
+        "generator": "tests/az",
+    }
     Path(package_file).write_text(json.dumps(package))
     print(public, end="")
 

@@ -71,6 +71,14 @@ def tarball(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of collections into which it is installed."""
     folder = tmp_path_factory.mktemp("installed")
-    install = ["ansible-galaxy", "collection", "install", "--offline", "--force", "--collections-path", str(folder)]
+    install = [
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "--force",
+        "--collections-path",
+        str(folder),
+    ]
     run(*install, str(tarball))
     return folder

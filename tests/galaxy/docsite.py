@@ -19,13 +19,37 @@ ELSEWHERE = re.compile(
 def test_the_site_is_built_without_warnings(installed: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     of_installed = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
-    initialise = ["antsibull-docs", "sphinx-init", "--use-current", "--fail-on-error", "--dest-dir", str(tmp_path)]
+    initialise = [
+        "antsibull-docs",
+        "sphinx-init",
+        "--use-current",
+        "--fail-on-error",
+        "--dest-dir",
+        str(tmp_path),
+    ]
     run(*initialise, "keyferry.azure", cwd=tmp_path, **of_installed)
     (tmp_path / "rst").chmod(0o700)
-    collection = ["antsibull-docs", "--config-file", "antsibull-docs.cfg", "collection", "--use-current", "--fail-on-error"]
+    collection = [
+        "antsibull-docs",
+        "--config-file",
+        "antsibull-docs.cfg",
+        "collection",
+        "--use-current",
+        "--fail-on-error",
+    ]
     run(*collection, "--dest-dir", "rst", "keyferry.azure", cwd=tmp_path, **of_installed)
     # Neither a theme nor intersphinx, which would ask the network for ansible-core's pages.
-    build = ["sphinx-build", "-q", "-b", "dummy", "-n", "-c", ".", "-D", "extensions=sphinx_antsibull_ext"]
+    build = [
+        "sphinx-build",
+        "-q",
+        "-b",
+        "dummy",
+        "-n",
+        "-c",
+        ".",
+        "-D",
+        "extensions=sphinx_antsibull_ext",
+    ]
     said = run(*build, "rst", "build", cwd=tmp_path).splitlines()
     assert [line for line in said if line.strip() and not ELSEWHERE.search(line)] == []
     assert said

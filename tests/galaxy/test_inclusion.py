@@ -26,15 +26,27 @@ CATEGORIES = {
     "storage",
     "tools",
 }
-NEVER_IGNORED = {"doc-choices-do-not-match-spec", "doc-default-does-not-match-spec", "doc-required-mismatch", "doc-missing-type"}
-NEVER_IGNORED |= {"mutually_exclusive-unknown", "no-log-needed", "nonexistent-parameter-documented", "parameter-list-no-elements"}
+NEVER_IGNORED = {
+    "doc-choices-do-not-match-spec",
+    "doc-default-does-not-match-spec",
+    "doc-required-mismatch",
+    "doc-missing-type",
+}
+NEVER_IGNORED |= {
+    "mutually_exclusive-unknown",
+    "no-log-needed",
+    "nonexistent-parameter-documented",
+    "parameter-list-no-elements",
+}
 NEVER_IGNORED |= {"parameter-type-not-in-doc", "undocumented-parameter"}
 
 
 @pytest.fixture(scope="module")
 def documentation() -> dict[str, dict[str, Any]]:
     """What ansible-doc says of every plugin, by kind and name."""
-    dump: dict[str, dict[str, Any]] = json.loads(run("ansible-doc", "--metadata-dump", "keyferry.azure"))["all"]
+    dump: dict[str, dict[str, Any]] = json.loads(
+        run("ansible-doc", "--metadata-dump", "keyferry.azure")
+    )["all"]
     return {kind: plugins for kind, plugins in dump.items() if kind not in ("keyword", "role")}
 
 
@@ -48,7 +60,10 @@ def test_galaxy_yml(galaxy_yml: dict[str, Any]) -> None:
 def test_utils_are_private_and_say_so() -> None:
     for path in (ROOT / "plugins").glob("*_utils/**/*.py"):
         assert path.relative_to(ROOT / "plugins").parts[1].startswith("_"), path
-        assert path.name == "__init__.py" or "util is **PRIVATE** to the collection" in path.read_text(), path
+        assert (
+            path.name == "__init__.py"
+            or "util is **PRIVATE** to the collection" in path.read_text()
+        ), path
 
 
 def test_every_plugin_is_documented(documentation: dict[str, dict[str, Any]]) -> None:
@@ -61,7 +76,9 @@ def test_every_plugin_is_documented(documentation: dict[str, dict[str, Any]]) ->
             assert kind in ("callback", "inventory") or plugin["return"], name
 
 
-def test_every_module_names_its_python_and_runs_in_check_mode(documentation: dict[str, dict[str, Any]]) -> None:
+def test_every_module_names_its_python_and_runs_in_check_mode(
+    documentation: dict[str, dict[str, Any]],
+) -> None:
     for name, module in documentation["module"].items():
         assert "python >= 3.10" in module["doc"]["requirements"], name
         assert module["doc"]["attributes"]["check_mode"]["support"] == "full", name

@@ -44,7 +44,9 @@ def test_the_fragments_are_valid() -> None:
 
 
 def test_the_changelog_names_all_there_is(releases: list[dict[str, Any]]) -> None:
-    assert {module["name"] for release in releases for module in release.get("modules", [])} == stems("plugins/modules")
+    assert {
+        module["name"] for release in releases for module in release.get("modules", [])
+    } == stems("plugins/modules")
     for kind in {"callback", "filter", "inventory", "lookup"} & stems("plugins", "*"):
         assert names(releases, "plugins", kind) == stems(f"plugins/{kind}"), kind
     assert names(releases, "objects", "role") == stems("roles", "*")
@@ -58,8 +60,21 @@ def test_a_release_takes_up_all_fragments(released: Path) -> None:
 
 def test_the_documentation_is_written_without_a_warning(installed: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    document = ["antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"]
-    said = run(*document, "--dest-dir", str(tmp_path), "keyferry.azure", cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed))
+    document = [
+        "antsibull-docs",
+        "collection",
+        "--use-current",
+        "--squash-hierarchy",
+        "--fail-on-error",
+    ]
+    said = run(
+        *document,
+        "--dest-dir",
+        str(tmp_path),
+        "keyferry.azure",
+        cwd=tmp_path,
+        ANSIBLE_COLLECTIONS_PATH=str(installed),
+    )
     pages = {page.stem for page in tmp_path.glob("*.rst")}
     assert said == ""
     assert {f"{module}_module" for module in stems("plugins/modules")} <= pages

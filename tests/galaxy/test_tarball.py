@@ -17,7 +17,9 @@ def test_it_holds_what_is_meant_for_users_and_nothing_else(tarball: Path, files:
     with tarfile.open(tarball) as archive:
         names = {member.name for member in archive if not member.isdir()}
     fragments = {name for name in files if name.startswith("changelogs/fragments/")}
-    assert names - WRITTEN_BY_GALAXY == {name for name in files - fragments if name.split("/")[0] in TOP}
+    assert names - WRITTEN_BY_GALAXY == {
+        name for name in files - fragments if name.split("/")[0] in TOP
+    }
 
 
 def test_it_is_small(tarball: Path) -> None:

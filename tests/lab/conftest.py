@@ -25,7 +25,12 @@ API = {"api-version": "7.6"}
 
 def run_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lab", *arguments], cwd=ROOT, text=True, capture_output=True, timeout=60, check=False
+        [sys.executable, "-m", "lab", *arguments],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -52,7 +57,9 @@ class Lab:
         with requests.Session() as session:
             session.trust_env = False
             headers = {"Authorization": f"Bearer {control['key']}"}
-            response = session.request(method, control["url"] + path, json=body, headers=headers, timeout=30)
+            response = session.request(
+                method, control["url"] + path, json=body, headers=headers, timeout=30
+            )
         assert response.ok, response.text
         return response.json() if response.content else None
 
@@ -60,7 +67,9 @@ class Lab:
 class Vault:
     """A vault asked by plain requests, with the token of one of the lab's clients."""
 
-    def __init__(self, lab: Lab, host: str, session: requests.Session, token: Callable[[str, str], str]) -> None:
+    def __init__(
+        self, lab: Lab, host: str, session: requests.Session, token: Callable[[str, str], str]
+    ) -> None:
         self.lab, self.host, self.url = lab, host, f"https://{host}"
         self._session, self._token = session, token
 
@@ -68,11 +77,15 @@ class Vault:
     def resource(self) -> str:
         return "https://" + self.host.partition(".")[2]
 
-    def ask(self, method: str, path: str, body: Any = None, client: str = "operator", **query: Any) -> requests.Response:
+    def ask(
+        self, method: str, path: str, body: Any = None, client: str = "operator", **query: Any
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {self._token(client, self.resource)}"}
         url = path if path.startswith("https:") else self.url + path
         parameters = {} if path.startswith("https:") else API | query
-        return self._session.request(method, url, params=parameters, json=body, headers=headers, timeout=30)
+        return self._session.request(
+            method, url, params=parameters, json=body, headers=headers, timeout=30
+        )
 
     def do(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         response = self.ask(method, path, body, **query)
@@ -89,13 +102,19 @@ class Vault:
 
     def native(self, name: str, **body: Any) -> dict[str, Any]:
         """Make a key as somebody else, without a rate limit."""
-        bundle: dict[str, Any] = self.lab.control("POST", f"/keys/{self.host}/{name}", {"kty": "EC-HSM"} | body)
+        bundle: dict[str, Any] = self.lab.control(
+            "POST", f"/keys/{self.host}/{name}", {"kty": "EC-HSM"} | body
+        )
         return bundle
 
     def answers(self, operation: str) -> list[dict[str, Any]]:
         """What this vault answered to an operation."""
         answers = self.lab.control("GET", "/requests")
-        return [each for each in answers if each["vault"] == self.host and each["operation"] == operation]
+        return [
+            each
+            for each in answers
+            if each["vault"] == self.host and each["operation"] == operation
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +124,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     started = run_lab("start", "--dir", str(folder), "--port", "0", "--delete-delay", "0")
     assert started.returncode == 0, started.stderr
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in json.loads(run_lab("env", "--dir", str(folder), "--json").stdout).items():
+        for name, value in json.loads(
+            run_lab("env", "--dir", str(folder), "--json").stdout
+        ).items():
             patch.setenv(name, value)
         yield Lab(folder)
     run_lab("stop", "--dir", str(folder))
@@ -118,7 +139,9 @@ def ask_token(lab: Lab) -> Callable[[str, str], str]:
 
     def token(client: str, resource: str) -> str:
         if (client, resource) not in tokens:
-            tokens[client, resource] = lab.credential(client).get_token(f"{resource}/.default").token
+            tokens[client, resource] = (
+                lab.credential(client).get_token(f"{resource}/.default").token
+            )
         return tokens[client, resource]
 
     return token
@@ -128,7 +151,9 @@ def ask_token(lab: Lab) -> Callable[[str, str], str]:
 def new_vault(lab: Lab, ask_token: Callable[[str, str], str]) -> Iterator[Callable[[str], Vault]]:
     numbers = itertools.count(1)
     with requests.Session() as session:
-        yield lambda domain: Vault(lab, f"keyferry-lab-t{next(numbers)}.{domain}", session, ask_token)
+        yield lambda domain: Vault(
+            lab, f"keyferry-lab-t{next(numbers)}.{domain}", session, ask_token
+        )
 
 
 @pytest.fixture

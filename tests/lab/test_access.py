@@ -30,7 +30,9 @@ NOBODYS = "11111111-2222-3333-4444-555555555555"
 @pytest.mark.parametrize("cloud", CLOUDS, ids=lambda cloud: cloud.login)
 def test_challenge_names_the_clouds_login_host_and_resource(lab: Lab, cloud: Any) -> None:
     for domain in (cloud.vault, cloud.managed_hsm):
-        response = requests.post(f"https://keyferry-lab-x.{domain}/keys/name/create", params=API, timeout=30)
+        response = requests.post(
+            f"https://keyferry-lab-x.{domain}/keys/name/create", params=API, timeout=30
+        )
         assert response.status_code == 401
         authorization = f"https://{cloud.login}/{lab.facts['tenant']}"
         expected = f'Bearer authorization="{authorization}", resource="https://{domain}"'
@@ -44,7 +46,10 @@ def test_challenge_names_the_clouds_login_host_and_resource(lab: Lab, cloud: Any
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 def test_every_method_is_challenged(vault: Vault, method: str) -> None:
-    assert requests.request(method, f"{vault.url}/keys/name", params=API, timeout=30).status_code == 401
+    assert (
+        requests.request(method, f"{vault.url}/keys/name", params=API, timeout=30).status_code
+        == 401
+    )
 
 
 def with_token(vault: Vault, token: str) -> tuple[int, str]:
@@ -55,7 +60,11 @@ def with_token(vault: Vault, token: str) -> tuple[int, str]:
 
 def claims(lab: Lab, **changes: Any) -> dict[str, Any]:
     client_id = lab.facts["clients"]["operator"]["client_id"]
-    return {"aud": "https://vault.azure.net", "appid": client_id, "exp": int(time.time()) + 60} | changes
+    return {
+        "aud": "https://vault.azure.net",
+        "appid": client_id,
+        "exp": int(time.time()) + 60,
+    } | changes
 
 
 def test_tokens_are_checked(lab: Lab, vault: Vault) -> None:
@@ -67,7 +76,10 @@ def test_tokens_are_checked(lab: Lab, vault: Vault) -> None:
     assert with_token(vault, token())[0] == 200
     for bad, expected in (
         (token(exp=int(time.time()) - 1), "expired"),
-        (token(aud="https://managedhsm.azure.net"), "AKV10022: Invalid audience. Expected https://vault.azure.net"),
+        (
+            token(aud="https://managedhsm.azure.net"),
+            "AKV10022: Invalid audience. Expected https://vault.azure.net",
+        ),
         (token(appid=NOBODYS), "AKV10032"),
         (token(RSAKey.generate_key(2048)), "AKV10046"),
         ("a.b.c", "AKV10046"),
@@ -98,7 +110,11 @@ def test_entra_refuses(lab: Lab, client: str, changes: dict[str, str], expected:
 
 def certificate_credential(lab: Lab, client: str, certificate_of: str) -> CertificateCredential:
     clients = lab.facts["clients"]
-    return CertificateCredential(lab.facts["tenant"], clients[client]["client_id"], clients[certificate_of]["certificate_file"])
+    return CertificateCredential(
+        lab.facts["tenant"],
+        clients[client]["client_id"],
+        clients[certificate_of]["certificate_file"],
+    )
 
 
 def test_certificate_assertions(lab: Lab) -> None:
@@ -107,14 +123,24 @@ def test_certificate_assertions(lab: Lab) -> None:
         certificate_credential(lab, "operator", "reader").get_token(SCOPE)
 
 
-@pytest.mark.parametrize("change", [{"aud": "https://elsewhere"}, {"exp": 1}, {"iss": NOBODYS}, {"nbf": 4_000_000_000}])
+@pytest.mark.parametrize(
+    "change", [{"aud": "https://elsewhere"}, {"exp": 1}, {"iss": NOBODYS}, {"nbf": 4_000_000_000}]
+)
 def test_assertion_claims_are_checked(lab: Lab, change: dict[str, Any]) -> None:
     """A good assertion as MSAL makes it now (PS256, x5t#S256), then with one claim wrong."""
     operator = lab.facts["clients"]["operator"]
     pem = Path(operator["certificate_file"]).read_bytes()
     url = f"https://login.microsoftonline.com/{lab.facts['tenant']}/oauth2/v2.0/token"
-    header = {"alg": "PS256", "x5t#S256": base64url(x509.load_pem_x509_certificate(pem).fingerprint(SHA256()))}
-    good = {"aud": url, "iss": operator["client_id"], "sub": operator["client_id"], "exp": int(time.time()) + 60}
+    header = {
+        "alg": "PS256",
+        "x5t#S256": base64url(x509.load_pem_x509_certificate(pem).fingerprint(SHA256())),
+    }
+    good = {
+        "aud": url,
+        "iss": operator["client_id"],
+        "sub": operator["client_id"],
+        "exp": int(time.time()) + 60,
+    }
 
     def status(assertion_claims: dict[str, Any]) -> int:
         key = RSAKey.import_key(pem[: pem.index(b"-----BEGIN CERT")])
@@ -136,8 +162,12 @@ def test_discovery(lab: Lab) -> None:
     for path in ("/.well-known/openid-configuration", "/v2.0/.well-known/openid-configuration"):
         found = requests.get(base + path, timeout=30).json()
         assert found["token_endpoint"] == f"{base}/oauth2/v2.0/token"
-    instance = requests.get("https://login.microsoftonline.us/common/discovery/instance", timeout=30).json()
-    assert {entry["preferred_network"] for entry in instance["metadata"]} == {cloud.login for cloud in CLOUDS}
+    instance = requests.get(
+        "https://login.microsoftonline.us/common/discovery/instance", timeout=30
+    ).json()
+    assert {entry["preferred_network"] for entry in instance["metadata"]} == {
+        cloud.login for cloud in CLOUDS
+    }
     keys = requests.get(found["jwks_uri"], timeout=30).json()["keys"]
     assert "d" not in keys[0]
 
@@ -146,7 +176,10 @@ def test_discovery(lab: Lab) -> None:
 DENIED = {
     "operator": ((), ()),
     "user": (("purge",), ("get_deleted", "list_deleted", "recover", "purge")),
-    "reader": (("create", "update", "delete", "set_policy", "rotate", "sign"), ("create", "delete", "rotate", "get_deleted")),
+    "reader": (
+        ("create", "update", "delete", "set_policy", "rotate", "sign"),
+        ("create", "delete", "rotate", "get_deleted"),
+    ),
     "nobody": (("create", "get", "list", "get_policy"), ("create", "get", "list", "get_policy")),
 }
 REQUESTS = {
@@ -235,9 +268,15 @@ def test_text_of_a_missing_permission(vault: Vault, hsm: Vault) -> None:
     error = vault.ask("GET", "/keys/name/rotationpolicy", client="nobody").json()["error"]
     assert (error["code"], error["innererror"]["code"]) == ("Forbidden", "ForbiddenByPolicy")
     name = vault.host.partition(".")[0]
-    assert f"does not have keys getrotationpolicy permission on key vault '{name};location=lab'." in error["message"]
+    assert (
+        f"does not have keys getrotationpolicy permission on key vault '{name};location=lab'."
+        in error["message"]
+    )
     assert error["message"].startswith("The user, group or application 'appid=")
-    assert "keys purge permission" in vault.ask("DELETE", "/deletedkeys/name", client="nobody").json()["error"]["message"]
+    assert (
+        "keys purge permission"
+        in vault.ask("DELETE", "/deletedkeys/name", client="nobody").json()["error"]["message"]
+    )
     assert "innererror" not in hsm.ask("DELETE", "/keys/name", client="nobody").json()["error"]
     vault.set(roles={"nobody": ["get", "Key Vault Reader"]})
     error = vault.ask("PUT", "/keys/name/rotationpolicy", {}, client="nobody").json()["error"]

@@ -70,7 +70,9 @@ def test_restart_keeps_and_fresh_forgets(folder: Path) -> None:
 
 
 def test_keys_survive_a_restart(tmp_path: Path) -> None:
-    version = Version("0" * 32, "EC-HSM", generate("EC", 0, "P-256"), ["sign"], True, None, 7, 1, 2, {"a": "b"})
+    version = Version(
+        "0" * 32, "EC-HSM", generate("EC", 0, "P-256"), ["sign"], True, None, 7, 1, 2, {"a": "b"}
+    )
     for number in range(2):
         store = Store(tmp_path / "vaults.sqlite")
         if not number:
@@ -93,12 +95,16 @@ def test_taken_port(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         for bad in (port, "65536"):
-            assert f"port {bad} cannot be used" in failure("start", "--dir", str(folder), "--port", bad, "--no-token")
+            assert f"port {bad} cannot be used" in failure(
+                "start", "--dir", str(folder), "--port", bad, "--no-token"
+            )
 
 
 def test_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "Not a directory" in failure("start", "--dir", str(tmp_path / "file" / "lab"), "--no-token")
+    assert "Not a directory" in failure(
+        "start", "--dir", str(tmp_path / "file" / "lab"), "--no-token"
+    )
 
 
 def test_missing_softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +115,9 @@ def test_missing_softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def shell(script: str) -> str:
     clean = {"PATH": os.environ["PATH"]}
-    return subprocess.run(["sh", "-ec", script], env=clean, text=True, capture_output=True, check=True).stdout
+    return subprocess.run(
+        ["sh", "-ec", script], env=clean, text=True, capture_output=True, check=True
+    ).stdout
 
 
 def test_environment_enters_and_leaves(lab: Lab) -> None:
@@ -133,7 +141,11 @@ def test_environment_enters_and_leaves(lab: Lab) -> None:
 
 
 def secrets_of(lab: Lab) -> list[str]:
-    of_clients = [each[kind] for each in lab.facts["clients"].values() for kind in ("secret_file", "federated_token_file")]
+    of_clients = [
+        each[kind]
+        for each in lab.facts["clients"].values()
+        for kind in ("secret_file", "federated_token_file")
+    ]
     files = [lab.facts["token"]["pin_file"], *of_clients]
     return [*(Path(file).read_text() for file in files), lab.facts["control"]["key"]]
 
@@ -160,6 +172,12 @@ def test_no_secret_is_shown(lab: Lab, vault: Vault) -> None:
 def test_token_of_the_lab(lab: Lab) -> None:
     facts = lab.facts["token"]
     environment = os.environ | {"SOFTHSM2_CONF": facts["softhsm2_conf"]}
-    slots = subprocess.run(["softhsm2-util", "--show-slots"], env=environment, text=True, capture_output=True, check=True)
+    slots = subprocess.run(
+        ["softhsm2-util", "--show-slots"],
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     assert facts["serial"] in slots.stdout
     assert facts["label"] in slots.stdout

@@ -36,10 +36,20 @@ def versions(vault: Vault, name: str = "target") -> int:
 
 @pytest.mark.parametrize(
     ("kind", "status", "inner"),
-    [("throttle", 429, {}), ("unavailable", 503, {}), ("firewall", 403, {"code": "ForbiddenByFirewall"})],
+    [
+        ("throttle", 429, {}),
+        ("unavailable", 503, {}),
+        ("firewall", 403, {"code": "ForbiddenByFirewall"}),
+    ],
 )
 def test_refusals_commit_nothing(
-    vault: Vault, client: KeyClient, target: JsonWebKey, fault: Fault, kind: str, status: int, inner: dict[str, str]
+    vault: Vault,
+    client: KeyClient,
+    target: JsonWebKey,
+    fault: Fault,
+    kind: str,
+    status: int,
+    inner: dict[str, str],
 ) -> None:
     fault(operation="import", kind=kind, count=2, vault=vault.host)
     for _time in range(2):
@@ -58,10 +68,14 @@ def test_commit_and_drop(vault: Vault, client: KeyClient, target: JsonWebKey, fa
     with pytest.raises(LOST):
         client.import_key("target", target, retry_total=0)
     assert versions(vault) == 1
-    assert [(each["status"], each["fault"]) for each in vault.answers("import")] == [(200, "commit_and_drop")]
+    assert [(each["status"], each["fault"]) for each in vault.answers("import")] == [
+        (200, "commit_and_drop")
+    ]
 
 
-def test_the_sdks_own_retry_makes_a_second_version(vault: Vault, client: KeyClient, target: JsonWebKey, fault: Fault) -> None:
+def test_the_sdks_own_retry_makes_a_second_version(
+    vault: Vault, client: KeyClient, target: JsonWebKey, fault: Fault
+) -> None:
     fault(operation="import", kind="commit_and_drop", vault=vault.host)
     client.import_key("target", target)
     assert versions(vault) == 2
@@ -105,7 +119,9 @@ def test_faults_meet_what_they_name(vault: Vault, hsm: Vault, fault: Fault) -> N
 def test_faults_left(lab: Lab, vault: Vault, fault: Fault) -> None:
     fault(operation="get", kind="throttle", count=3, vault=vault.host)
     vault.ask("GET", "/keys/name")
-    assert [(each["kind"], each["count"]) for each in lab.control("GET", "/faults")] == [("throttle", 2)]
+    assert [(each["kind"], each["count"]) for each in lab.control("GET", "/faults")] == [
+        ("throttle", 2)
+    ]
     lab.control("DELETE", "/faults")
     assert vault.ask("GET", "/keys/name").status_code == 404
 

@@ -23,7 +23,9 @@ SCOPE = "https://vault.azure.net/.default"
 def credential(lab: Lab, client: str, token_file: str | Path = "") -> WorkloadIdentityCredential:
     facts = lab.facts["clients"][client]
     path = str(token_file or facts["federated_token_file"])
-    return WorkloadIdentityCredential(tenant_id=lab.facts["tenant"], client_id=facts["client_id"], token_file_path=path)
+    return WorkloadIdentityCredential(
+        tenant_id=lab.facts["tenant"], client_id=facts["client_id"], token_file_path=path
+    )
 
 
 def claims_of(lab: Lab, client: str = "operator") -> dict[str, Any]:
@@ -58,15 +60,23 @@ def test_an_audience_can_be_a_list(lab: Lab, tmp_path: Path) -> None:
     """As in the tokens of Kubernetes."""
     key = RSAKey.import_key((lab.folder / "issuer.pem").read_bytes())
     claims = claims_of(lab)
-    (tmp_path / "token").write_text(jwt.encode({"alg": "RS256"}, claims | {"aud": [claims["aud"]]}, key))
+    (tmp_path / "token").write_text(
+        jwt.encode({"alg": "RS256"}, claims | {"aud": [claims["aud"]]}, key)
+    )
     assert credential(lab, "operator", tmp_path / "token").get_token(SCOPE).token
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"iss": "https://token.actions.githubusercontent.com"}, "AADSTS700211: .* issuer 'https://token"),
-        ({"sub": "system:serviceaccount:keyferry-lab:Operator"}, "AADSTS700213: .* subject 'system"),
+        (
+            {"iss": "https://token.actions.githubusercontent.com"},
+            "AADSTS700211: .* issuer 'https://token",
+        ),
+        (
+            {"sub": "system:serviceaccount:keyferry-lab:Operator"},
+            "AADSTS700213: .* subject 'system",
+        ),
         ({"aud": "https://vault.azure.net"}, "AADSTS700212: .* audience 'https"),
         ({"exp": 1_700_000_000}, "AADSTS700024: .* expiry time of assertion 2023-11-14T22:13:20"),
         ({"nbf": 4_000_000_000}, "AADSTS700024: "),
@@ -86,7 +96,9 @@ def test_a_token_is_for_one_client(lab: Lab) -> None:
 
 
 def test_signatures_are_checked(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(jwt.encode({"alg": "RS256"}, claims_of(lab), RSAKey.generate_key(2048)))
+    (tmp_path / "token").write_text(
+        jwt.encode({"alg": "RS256"}, claims_of(lab), RSAKey.generate_key(2048))
+    )
     with pytest.raises(ClientAuthenticationError, match="AADSTS700027"):
         credential(lab, "operator", tmp_path / "token").get_token(SCOPE)
 

@@ -44,13 +44,18 @@ def test_nothing_but_a_package(vault: Vault) -> None:
 @pytest.mark.parametrize(
     ("kid", "expected"),
     [
-        ("https://keyferry-lab-other.vault.azure.net/keys/kek/{version}", "not a key version of this vault"),
+        (
+            "https://keyferry-lab-other.vault.azure.net/keys/kek/{version}",
+            "not a key version of this vault",
+        ),
         ("{url}/keys/kek", "not a key version of this vault"),
         ("{url}/keys/kek/0123456789abcdef0123456789abcdef", "does not exist"),
         ("{url}/keys/other/{version}", "does not exist"),
     ],
 )
-def test_kek_is_of_this_vault_and_of_the_exact_version(vault: Vault, kid: str, expected: str) -> None:
+def test_kek_is_of_this_vault_and_of_the_exact_version(
+    vault: Vault, kid: str, expected: str
+) -> None:
     kek = vault.kek()
     version = kek["kid"].rpartition("/")[2]
     file = wrap(kek, pkcs8(ec_key()), kid=kid.format(url=vault.url, version=version))
@@ -59,16 +64,29 @@ def test_kek_is_of_this_vault_and_of_the_exact_version(vault: Vault, kid: str, e
 
 def test_an_older_version_of_the_kek_is_another_key(vault: Vault) -> None:
     older, newer = vault.kek(), vault.kek()
-    assert "not wrapped under this KEK" in refused(vault, wrap(older, pkcs8(ec_key()), kid=newer["kid"]))
+    assert "not wrapped under this KEK" in refused(
+        vault, wrap(older, pkcs8(ec_key()), kid=newer["kid"])
+    )
     assert send(vault, wrap(older, pkcs8(ec_key()))).ok
 
 
 def test_kek_can_do_nothing_but_import(vault: Vault) -> None:
     body = {"kty": "RSA-HSM", "key_ops": ["import", "wrapKey"]}
-    assert "mutually exclusive" in vault.ask("POST", "/keys/kek/create", body).json()["error"]["message"]
-    assert vault.ask("POST", "/keys/kek/create", {"kty": "RSA", "key_ops": ["import"]}).status_code == 400
-    assert vault.ask("POST", "/keys/kek/create", {"kty": "EC-HSM", "key_ops": ["import"]}).status_code == 400
-    other = vault.do("POST", "/keys/other/create", {"kty": "RSA-HSM", "key_ops": ["wrapKey", "unwrapKey"]})["key"]
+    assert (
+        "mutually exclusive"
+        in vault.ask("POST", "/keys/kek/create", body).json()["error"]["message"]
+    )
+    assert (
+        vault.ask("POST", "/keys/kek/create", {"kty": "RSA", "key_ops": ["import"]}).status_code
+        == 400
+    )
+    assert (
+        vault.ask("POST", "/keys/kek/create", {"kty": "EC-HSM", "key_ops": ["import"]}).status_code
+        == 400
+    )
+    other = vault.do(
+        "POST", "/keys/other/create", {"kty": "RSA-HSM", "key_ops": ["wrapKey", "unwrapKey"]}
+    )["key"]
     assert "Operation import is not permitted" in refused(vault, wrap(other, pkcs8(ec_key())), 403)
     kek = vault.kek()
     assert vault.ask("PATCH", "/keys/kek", {"key_ops": ["wrapKey"]}).status_code == 400
@@ -115,7 +133,9 @@ def test_truncated_and_edited_packages(vault: Vault) -> None:
     kek = vault.kek()
     ciphertext = bytearray(wrapped(kek, pkcs8(ec_key())))
     assert "not wrapped by RFC 5649" in refused(vault, package(kek["kid"], bytes(ciphertext[:-8])))
-    assert "not wrapped under this KEK" in refused(vault, package(kek["kid"], bytes(ciphertext[:100])))
+    assert "not wrapped under this KEK" in refused(
+        vault, package(kek["kid"], bytes(ciphertext[:100]))
+    )
     ciphertext[-1] ^= 1
     assert "not wrapped by RFC 5649" in refused(vault, package(kek["kid"], bytes(ciphertext)))
 
@@ -141,8 +161,15 @@ def test_nothing_else_is_tolerated(trailing: bytes) -> None:
 
 def test_other_formats_of_private_keys_are_refused(vault: Vault) -> None:
     kek = vault.kek()
-    traditional = ec_key().private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    for plaintext in (traditional, b"\x30\x03\x02\x01\x00", secrets.token_bytes(32), pkcs8(ec_key())[:-1]):
+    traditional = ec_key().private_bytes(
+        Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    for plaintext in (
+        traditional,
+        b"\x30\x03\x02\x01\x00",
+        secrets.token_bytes(32),
+        pkcs8(ec_key())[:-1],
+    ):
         assert "no PKCS#8 private key" in refused(vault, wrap(kek, plaintext))
 
 
@@ -158,15 +185,21 @@ def test_type_size_and_curve_are_what_the_package_holds(vault: Vault) -> None:
     kek = vault.kek()
     assert "no RSA key" in refused(vault, wrap(kek, pkcs8(ec_key())), kty="RSA-HSM")
     assert "no EC key on the curve P-256" in refused(vault, wrap(kek, pkcs8(rsa_key(2048))))
-    assert "no EC key on the curve P-256K" in refused(vault, wrap(kek, pkcs8(ec_key())), crv="P-256K")
+    assert "no EC key on the curve P-256K" in refused(
+        vault, wrap(kek, pkcs8(ec_key())), crv="P-256K"
+    )
     assert "Curve None" in refused(vault, wrap(kek, pkcs8(ec_key())), crv=None)
     assert "no RSA key of 2048" in refused(vault, wrap(kek, pkcs8(rsa_key(1024))), kty="RSA-HSM")
 
 
 def test_oct_keys_only_in_a_managed_hsm(vault: Vault, hsm: Vault) -> None:
-    assert "Key type oct-HSM is not supported here" in refused(vault, wrap(vault.kek(), bytes(32)), kty="oct-HSM")
+    assert "Key type oct-HSM is not supported here" in refused(
+        vault, wrap(vault.kek(), bytes(32)), kty="oct-HSM"
+    )
     assert "no oct key of 16, 24 or 32" in refused(hsm, wrap(hsm.kek(), bytes(20)), kty="oct-HSM")
-    assert "Key type RSA is not supported here" in refused(hsm, wrap(hsm.kek(), pkcs8(rsa_key(2048))), kty="RSA")
+    assert "Key type RSA is not supported here" in refused(
+        hsm, wrap(hsm.kek(), pkcs8(rsa_key(2048))), kty="RSA"
+    )
 
 
 def test_operations_of_the_type(vault: Vault) -> None:
@@ -184,5 +217,7 @@ def test_every_import_makes_a_version(vault: Vault) -> None:
 
 
 def test_stray_curve_is_echoed(vault: Vault) -> None:
-    arrived = send(vault, wrap(vault.kek(), pkcs8(rsa_key(2048))), kty="RSA-HSM", crv="P-521").json()
+    arrived = send(
+        vault, wrap(vault.kek(), pkcs8(rsa_key(2048))), kty="RSA-HSM", crv="P-521"
+    ).json()
     assert arrived["key"]["crv"] == "P-521"

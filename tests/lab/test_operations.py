@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 from conftest import Vault
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PSS, AsymmetricPadding, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.padding import (
+    MGF1,
+    OAEP,
+    PSS,
+    AsymmetricPadding,
+    PKCS1v15,
+)
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -44,7 +50,9 @@ class Key:
 
     def ask(self, operation: str, algorithm: str, **members: bytes) -> Any:
         body = {"alg": algorithm} | {name: base64url(value) for name, value in members.items()}
-        return self._vault.ask("POST", self.kid[len(self._vault.url) :] + f"/{operation.lower()}", body)
+        return self._vault.ask(
+            "POST", self.kid[len(self._vault.url) :] + f"/{operation.lower()}", body
+        )
 
     def do(self, operation: str, algorithm: str, **members: bytes) -> dict[str, Any]:
         response = self.ask(operation, algorithm, **members)
@@ -57,17 +65,24 @@ def test_rsa_signatures(vault: Vault) -> None:
     key = Key(vault, "RSA-HSM", pkcs8(rsa_key(2048)))
     for bits, algorithm in HASHES.items():
         digest = hashlib.new(algorithm.name, b"text").digest()
-        paddings: dict[str, AsymmetricPadding] = {"RS": PKCS1v15(), "PS": PSS(MGF1(algorithm), algorithm.digest_size)}
+        paddings: dict[str, AsymmetricPadding] = {
+            "RS": PKCS1v15(),
+            "PS": PSS(MGF1(algorithm), algorithm.digest_size),
+        }
         for name, padding in paddings.items():
             answer = key.do("sign", name + bits, value=digest)
             signature = decoded(answer["value"])
             assert answer["kid"] == key.kid
             rsa_key(2048).public_key().verify(signature, digest, padding, Prehashed(algorithm))
             assert key.do("verify", name + bits, digest=digest, value=signature) == {"value": True}
-            assert key.do("verify", name + bits, digest=digest[::-1], value=signature) == {"value": False}
+            assert key.do("verify", name + bits, digest=digest[::-1], value=signature) == {
+                "value": False
+            }
 
 
-@pytest.mark.parametrize(("wrap_name", "unwrap_name"), [("encrypt", "decrypt"), ("wrapKey", "unwrapKey")])
+@pytest.mark.parametrize(
+    ("wrap_name", "unwrap_name"), [("encrypt", "decrypt"), ("wrapKey", "unwrapKey")]
+)
 def test_rsa_ciphers(vault: Vault, wrap_name: str, unwrap_name: str) -> None:
     key = Key(vault, "RSA-HSM", pkcs8(rsa_key(2048)))
     for algorithm, padding in CIPHERS.items():
@@ -104,7 +119,10 @@ def test_aes(hsm: Vault, size: int) -> None:
     padded = decoded(key.do("encrypt", f"A{size}CBCPAD", value=text[:20], iv=iv)["value"])
     assert decoded(key.do("decrypt", f"A{size}CBCPAD", value=padded, iv=iv)["value"]) == text[:20]
 
-    sealed = {name: decoded(value) for name, value in _without_kid(key.do("encrypt", f"A{size}GCM", value=text, aad=b"a"))}
+    sealed = {
+        name: decoded(value)
+        for name, value in _without_kid(key.do("encrypt", f"A{size}GCM", value=text, aad=b"a"))
+    }
     assert AESGCM(raw).decrypt(sealed["iv"], sealed["value"] + sealed["tag"], b"a") == text
     assert decoded(key.do("decrypt", f"A{size}GCM", **sealed)["value"]) == text
     assert key.ask("decrypt", f"A{size}GCM", **(sealed | {"aad": b"b"})).status_code == 400
@@ -137,7 +155,9 @@ def test_disabled_key_does_nothing(vault: Vault) -> None:
     assert vault.do("GET", "/keys/target")["attributes"]["enabled"] is False
 
 
-@pytest.mark.parametrize(("member", "shift", "code"), [("exp", 100, "KeyExpired"), ("nbf", -100, "KeyNotYetValid")])
+@pytest.mark.parametrize(
+    ("member", "shift", "code"), [("exp", 100, "KeyExpired"), ("nbf", -100, "KeyNotYetValid")]
+)
 def test_outside_of_its_time_a_key_only_undoes(
     vault: Vault, clock: Callable[[float], None], member: str, shift: int, code: str
 ) -> None:
@@ -147,7 +167,9 @@ def test_outside_of_its_time_a_key_only_undoes(
     clock(shift)
     wrapped = rsa_key(2048).public_key().encrypt(b"text", CIPHERS["RSA-OAEP"])
     for operation in ("sign", "encrypt", "wrapKey"):
-        response = key.ask(operation, "RS256" if operation == "sign" else "RSA-OAEP", value=bytes(32))
+        response = key.ask(
+            operation, "RS256" if operation == "sign" else "RSA-OAEP", value=bytes(32)
+        )
         assert (response.status_code, response.json()["error"]["innererror"]["code"]) == (403, code)
     for operation in ("decrypt", "unwrapKey"):
         assert key.ask(operation, "RSA-OAEP", value=wrapped).ok

@@ -28,7 +28,9 @@ def connect(lab: Lab, target: str) -> tuple[bytes, socket.socket]:
     return connection.recv(4096), connection
 
 
-@pytest.mark.parametrize("target", [*(f"{host}:443" for host in HOSTS), "keyferry-lab-x.vault.azure.net:80"])
+@pytest.mark.parametrize(
+    "target", [*(f"{host}:443" for host in HOSTS), "keyferry-lab-x.vault.azure.net:80"]
+)
 def test_other_hosts_are_refused(lab: Lab, target: str) -> None:
     answer, connection = connect(lab, target)
     connection.close()
@@ -50,8 +52,12 @@ def test_plain_http_is_no_way_out(lab: Lab) -> None:
 def test_host_header_is_the_tunnels_host(lab: Lab) -> None:
     _status, connection = connect(lab, "keyferry-lab-x.vault.azure.net:443")
     context = ssl.create_default_context(cafile=lab.facts["ca"])
-    with context.wrap_socket(connection, server_hostname="keyferry-lab-x.vault.azure.net") as tunnel:
-        tunnel.sendall(b"GET /keys HTTP/1.1\r\nHost: keyferry-lab-y.vault.azure.net\r\nConnection: close\r\n\r\n")
+    with context.wrap_socket(
+        connection, server_hostname="keyferry-lab-x.vault.azure.net"
+    ) as tunnel:
+        tunnel.sendall(
+            b"GET /keys HTTP/1.1\r\nHost: keyferry-lab-y.vault.azure.net\r\nConnection: close\r\n\r\n"
+        )
         assert tunnel.recv(4096).startswith(b"HTTP/1.1 421")
 
 
@@ -77,16 +83,43 @@ def test_control_wants_its_key(lab: Lab, key: str) -> None:
         ("POST", "/faults", {"operation": "get", "kind": "stall", "minutes": 1}, "minutes"),
         ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"retention": 7}, "retention"),
         ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"retention_days": 6}, "7 to 90"),
-        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"nobody": ["got"]}}, "names got, which is unknown"),
-        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"nobody": ["got"]}}, "Key Vault Reader, create, import"),
-        ("PUT", "/vaults/keyferry-lab-x.managedhsm.azure.net", {"roles": {"user": ["Key Vault Reader"]}}, "Managed HSM Crypto"),
-        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"root": []}}, "Known are operator, user"),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.vault.azure.net",
+            {"roles": {"nobody": ["got"]}},
+            "names got, which is unknown",
+        ),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.vault.azure.net",
+            {"roles": {"nobody": ["got"]}},
+            "Key Vault Reader, create, import",
+        ),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.managedhsm.azure.net",
+            {"roles": {"user": ["Key Vault Reader"]}},
+            "Managed HSM Crypto",
+        ),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.vault.azure.net",
+            {"roles": {"root": []}},
+            "Known are operator, user",
+        ),
         ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": ["get"]}, "for each client"),
-        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"roles": {"user": "get"}}, "for each client"),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.vault.azure.net",
+            {"roles": {"user": "get"}},
+            "for each client",
+        ),
         ("GET", "/vaults/contoso.vault.azure.net", None, "no vault of the lab"),
     ],
 )
-def test_control_explains_itself(lab: Lab, method: str, path: str, body: object, expected: str) -> None:
+def test_control_explains_itself(
+    lab: Lab, method: str, path: str, body: object, expected: str
+) -> None:
     with pytest.raises(AssertionError, match=re.escape(expected)):
         lab.control(method, path, body)
 
@@ -94,7 +127,12 @@ def test_control_explains_itself(lab: Lab, method: str, path: str, body: object,
 def test_properties_of_a_vault(lab: Lab) -> None:
     path = "/vaults/keyferry-lab-properties.vault.azure.net"
     assert lab.control("GET", path)["rsa_exponent_padded"] is True
-    assert lab.control("GET", "/vaults/keyferry-lab-properties.managedhsm.azure.net")["rsa_exponent_padded"] is False
+    assert (
+        lab.control("GET", "/vaults/keyferry-lab-properties.managedhsm.azure.net")[
+            "rsa_exponent_padded"
+        ]
+        is False
+    )
     lab.control("PUT", path, {"retention_days": 7})
     changed = lab.control("PUT", path, {"purge_protection": True})
     assert (changed["retention_days"], changed["purge_protection"]) == (7, True)
@@ -102,6 +140,10 @@ def test_properties_of_a_vault(lab: Lab) -> None:
 
 def test_requests_since(lab: Lab) -> None:
     count = len(lab.control("GET", "/requests"))
-    requests.post(f"https://login.microsoftonline.com/{lab.facts['tenant']}/oauth2/v2.0/token", timeout=10)
+    requests.post(
+        f"https://login.microsoftonline.com/{lab.facts['tenant']}/oauth2/v2.0/token", timeout=10
+    )
     new = lab.control("GET", f"/requests?since={count}")
-    assert [(each["n"], each["operation"], each["status"]) for each in new] == [(count + 1, "token", 403)]
+    assert [(each["n"], each["operation"], each["status"]) for each in new] == [
+        (count + 1, "token", 403)
+    ]

@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.keyvault.keys import KeyClient, KeyRotationLifetimeAction, KeyRotationPolicy, KeyRotationPolicyAction
+from azure.keyvault.keys import (
+    KeyClient,
+    KeyRotationLifetimeAction,
+    KeyRotationPolicy,
+    KeyRotationPolicyAction,
+)
 from conftest import Vault
 from wrapping import base64url, ec_key, number, pkcs8, wrap
 
@@ -49,7 +54,11 @@ def test_vault_adds_a_notify(vault: Vault) -> None:
     assert vault.do("GET", PATH) == {"id": url, "lifetimeActions": [NOTIFY], "attributes": {}}
     empty = vault.do("PUT", PATH, body())
     created = empty["attributes"]["created"]
-    assert empty == {"id": url, "lifetimeActions": [NOTIFY], "attributes": {"created": created, "updated": created}}
+    assert empty == {
+        "id": url,
+        "lifetimeActions": [NOTIFY],
+        "attributes": {"created": created, "updated": created},
+    }
     assert vault.do("PUT", PATH, body(rotate(timeAfterCreate="P2M")))["lifetimeActions"] == [
         rotate(timeAfterCreate="P2M"),
         NOTIFY,
@@ -65,16 +74,24 @@ def test_policy_keeps_when_it_was_created(vault: Vault, clock: Clock) -> None:
     first = vault.do("PUT", PATH, body())["attributes"]
     clock(60)
     second = vault.do("PUT", PATH, body(NOTIFY))["attributes"]
-    assert (second["created"], second["updated"] >= first["updated"] + 59) == (first["created"], True)
+    assert (second["created"], second["updated"] >= first["updated"] + 59) == (
+        first["created"],
+        True,
+    )
 
 
 def test_the_sdk_reads_and_writes_policies(vault: Vault) -> None:
     client = KeyClient(vault.url, vault.lab.credential())
     client.create_ec_key("name", hardware_protected=True, curve="P-384", tags={"a": "b"})
     action = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P15D")
-    client.update_key_rotation_policy("name", KeyRotationPolicy(lifetime_actions=[action], expires_in="P30D"))
+    client.update_key_rotation_policy(
+        "name", KeyRotationPolicy(lifetime_actions=[action], expires_in="P30D")
+    )
     read = client.get_key_rotation_policy("name")
-    assert [(each.action, each.time_after_create, each.time_before_expiry) for each in read.lifetime_actions] == [
+    assert [
+        (each.action, each.time_after_create, each.time_before_expiry)
+        for each in read.lifetime_actions
+    ] == [
         (KeyRotationPolicyAction.rotate, "P15D", None),
         (KeyRotationPolicyAction.notify, None, "P30D"),
     ]
@@ -82,7 +99,11 @@ def test_the_sdk_reads_and_writes_policies(vault: Vault) -> None:
     old, new = client.get_key("name"), client.rotate_key("name")
     old_key, new_key = vars(old.key), vars(new.key)
     assert client.get_key("name").id == new.id
-    assert (new.key_type, new_key["crv"], new.key_operations) == (old.key_type, "P-384", old.key_operations)
+    assert (new.key_type, new_key["crv"], new.key_operations) == (
+        old.key_type,
+        "P-384",
+        old.key_operations,
+    )
     assert new_key["x"] != old_key["x"]
     assert new.properties.tags == {"a": "b"}
     created, expires = new.properties.created_on, new.properties.expires_on
@@ -97,33 +118,65 @@ def test_the_sdk_reads_and_writes_policies(vault: Vault) -> None:
     ("kind", "refused", "expected"),
     [
         ("vault", body(rotate(timeAfterCreate="P6D")), "7 days after the creation"),
-        ("vault", body(rotate(timeAfterCreate="P25D"), expiryTime="P30D"), "7 days before the expiry"),
-        ("vault", body(rotate(timeBeforeExpiry="P6D"), expiryTime="P30D"), "7 days before the expiry"),
-        ("vault", body(rotate(timeBeforeExpiry="P24D"), expiryTime="P30D"), "7 days after the creation"),
+        (
+            "vault",
+            body(rotate(timeAfterCreate="P25D"), expiryTime="P30D"),
+            "7 days before the expiry",
+        ),
+        (
+            "vault",
+            body(rotate(timeBeforeExpiry="P6D"), expiryTime="P30D"),
+            "7 days before the expiry",
+        ),
+        (
+            "vault",
+            body(rotate(timeBeforeExpiry="P24D"), expiryTime="P30D"),
+            "7 days after the creation",
+        ),
         ("vault", body(rotate(timeBeforeExpiry="P30D")), "needs an expiryTime"),
         ("vault", body(expiryTime="P27D"), "28 days"),
-        ("vault", body(rotate(timeAfterCreate="P9D", timeBeforeExpiry="P9D"), expiryTime="P90D"), "one trigger"),
+        (
+            "vault",
+            body(rotate(timeAfterCreate="P9D", timeBeforeExpiry="P9D"), expiryTime="P90D"),
+            "one trigger",
+        ),
         ("vault", body(rotate()), "one trigger"),
         ("vault", body(NOTIFY, NOTIFY), "at most one"),
-        ("vault", body({"trigger": {"timeAfterCreate": "P30D"}, "action": {"type": "Notify"}}), "Rotate only"),
-        ("vault", body({"trigger": {"timeAfterCreate": "P30D"}, "action": {"type": "Destroy"}}), "Supported values"),
+        (
+            "vault",
+            body({"trigger": {"timeAfterCreate": "P30D"}, "action": {"type": "Notify"}}),
+            "Rotate only",
+        ),
+        (
+            "vault",
+            body({"trigger": {"timeAfterCreate": "P30D"}, "action": {"type": "Destroy"}}),
+            "Supported values",
+        ),
         ("vault", body(rotate(timeAfterCreate="30 days")), "ISO 8601"),
         ("vault", body(rotate(timeAfterCreate="P")), "ISO 8601"),
         ("vault", body(expiryTime="PT48H"), "ISO 8601"),
         ("vault", {"lifetimeActions": {}, "attributes": 1}, "attributes"),
         ("vault", {"lifetimeActions": ["Rotate"]}, "an action and a trigger"),
         ("hsm", body(rotate(timeAfterCreate="P27D")), "28 days after the creation"),
-        ("hsm", body(rotate(timeBeforeExpiry="P29D"), expiryTime="P56D"), "28 days after the creation"),
+        (
+            "hsm",
+            body(rotate(timeBeforeExpiry="P29D"), expiryTime="P56D"),
+            "28 days after the creation",
+        ),
         ("hsm", body(NOTIFY), "no Notify"),
         ("hsm", body(expiryTime="P27D"), "28 days"),
     ],
 )
-def test_refused_policies(request: pytest.FixtureRequest, kind: str, refused: Any, expected: str) -> None:
+def test_refused_policies(
+    request: pytest.FixtureRequest, kind: str, refused: Any, expected: str
+) -> None:
     vault: Vault = request.getfixturevalue(kind)
     vault.native("name")
     before = vault.do("GET", PATH)
     response = vault.ask("PUT", PATH, refused)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "BadParameter"), response.text
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "BadParameter"), (
+        response.text
+    )
     assert expected in response.json()["error"]["message"]
     assert vault.do("GET", PATH) == before
 
@@ -132,7 +185,10 @@ def test_refused_policies(request: pytest.FixtureRequest, kind: str, refused: An
     ("kind", "taken"),
     [
         ("vault", body(rotate(timeAfterCreate="P7D"))),
-        ("vault", body(rotate(timeAfterCreate="P18M", timeBeforeExpiry=None), NOTIFY, expiryTime="P2Y")),
+        (
+            "vault",
+            body(rotate(timeAfterCreate="P18M", timeBeforeExpiry=None), NOTIFY, expiryTime="P2Y"),
+        ),
         ("vault", body(rotate(timeBeforeExpiry="P7D"), expiryTime="P28D")),
         ("vault", body({"trigger": {"timeBeforeExpiry": "P30D"}, "action": {"type": "notify"}})),
         ("hsm", body(rotate(timeAfterCreate="P28D"))),
@@ -150,8 +206,13 @@ def test_rotation_in_a_managed_hsm_needs_a_policy(hsm: Vault) -> None:
     hsm.native("name", kty="oct-HSM", key_size=192)
     none = {"id": hsm.url + PATH, "lifetimeActions": [], "attributes": {}}
     assert hsm.do("GET", PATH) == none
-    assert "after its rotation policy was set" in hsm.ask("POST", "/keys/name/rotate").json()["error"]["message"]
-    assert hsm.do("PUT", PATH, body(rotate(timeAfterCreate="P28D")))["lifetimeActions"] == [rotate(timeAfterCreate="P28D")]
+    assert (
+        "after its rotation policy was set"
+        in hsm.ask("POST", "/keys/name/rotate").json()["error"]["message"]
+    )
+    assert hsm.do("PUT", PATH, body(rotate(timeAfterCreate="P28D")))["lifetimeActions"] == [
+        rotate(timeAfterCreate="P28D")
+    ]
     assert hsm.do("POST", "/keys/name/rotate")["key"]["kty"] == "oct-HSM"
     assert hsm.do("PUT", PATH, body()) == hsm.do("GET", PATH) == none
     assert hsm.ask("POST", "/keys/name/rotate").status_code == 400
@@ -168,7 +229,12 @@ def test_a_key_exchange_key_does_not_rotate(vault: Vault) -> None:
 
 
 def test_an_imported_key_rotates_to_one_made_in_azure(vault: Vault) -> None:
-    key = {"kty": "EC-HSM", "crv": "P-256", "key_ops": ["sign"], "key_hsm": base64url(wrap(vault.kek(), pkcs8(ec_key())))}
+    key = {
+        "kty": "EC-HSM",
+        "crv": "P-256",
+        "key_ops": ["sign"],
+        "key_hsm": base64url(wrap(vault.kek(), pkcs8(ec_key()))),
+    }
     imported = vault.do("PUT", "/keys/name", {"key": key})["key"]
     assert number(imported["x"]) == ec_key().public_key().public_numbers().x
     rotated = vault.do("POST", "/keys/name/rotate")
@@ -262,22 +328,36 @@ def seconds(year: int, month: int, day: int) -> int:
 
 @pytest.mark.parametrize(
     ("duration", "expected"),
-    [("P1M", (2024, 2, 29)), ("P13M", (2025, 2, 28)), ("P1Y1M1W1D", (2025, 3, 8)), ("P30D", (2024, 3, 1))],
+    [
+        ("P1M", (2024, 2, 29)),
+        ("P13M", (2025, 2, 28)),
+        ("P1Y1M1W1D", (2025, 3, 8)),
+        ("P30D", (2024, 3, 1)),
+    ],
 )
 def test_durations_go_by_the_calendar(duration: str, expected: tuple[int, int, int]) -> None:
     assert Policy((), duration).expiry(seconds(2024, 1, 31)) == seconds(*expected)
-    assert Policy((Action("Rotate", "timeAfterCreate", duration),), None).due(seconds(2024, 1, 31), None) == seconds(*expected)
+    assert Policy((Action("Rotate", "timeAfterCreate", duration),), None).due(
+        seconds(2024, 1, 31), None
+    ) == seconds(*expected)
 
 
 @pytest.mark.parametrize("expires", [-1, 0, 10**30])
 def test_an_absurd_expiry_is_no_fault(expires: int) -> None:
-    assert Policy((Action("Rotate", "timeBeforeExpiry", "P999Y999M9999W99999D"),), None).due(0, expires) is not None
+    assert (
+        Policy((Action("Rotate", "timeBeforeExpiry", "P999Y999M9999W99999D"),), None).due(
+            0, expires
+        )
+        is not None
+    )
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
     """A file of a lab that knew no policies opens, and a policy stays until its key is forgotten."""
     path = tmp_path / "vaults.sqlite"
-    version = Version("0" * 32, "EC-HSM", generate("EC", 0, "P-256"), ["sign"], True, None, None, 1, 2, None)
+    version = Version(
+        "0" * 32, "EC-HSM", generate("EC", 0, "P-256"), ["sign"], True, None, None, 1, 2, None
+    )
     store = Store(path)
     store.add("host", "Name", version)
     store.close()

@@ -57,14 +57,20 @@ def test_rsa_arrives_and_signs(either: Vault, size: int) -> None:
     assert (arrived.key_type, arrived.key_operations) == ("RSA-HSM", ["sign", "verify"])
     assert member(arrived, "n") == key.public_key().public_numbers().n
     digest = hashlib.sha256(b"proof").digest()
-    signature = CryptographyClient(arrived, either.lab.credential()).sign(SignatureAlgorithm.ps256, digest).signature
+    signature = (
+        CryptographyClient(arrived, either.lab.credential())
+        .sign(SignatureAlgorithm.ps256, digest)
+        .signature
+    )
     key.public_key().verify(signature, digest, PSS(MGF1(SHA256()), 32), Prehashed(SHA256()))
 
 
 @pytest.mark.parametrize("curve", EC_PROOFS)
 def test_ec_arrives_and_signs(either: Vault, curve: str) -> None:
     key, client = ec_key(curve), client_of(either)
-    arrived = client.import_key("target", JsonWebKey(kty="EC-HSM", crv=curve, t=wrap(either.kek(), pkcs8(key))))
+    arrived = client.import_key(
+        "target", JsonWebKey(kty="EC-HSM", crv=curve, t=wrap(either.kek(), pkcs8(key)))
+    )
     numbers = key.public_key().public_numbers()
     assert (member(arrived, "x"), member(arrived, "y")) == (numbers.x, numbers.y)
     algorithm, hash_algorithm = EC_PROOFS[curve]
@@ -72,7 +78,9 @@ def test_ec_arrives_and_signs(either: Vault, curve: str) -> None:
     raw = CryptographyClient(arrived, either.lab.credential()).sign(algorithm, digest).signature
     middle = len(raw) // 2
     r_and_s = int.from_bytes(raw[:middle], "big"), int.from_bytes(raw[middle:], "big")
-    key.public_key().verify(encode_dss_signature(*r_and_s), digest, ec.ECDSA(Prehashed(hash_algorithm)))
+    key.public_key().verify(
+        encode_dss_signature(*r_and_s), digest, ec.ECDSA(Prehashed(hash_algorithm))
+    )
 
 
 @pytest.mark.parametrize("size", [128, 192, 256])
@@ -83,13 +91,17 @@ def test_oct_arrives_and_wraps(hsm: Vault, size: int) -> None:
     arrived = client.import_key("target", target)
     # Not by CryptographyClient: 4.11.3 takes a random key of its own for an oct-HSM key and wraps locally.
     body = {"alg": f"A{size}KW", "value": base64url(payload)}
-    answer = client.send_request(HttpRequest("POST", f"{arrived.id}/wrapkey?api-version=7.6", json=body))
+    answer = client.send_request(
+        HttpRequest("POST", f"{arrived.id}/wrapkey?api-version=7.6", json=body)
+    )
     assert answer.json() == {"kid": arrived.id, "value": base64url(aes_key_wrap(key, payload))}
 
 
 @pytest.mark.parametrize("size", [2048, 3072, 4096])
 def test_every_kek_size(vault: Vault, size: int) -> None:
-    kek = client_of(vault).create_rsa_key("kek", size=size, hardware_protected=True, key_operations=["import"])
+    kek = client_of(vault).create_rsa_key(
+        "kek", size=size, hardware_protected=True, key_operations=["import"]
+    )
     assert (kek.key_type, kek.key_operations) == ("RSA-HSM", ["import"])
     jwk = vault.do("GET", "/keys/kek")["key"]
     assert number(jwk["n"]).bit_length() == size
@@ -104,11 +116,15 @@ def arrive(vault: Vault, file: bytes, **key: Any) -> dict[str, Any]:
 
 def test_certificate_credential(lab: Lab, vault: Vault) -> None:
     operator = lab.facts["clients"]["operator"]
-    credential = CertificateCredential(lab.facts["tenant"], operator["client_id"], operator["certificate_file"])
+    credential = CertificateCredential(
+        lab.facts["tenant"], operator["client_id"], operator["certificate_file"]
+    )
     assert KeyClient(vault.url, credential).create_ec_key("any").id.startswith(vault.url)
 
 
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode], ids=["base64", "base64url"])
+@pytest.mark.parametrize(
+    "encode", [base64.b64encode, base64.urlsafe_b64encode], ids=["base64", "base64url"]
+)
 @pytest.mark.parametrize("padding", [b"", b"="])
 def test_every_encoding_of_the_package(vault: Vault, encode: Any, padding: bytes) -> None:
     file = wrap(vault.kek(), pkcs8(ec_key()))

@@ -36,7 +36,14 @@ def test_shape_of_a_created_key(vault: Vault) -> None:
     response = vault.ask("POST", "/keys/Name/create", {"kty": "RSA-HSM"})
     bundle = response.json()
     assert re.fullmatch(re.escape(vault.url) + "/keys/Name/[0-9a-f]{32}", bundle["key"]["kid"])
-    assert bundle["key"]["key_ops"] == ["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"]
+    assert bundle["key"]["key_ops"] == [
+        "encrypt",
+        "decrypt",
+        "sign",
+        "verify",
+        "wrapKey",
+        "unwrapKey",
+    ]
     assert bundle["key"]["e"] == "AAEAAQ"
     created = bundle["attributes"]["created"]
     assert bundle["attributes"] == {
@@ -57,7 +64,14 @@ def test_shape_of_a_managed_hsms_key(hsm: Vault) -> None:
     """As recorded of a Managed HSM: another order of operations, and no platform."""
     response = hsm.ask("POST", "/keys/name/create", {"kty": "RSA-HSM"})
     bundle = response.json()
-    assert bundle["key"]["key_ops"] == ["wrapKey", "decrypt", "encrypt", "unwrapKey", "sign", "verify"]
+    assert bundle["key"]["key_ops"] == [
+        "wrapKey",
+        "decrypt",
+        "encrypt",
+        "unwrapKey",
+        "sign",
+        "verify",
+    ]
     assert bundle["key"]["e"] == "AQAB"
     assert "hsmPlatform" not in bundle["attributes"]
     assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
@@ -155,7 +169,11 @@ def test_list_of_versions(vault: Vault) -> None:
 def test_update_changes_what_it_names(vault: Vault, clock: Callable[[float], None]) -> None:
     old = vault.native("name", tags={"a": "1", "b": "2"}, attributes={"exp": 4_000_000_000})
     clock(60)
-    new = vault.do("PATCH", "/keys/name/", {"attributes": {"enabled": False}, "tags": {"c": "3"}, "key_ops": ["verify"]})
+    new = vault.do(
+        "PATCH",
+        "/keys/name/",
+        {"attributes": {"enabled": False}, "tags": {"c": "3"}, "key_ops": ["verify"]},
+    )
     assert (new["tags"], new["key"]) == ({"c": "3"}, old["key"] | {"key_ops": ["verify"]})
     assert new["attributes"]["updated"] >= old["attributes"]["updated"] + 59
     assert {name: new["attributes"][name] for name in ("enabled", "exp", "created")} == {
@@ -163,8 +181,14 @@ def test_update_changes_what_it_names(vault: Vault, clock: Callable[[float], Non
         "exp": 4_000_000_000,
         "created": old["attributes"]["created"],
     }
-    assert vault.do("PATCH", "/keys/name", {"attributes": {"exp": None}})["attributes"]["exp"] == 4_000_000_000
-    assert "Supported values" in error_of(vault.ask("PATCH", "/keys/name", {"key_ops": ["encrypt"]}), 400)["message"]
+    assert (
+        vault.do("PATCH", "/keys/name", {"attributes": {"exp": None}})["attributes"]["exp"]
+        == 4_000_000_000
+    )
+    assert (
+        "Supported values"
+        in error_of(vault.ask("PATCH", "/keys/name", {"key_ops": ["encrypt"]}), 400)["message"]
+    )
 
 
 def test_deletion_shows_after_its_delay(vault: Vault, clock: Callable[[float], None]) -> None:
@@ -173,15 +197,29 @@ def test_deletion_shows_after_its_delay(vault: Vault, clock: Callable[[float], N
     deleted = vault.do("DELETE", "/keys/name")
     assert deleted["recoveryId"] == f"{vault.url}/deletedkeys/name"
     assert deleted["scheduledPurgeDate"] == deleted["deletedDate"] + 90 * DAY
-    assert "Deleted Key not found" in error_of(vault.ask("GET", "/deletedkeys/name"), 404)["message"]
-    assert vault.ask("GET", "/keys/name").status_code == vault.ask("DELETE", "/keys/name").status_code == 404
+    assert (
+        "Deleted Key not found" in error_of(vault.ask("GET", "/deletedkeys/name"), 404)["message"]
+    )
+    assert (
+        vault.ask("GET", "/keys/name").status_code
+        == vault.ask("DELETE", "/keys/name").status_code
+        == 404
+    )
     assert vault.do("GET", "/keys")["value"] == vault.do("GET", "/deletedkeys")["value"] == []
     assert inner_code(vault.ask("POST", "/keys/name/create", EC), 409) == "ObjectIsBeingDeleted"
     clock(61)
-    assert inner_code(vault.ask("POST", "/keys/name/create", EC), 409) == "ObjectIsDeletedButRecoverable"
+    assert (
+        inner_code(vault.ask("POST", "/keys/name/create", EC), 409)
+        == "ObjectIsDeletedButRecoverable"
+    )
     shown = vault.do("GET", "/deletedkeys/name")
-    assert ("hsmPlatform" in shown["attributes"], "hsmPlatform" in deleted["attributes"]) == (False, True)
-    assert [item["recoveryId"] for item in vault.do("GET", "/deletedkeys")["value"]] == [shown["recoveryId"]]
+    assert ("hsmPlatform" in shown["attributes"], "hsmPlatform" in deleted["attributes"]) == (
+        False,
+        True,
+    )
+    assert [item["recoveryId"] for item in vault.do("GET", "/deletedkeys")["value"]] == [
+        shown["recoveryId"]
+    ]
     assert vault.do("GET", "/keys/name/versions")["value"] == []
 
 
@@ -191,7 +229,11 @@ def test_recovery_shows_after_its_delay(vault: Vault, clock: Callable[[float], N
     vault.do("DELETE", "/keys/name")
     clock(61)
     assert vault.do("POST", "/deletedkeys/name/recover")["key"]["kid"] == kid
-    assert vault.ask("GET", "/keys/name").status_code == vault.ask("GET", "/deletedkeys/name").status_code == 404
+    assert (
+        vault.ask("GET", "/keys/name").status_code
+        == vault.ask("GET", "/deletedkeys/name").status_code
+        == 404
+    )
     assert inner_code(vault.ask("POST", "/keys/name/create", EC), 409) == "ObjectIsBeingRecovered"
     clock(122)
     assert vault.do("GET", "/keys/name")["key"]["kid"] == kid
@@ -230,7 +272,9 @@ def test_retention_ends(vault: Vault, clock: Callable[[float], None]) -> None:
         (True, 30, "CustomizedRecoverable"),
     ],
 )
-def test_recovery_levels_and_purge_protection(vault: Vault, protected: bool, days: int, level: str) -> None:
+def test_recovery_levels_and_purge_protection(
+    vault: Vault, protected: bool, days: int, level: str
+) -> None:
     vault.set(purge_protection=protected, retention_days=days)
     attributes = vault.native("name")["attributes"]
     assert (attributes["recoveryLevel"], attributes["recoverableDays"]) == (level, days)

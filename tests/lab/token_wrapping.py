@@ -19,7 +19,9 @@ def wrap_in_token(token: dict[str, str], kek: dict[str, Any], curve: str) -> tup
     """Make an EC key in the token and wrap it there under a KEK. Returns the package's file and the x of the key."""
     pytest.importorskip("pkcs11")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        wrapped, point = process.submit(_wrap, token, number(kek["n"]), number(kek["e"]), curve).result()
+        wrapped, point = process.submit(
+            _wrap, token, number(kek["n"]), number(kek["e"]), curve
+        ).result()
     length = (len(point) - 3) // 2  # an OCTET STRING of 04 || x || y
     return package(kek["kid"], wrapped), int.from_bytes(point[-2 * length : -length], "big")
 
@@ -47,8 +49,13 @@ def _wrap(token: dict[str, str], modulus: int, exponent: int, curve: str) -> tup
             }
         )
         temporary: Any = session.generate_key(
-            KeyType.AES, 256, store=False, template={Attribute.EXTRACTABLE: True, Attribute.WRAP: True}
+            KeyType.AES,
+            256,
+            store=False,
+            template={Attribute.EXTRACTABLE: True, Attribute.WRAP: True},
         )
         oaep = (Mechanism.SHA_1, MGF.SHA1, None)
         first = kek.wrap_key(temporary, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=oaep)
-        return first + temporary.wrap_key(private, mechanism=Mechanism.AES_KEY_WRAP_PAD), bytes(public[Attribute.EC_POINT])
+        return first + temporary.wrap_key(private, mechanism=Mechanism.AES_KEY_WRAP_PAD), bytes(
+            public[Attribute.EC_POINT]
+        )

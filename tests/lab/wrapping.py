@@ -18,7 +18,12 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(), "P-256K": ec.SECP256K1()}
+CURVES = {
+    "P-256": ec.SECP256R1(),
+    "P-384": ec.SECP384R1(),
+    "P-521": ec.SECP521R1(),
+    "P-256K": ec.SECP256K1(),
+}
 
 
 @functools.cache
@@ -44,12 +49,16 @@ def base64url(data: bytes) -> str:
 
 
 def wrapped(
-    kek: dict[str, Any], plaintext: bytes, wrap_key: Callable[[bytes, bytes], bytes] = aes_key_wrap_with_padding
+    kek: dict[str, Any],
+    plaintext: bytes,
+    wrap_key: Callable[[bytes, bytes], bytes] = aes_key_wrap_with_padding,
 ) -> bytes:
     """Wrap a target key under a KEK, given as its JWK. Returns the ciphertext."""
     temporary = secrets.token_bytes(32)
     public = rsa.RSAPublicNumbers(number(kek["e"]), number(kek["n"])).public_key()
-    return public.encrypt(temporary, OAEP(MGF1(SHA1()), SHA1(), None)) + wrap_key(temporary, plaintext)
+    return public.encrypt(temporary, OAEP(MGF1(SHA1()), SHA1(), None)) + wrap_key(
+        temporary, plaintext
+    )
 
 
 def wrap(kek: dict[str, Any], plaintext: bytes, kid: str | None = None) -> bytes:
@@ -59,5 +68,10 @@ def wrap(kek: dict[str, Any], plaintext: bytes, kid: str | None = None) -> bytes
 
 def package(kid: str, ciphertext: bytes) -> bytes:
     header = {"kid": kid, "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
-    document = {"schema_version": "1.0.0", "header": header, "ciphertext": base64url(ciphertext), "generator": "test"}
+    document = {
+        "schema_version": "1.0.0",
+        "header": header,
+        "ciphertext": base64url(ciphertext),
+        "generator": "test",
+    }
     return json.dumps(document).encode()

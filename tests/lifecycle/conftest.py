@@ -21,11 +21,11 @@ from unittest import mock
 import pytest
 import requests
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Session
-from ansible_collections.keyferry.azure.plugins.module_utils._token._session import open_token
-from ansible_collections.keyferry.azure.plugins.module_utils._vault import _client
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token
+from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Reaper, reaping
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,9 @@ Declare = Callable[..., Result]
 
 def run_lab(*arguments: str) -> str:
     command = [sys.executable, "-m", "lab", *arguments]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, text=True, capture_output=True, timeout=60, check=True
+    ).stdout
 
 
 class Lab:
@@ -51,7 +53,9 @@ class Lab:
         with requests.Session() as session:
             session.trust_env = False
             headers = {"Authorization": f"Bearer {control['key']}"}
-            response = session.request(method, control["url"] + path, json=body, headers=headers, timeout=30)
+            response = session.request(
+                method, control["url"] + path, json=body, headers=headers, timeout=30
+            )
         assert response.ok, response.text
         return response.json() if response.content else None
 
@@ -72,7 +76,9 @@ class Lab:
         from azure.identity import ClientSecretCredential
         from azure.keyvault.keys import KeyClient
 
-        tenant, client, secret = (os.environ[f"AZURE_{name}"] for name in ("TENANT", "CLIENT_ID", "SECRET"))
+        tenant, client, secret = (
+            os.environ[f"AZURE_{name}"] for name in ("TENANT", "CLIENT_ID", "SECRET")
+        )
         return KeyClient(url, ClientSecretCredential(tenant, client, secret))
 
     @property
@@ -94,7 +100,14 @@ class Vault:
 
     def rotate(self, *keys: Result, check: bool = False, **options: Any) -> Result:
         """Run byok_rotate for these keys."""
-        return self.run("byok_rotate", check, rotations=list(keys), kek_size=2048, allow_trailing_zeros=True, **options)
+        return self.run(
+            "byok_rotate",
+            check,
+            rotations=list(keys),
+            kek_size=2048,
+            allow_trailing_zeros=True,
+            **options,
+        )
 
     def versions(self, key: Result) -> list[Result]:
         """All versions of a key, newest first, as byok_plan tells them."""
@@ -103,7 +116,14 @@ class Vault:
     def inventory(self, *keys: Result) -> dict[str, list[Result]]:
         """The same of many keys, by name."""
         in_token = run("byok_target_key", True, target_keys=list(keys))["target_keys"]
-        read = run("byok_plan", False, vault_url=self.url, declarations=list(keys), target_keys=in_token, all_versions=True)
+        read = run(
+            "byok_plan",
+            False,
+            vault_url=self.url,
+            declarations=list(keys),
+            target_keys=in_token,
+            all_versions=True,
+        )
         return {each["name"]: each["versions"] for each in read["versions"]["target_keys"]}
 
     def generations(self, key: Result) -> list[Result]:
@@ -133,7 +153,11 @@ class Vault:
 
     def answers(self, operation: str) -> list[Result]:
         answers = self.lab.control("GET", "/requests")
-        return [each for each in answers if each["vault"] == self.host and each["operation"] == operation]
+        return [
+            each
+            for each in answers
+            if each["vault"] == self.host and each["operation"] == operation
+        ]
 
 
 def run(module: str, check: bool = False, **options: Any) -> Result:
@@ -171,7 +195,10 @@ def token_session() -> Iterator[Session]:
 
 def generations(*keys: Result) -> dict[str, list[Result]]:
     """All generations of keys in the token, oldest first, by name."""
-    return {each["name"]: each["generations"] for each in run("byok_target_key", True, target_keys=list(keys))["target_keys"]}
+    return {
+        each["name"]: each["generations"]
+        for each in run("byok_target_key", True, target_keys=list(keys))["target_keys"]
+    }
 
 
 def only(result: Result) -> Result:
@@ -200,10 +227,20 @@ def _interface(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with a token, entered by this process's own environment as any client enters it."""
     folder = tmp_path_factory.mktemp("lifecycle") / "lab"
-    options = ("--port", "0", "--delete-delay", "0", "--rate-factor", "1000", "--tolerate-trailing-zeros")
+    options = (
+        "--port",
+        "0",
+        "--delete-delay",
+        "0",
+        "--rate-factor",
+        "1000",
+        "--tolerate-trailing-zeros",
+    )
     run_lab("start", "--dir", str(folder), *options)
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("AZURE_", "BYOK_", "ANSIBLE_"))]:
+        for name in [
+            name for name in os.environ if name.startswith(("AZURE_", "BYOK_", "ANSIBLE_"))
+        ]:
             patch.delenv(name)
         variables = json.loads(run_lab("env", "--dir", str(folder), "--json"))
         for name, value in variables.items():
@@ -247,7 +284,11 @@ def key(_numbers: Iterator[int]) -> Callable[..., Result]:
     """Declare a key that no other test uses: ``key(every="P90D")``."""
 
     def declare(type: str = "EC", **rotation: str) -> Result:
-        shapes: dict[str, Result] = {"EC": {"curve": "P-256"}, "RSA": {"size": 2048}, "oct": {"size": 256}}
+        shapes: dict[str, Result] = {
+            "EC": {"curve": "P-256"},
+            "RSA": {"size": 2048},
+            "oct": {"size": 256},
+        }
         return {"name": f"key-{next(_numbers)}", "type": type, **shapes[type], "rotation": rotation}
 
     return declare

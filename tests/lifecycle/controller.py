@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import run
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 #: A run acts some seconds after the moment that the model knows; nothing may hang on less than this
 BLUR = timedelta(minutes=4)
@@ -27,7 +28,9 @@ class Span:
         year, month = divmod(12 * moment.year + moment.month - 1 + direction * months, 12)
         day = min(moment.day, calendar.monthrange(year, month + 1)[1])
         days = 7 * count.get("W", 0) + count.get("D", 0)
-        return moment.replace(year=year, month=month + 1, day=day) + direction * timedelta(days=days)
+        return moment.replace(year=year, month=month + 1, day=day) + direction * timedelta(
+            days=days
+        )
 
     def before(self, moment: datetime) -> datetime:
         return self.after(moment, -1)
@@ -48,7 +51,10 @@ class Policy:
 
 def read_policy(rotation: dict[str, str]) -> Policy:
     """Read what a declaration says."""
-    return Policy(**{name: value if name in ("retire", "on_foreign") else Span(value) for name, value in rotation.items()})  # type: ignore[arg-type]
+    fields: dict[str, Any] = {}
+    for name, value in rotation.items():
+        fields[name] = value if name in ("retire", "on_foreign") else Span(value)
+    return Policy(**fields)
 
 
 @dataclass
@@ -100,7 +106,10 @@ class Key:
     @property
     def newest(self) -> int | None:
         """The youngest generation that was not withdrawn."""
-        return max((number for number, each in enumerate(self.generations) if not each.withdrawn), default=None)
+        return max(
+            (number for number, each in enumerate(self.generations) if not each.withdrawn),
+            default=None,
+        )
 
     def rotation(self, vault: str, now: datetime, forced: int | None = None) -> Step:
         """What a run that rotates shall do.
@@ -121,7 +130,9 @@ class Key:
             return Step("conflict") if self._too_early(now) else Step("rotate", makes=True)
         if newest is not None and newest > current.generation:
             return Step("transfer")
-        if current.generation != forced and not any(_is_past(due, now) for due in self._due(current)):
+        if current.generation != forced and not any(
+            _is_past(due, now) for due in self._due(current)
+        ):
             return Step("none")
         if self._too_early(now):
             return Step("conflict" if current.generation == forced else "none")
@@ -130,20 +141,31 @@ class Key:
     def retirement(self, vault: str, now: datetime) -> list[Version]:
         """Which versions a run that retires shall disable."""
         versions = self.versions[vault]
-        if self.policy.retire != "disable" or self.needed or not versions or versions[-1].generation is None:
+        if (
+            self.policy.retire != "disable"
+            or self.needed
+            or not versions
+            or versions[-1].generation is None
+        ):
             return []
         followed = (
             (each, [later for later in versions[number + 1 :] if self._replaces(later, now)])
             for number, each in enumerate(versions)
         )
-        return [each for each, followers in followed if each.enabled and each.generation is not None and followers]
+        return [
+            each
+            for each, followers in followed
+            if each.enabled and each.generation is not None and followers
+        ]
 
     def make(self, now: datetime) -> None:
         self.generations.append(Generation(now))
 
     def bring(self, vault: str, now: datetime) -> None:
         valid_for = self.policy.valid_for
-        self.versions[vault].append(Version(self.newest, now, valid_for.after(now) if valid_for else None))
+        self.versions[vault].append(
+            Version(self.newest, now, valid_for.after(now) if valid_for else None)
+        )
 
     def plant(self, vault: str, now: datetime) -> None:
         """Somebody else makes a version."""
@@ -167,12 +189,18 @@ class Key:
             yield self.policy.before_expiry.before(version.expires)
 
     def _too_early(self, now: datetime) -> bool:
-        return bool(self.generations) and not _is_past(self.policy.min_interval.after(self.generations[-1].made), now)
+        return bool(self.generations) and not _is_past(
+            self.policy.min_interval.after(self.generations[-1].made), now
+        )
 
     def _replaces(self, version: Version, now: datetime) -> bool:
         """Whether older versions are not needed beside it any more."""
         lives = version.enabled and not (version.expires and _is_past(version.expires, now))
-        return version.generation is not None and lives and _is_past(self.policy.overlap.after(version.created), now)
+        return (
+            version.generation is not None
+            and lives
+            and _is_past(self.policy.overlap.after(version.created), now)
+        )
 
 
 def _is_past(moment: datetime, now: datetime) -> bool:

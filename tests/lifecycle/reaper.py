@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Library, Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Library, Session
 
 #: What a dead process's token does by itself
 _CLEARED_UP = ("C_Logout",)
@@ -53,8 +53,16 @@ class Reaper:
         return answer
 
     def _die(self, *, after: bool) -> None:
-        if self.moment and self.moment.after == after and self.calls[-1].startswith(self.moment.names):
-            self.dead = self.dead or sum(name.startswith(self.moment.names) for name in self.calls) == self.moment.number + 1
+        if (
+            self.moment
+            and self.moment.after == after
+            and self.calls[-1].startswith(self.moment.names)
+        ):
+            self.dead = (
+                self.dead
+                or sum(name.startswith(self.moment.names) for name in self.calls)
+                == self.moment.number + 1
+            )
             if self.dead:
                 raise Killed
 
@@ -70,7 +78,10 @@ class Reaper:
         moments = []
         for looking, group in groupby(enumerate(self.calls), looks):
             for number, name in [next(group)] if looking else group:
-                moments += [Moment(number, after) for after in (False, True)[: 1 + name.startswith(_CHANGING)]]
+                moments += [
+                    Moment(number, after)
+                    for after in (False, True)[: 1 + name.startswith(_CHANGING)]
+                ]
         return [*moments, Moment(len(self.calls) - 1, True)]
 
     def kills(self, run: Callable[[], Any], moment: Moment) -> str:

@@ -6,8 +6,20 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, failure, only, run
-from azure.keyvault.keys import KeyRotationLifetimeAction, KeyRotationPolicy, KeyRotationPolicyAction
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    failure,
+    only,
+    run,
+)
+from azure.keyvault.keys import (
+    KeyRotationLifetimeAction,
+    KeyRotationPolicy,
+    KeyRotationPolicyAction,
+)
 
 ROTATE = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P30D")
 
@@ -15,12 +27,17 @@ ROTATE = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_cr
 def actions(vault: Vault, declared: Result) -> dict[str, str | None]:
     """What Azure does by itself: Notify so long before an expiry, Rotate so long after the creation."""
     policy = vault.lab.client(vault.url).get_key_rotation_policy(declared["name"])
-    return {str(each.action.value): each.time_before_expiry or each.time_after_create for each in policy.lifetime_actions}
+    return {
+        str(each.action.value): each.time_before_expiry or each.time_after_create
+        for each in policy.lifetime_actions
+    }
 
 
 def let_azure_rotate(vault: Vault, declared: Result) -> None:
     policy = KeyRotationPolicy()
-    vault.lab.client(vault.url).update_key_rotation_policy(declared["name"], policy, lifetime_actions=[ROTATE], expires_in="P2Y")
+    vault.lab.client(vault.url).update_key_rotation_policy(
+        declared["name"], policy, lifetime_actions=[ROTATE], expires_in="P2Y"
+    )
 
 
 def test_what_a_vault_adds_by_itself_is_no_drift(vault: Vault, key: Declare) -> None:
@@ -40,7 +57,10 @@ def test_a_notification_is_set_and_kept(lab: Lab, vault: Vault, key: Declare) ->
     done = vault.rotate(changed)
     assert only(done)["action"] == "update"
     assert would["changes"] == done["changes"]
-    assert (done["changes"][0].before, done["changes"][0].after) == ({"notify_before": "P60D"}, {"notify_before": "P45D"})
+    assert (done["changes"][0].before, done["changes"][0].after) == (
+        {"notify_before": "P60D"},
+        {"notify_before": "P45D"},
+    )
     assert actions(vault, declared) == {"Notify": "P45D"}
     # No longer declared, it stays as it is; so it does when the key is replaced.
     undeclared = dict(declared, rotation={"every": "P30D", "valid_for": "P1Y"})
@@ -51,7 +71,9 @@ def test_a_notification_is_set_and_kept(lab: Lab, vault: Vault, key: Declare) ->
 
 
 @pytest.mark.parametrize("domain", ["vault.azure.net", "managedhsm.azure.net"])
-def test_azure_is_kept_from_rotating(new_vault: Declare, key: Declare, lab: Lab, domain: str) -> None:
+def test_azure_is_kept_from_rotating(
+    new_vault: Declare, key: Declare, lab: Lab, domain: str
+) -> None:
     vault: Vault = new_vault(domain)  # type: ignore[assignment]
     declared = key(every="P90D")
     only(vault.rotate(declared))
@@ -87,7 +109,9 @@ def test_a_key_without_a_rotation_of_ours_is_left_alone(vault: Vault, key: Decla
     assert "Rotate" in actions(vault, declared)
 
 
-def test_a_managed_hsm_announces_nothing_and_nothing_is_made_before_that_is_said(hsm: Vault, key: Declare) -> None:
+def test_a_managed_hsm_announces_nothing_and_nothing_is_made_before_that_is_said(
+    hsm: Vault, key: Declare
+) -> None:
     declared = key(valid_for="P1Y", notify_before="P30D")
     for options in ({"check": True}, {"stage": "prepare"}, {}):
         refused = hsm.rotate(declared, **options)
@@ -96,7 +120,9 @@ def test_a_managed_hsm_announces_nothing_and_nothing_is_made_before_that_is_said
     assert (hsm.versions(dict(declared, rotation=None)), hsm.generations(declared)) == ([], [])
 
 
-def test_a_missing_permission_to_look_is_none_unless_a_notification_is_declared(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_missing_permission_to_look_is_none_unless_a_notification_is_declared(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(valid_for="P1Y")
     without = ["list", "get", "create", "import", "update", "delete", "sign"]
     vault.set(roles={"operator": without})
@@ -128,9 +154,13 @@ def test_a_key_that_azure_rotated_is_foreign(lab: Lab, vault: Vault, key: Declar
     assert only(vault.rotate(replacing))["changed"] is False
 
 
-def test_a_key_that_azure_rotates_while_a_run_looks_is_not_taken_for_ours(lab: Lab, hsm: Vault, key: Declare) -> None:
+def test_a_key_that_azure_rotates_while_a_run_looks_is_not_taken_for_ours(
+    lab: Lab, hsm: Vault, key: Declare
+) -> None:
     """The version that Azure makes has the tags of ours, and of an oct key a tag is all that a look tells."""
-    declared = dict(key("oct", every="P1Y", retire="disable", overlap="PT1H"), data_reencrypted=True)
+    declared = dict(
+        key("oct", every="P1Y", retire="disable", overlap="PT1H"), data_reencrypted=True
+    )
     only(hsm.rotate(declared))
     let_azure_rotate(hsm, declared)
     lab.forward(days=31)

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, failure, only
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    failure,
+    only,
+)
 
 
 @pytest.fixture
@@ -18,8 +25,12 @@ def brought(vault: Vault, key: Declare) -> tuple[Result, Result]:
     return declared, only(vault.rotate(declared))
 
 
-def absent(vault: Vault, declared: Result, confirm: str | None, check: bool = False, **options: Any) -> Result:
-    return vault.run("byok_import", check, imports=[dict(declared, confirm=confirm)], state="absent", **options)
+def absent(
+    vault: Vault, declared: Result, confirm: str | None, check: bool = False, **options: Any
+) -> Result:
+    return vault.run(
+        "byok_import", check, imports=[dict(declared, confirm=confirm)], state="absent", **options
+    )
 
 
 def recovered(vault: Vault, declared: Result, check: bool = False, **options: Any) -> Result:
@@ -27,7 +38,9 @@ def recovered(vault: Vault, declared: Result, check: bool = False, **options: An
 
 
 @pytest.mark.parametrize("confirm", [None, "", "the key's name", "f" * 32])
-def test_only_the_newest_version_confirms(vault: Vault, brought: tuple[Result, Result], confirm: str | None) -> None:
+def test_only_the_newest_version_confirms(
+    vault: Vault, brought: tuple[Result, Result], confirm: str | None
+) -> None:
     declared, first = brought
     for purge in (False, True):
         refused = absent(vault, declared, confirm, purge=purge)
@@ -45,13 +58,17 @@ def test_an_older_version_does_not_confirm(lab: Lab, vault: Vault, key: Declare)
 
 
 @pytest.mark.parametrize("named", ["version", "kid"])
-def test_a_key_is_deleted_and_recovered(vault: Vault, brought: tuple[Result, Result], named: str) -> None:
+def test_a_key_is_deleted_and_recovered(
+    vault: Vault, brought: tuple[Result, Result], named: str
+) -> None:
     declared, first = brought
     would = absent(vault, declared, first[named], check=True)
     assert (would["changed"], len(vault.versions(declared))) == (True, 1)
     done = absent(vault, declared, first[named])
     (deletion,) = done["deletions"]
-    assert {fact: deletion[fact] for fact in ("version", "state", "recovery_level", "retention_days")} == {
+    assert {
+        fact: deletion[fact] for fact in ("version", "state", "recovery_level", "retention_days")
+    } == {
         "version": first["version"],
         "state": "deleted",
         "recovery_level": "Recoverable+Purgeable",
@@ -99,7 +116,9 @@ def test_a_key_is_purged_at_once_or_later(vault: Vault, key: Declare) -> None:
         assert only(vault.rotate(declared))["imported"] is True
 
 
-def test_purge_protection_is_said_before_anything_is_deleted(vault: Vault, brought: tuple[Result, Result]) -> None:
+def test_purge_protection_is_said_before_anything_is_deleted(
+    vault: Vault, brought: tuple[Result, Result]
+) -> None:
     declared, first = brought
     vault.set(purge_protection=True, retention_days=30)
     refused = failure(absent(vault, declared, first["version"], purge=True))
@@ -108,7 +127,9 @@ def test_purge_protection_is_said_before_anything_is_deleted(vault: Vault, broug
     assert len(vault.versions(declared)) == 1
     assert absent(vault, declared, first["version"])["deletions"][0]["retention_days"] == 30
     assert "purge protection" in failure(absent(vault, declared, first["version"], purge=True))
-    assert "purge protection" in failure(vault.rotate(dict(declared, confirm=first["version"]), on_deleted="purge"))
+    assert "purge protection" in failure(
+        vault.rotate(dict(declared, confirm=first["version"]), on_deleted="purge")
+    )
 
 
 def test_a_purge_that_is_not_allowed_is_said_and_so_is_what_was_deleted(
@@ -123,7 +144,9 @@ def test_a_purge_that_is_not_allowed_is_said_and_so_is_what_was_deleted(
     assert ("Purging the deleted key" in failure(again), again["changed"]) == (True, False)
 
 
-def test_with_crypto_user_alone_a_managed_hsm_shows_no_deleted_keys(lab: Lab, hsm: Vault, key: Declare) -> None:
+def test_with_crypto_user_alone_a_managed_hsm_shows_no_deleted_keys(
+    lab: Lab, hsm: Vault, key: Declare
+) -> None:
     declared = key()
     hsm.options = lab.as_client("user")
     first = only(hsm.rotate(declared))
@@ -149,17 +172,23 @@ def test_a_deletion_or_recovery_that_takes_too_long_is_left_to_a_later_run(
 ) -> None:
     declared, first = brought
     vault.set(delete_delay=3600)
-    assert "has not finished deleting the key" in failure(absent(vault, declared, first["version"], delete_timeout=10))
+    assert "has not finished deleting the key" in failure(
+        absent(vault, declared, first["version"], delete_timeout=10)
+    )
     assert sum(no_sleep) == 10
     vault.lab.forward(hours=2)
     assert absent(vault, declared, first["version"], delete_timeout=10)["failures"] == []
-    assert "has not finished recovering the key" in failure(recovered(vault, declared, delete_timeout=10))
+    assert "has not finished recovering the key" in failure(
+        recovered(vault, declared, delete_timeout=10)
+    )
     vault.lab.forward(hours=2)
     assert recovered(vault, declared, delete_timeout=10)["failures"] == []
     assert len(vault.versions(declared)) == 1
 
 
-def test_a_deleted_key_that_holds_the_name(lab: Lab, vault: Vault, brought: tuple[Result, Result]) -> None:
+def test_a_deleted_key_that_holds_the_name(
+    lab: Lab, vault: Vault, brought: tuple[Result, Result]
+) -> None:
     declared, first = brought
     absent(vault, declared, first["version"])
     failed = vault.rotate(declared)
@@ -188,7 +217,9 @@ def test_a_deleted_key_that_holds_the_name(lab: Lab, vault: Vault, brought: tupl
     assert len(vault.generations(declared)) == 2
 
 
-def test_a_deleted_key_of_somebody_else_is_no_less_foreign_when_it_is_recovered(vault: Vault, key: Declare) -> None:
+def test_a_deleted_key_of_somebody_else_is_no_less_foreign_when_it_is_recovered(
+    vault: Vault, key: Declare
+) -> None:
     declared = key()
     foreign = vault.native(declared)["key"]["kid"].rpartition("/")[2]
     absent(vault, declared, foreign)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Lab,
@@ -30,7 +30,9 @@ def attempt(vault: Vault, key: Result, **options: Any) -> tuple[Result | None, s
         result = vault.rotate(key, prove=True, settle_time=1, throttle_timeout=60, **options)
     except ByokError as error:
         return None, str(error)
-    return next(iter(result["rotations"]), None), " ".join(each["msg"] for each in result["failures"])
+    return next(iter(result["rotations"]), None), " ".join(
+        each["msg"] for each in result["failures"]
+    )
 
 
 def due_keys(lab: Lab, vault: Vault, declared: Result, count: int) -> list[Result]:
@@ -50,7 +52,10 @@ def see(vault: Vault, keys: list[Result], said: dict[str, tuple[Result | None, s
         assert len(there) <= 2, said[declared["name"]]
         if not error:
             assert rotation
-            assert (rotation["version"], rotation["thumbprint"]) == (there[0]["version"], there[0]["thumbprint"])
+            assert (rotation["version"], rotation["thumbprint"]) == (
+                there[0]["version"],
+                there[0]["thumbprint"],
+            )
             assert rotation["replaced"] == there[1]["version"]
     assert vault.rotate(*keys)["failures"] == []
     assert vault.rotate(*keys)["changed"] is False
@@ -70,9 +75,16 @@ def see(vault: Vault, keys: list[Result], said: dict[str, tuple[Result | None, s
     ],
 )
 def test_what_is_met_with_a_fault_is_got_over(
-    lab: Lab, vault: Vault, key: Declare, no_sleep: list[float], kind: str, together: list[tuple[str, ...]]
+    lab: Lab,
+    vault: Vault,
+    key: Declare,
+    no_sleep: list[float],
+    kind: str,
+    together: list[tuple[str, ...]],
 ) -> None:
-    keys = due_keys(lab, vault, key(every="P90D", valid_for="P120D", notify_before="P7D"), len(together))
+    keys = due_keys(
+        lab, vault, key(every="P90D", valid_for="P120D", notify_before="P7D"), len(together)
+    )
     said = {}
     for operations, declared in zip(together, keys, strict=True):
         if "set_policy" in operations:
@@ -81,7 +93,11 @@ def test_what_is_met_with_a_fault_is_got_over(
             vault.fault(operation=operation, kind=kind, count=1)
         said[declared["name"]] = attempt(vault, declared)
         assert lab.control("GET", "/faults") == [], operations
-    errors = {operations: error for operations, (_rotation, error) in zip(together, said.values(), strict=True) if error}
+    errors = {
+        operations: error
+        for operations, (_rotation, error) in zip(together, said.values(), strict=True)
+        if error
+    }
     if kind == "commit_and_drop":
         # Nothing shows then that the KEK is this run's, so nothing is wrapped under it.
         assert "kek_trust: unverified" in errors.pop(("create",))
@@ -103,7 +119,12 @@ def test_what_is_carried_out_late_is_not_done_twice(lab: Lab, vault: Vault, key:
 
 @pytest.mark.parametrize("kind", ["commit_and_drop", "drop_and_commit", "unavailable"])
 def test_where_nothing_tells_whether_it_was_imported_that_is_said(
-    lab: Lab, vault: Vault, key: Declare, no_sleep: list[float], monkeypatch: pytest.MonkeyPatch, kind: str
+    lab: Lab,
+    vault: Vault,
+    key: Declare,
+    no_sleep: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     from azure.keyvault.keys import KeyClient
 
@@ -127,9 +148,15 @@ def test_where_nothing_tells_whether_it_was_imported_that_is_said(
     see(vault, [declared], {declared["name"]: (rotation, error)})
 
 
-def test_a_vault_that_is_down_is_said_to_be(lab: Lab, vault: Vault, key: Declare, no_sleep: list[float]) -> None:
+def test_a_vault_that_is_down_is_said_to_be(
+    lab: Lab, vault: Vault, key: Declare, no_sleep: list[float]
+) -> None:
     keys = due_keys(lab, vault, key(every="P90D"), 2)
-    for kind, words in (("unavailable", "Azure answered 503"), ("firewall", "ForbiddenByFirewall"), ("throttle", "429")):
+    for kind, words in (
+        ("unavailable", "Azure answered 503"),
+        ("firewall", "ForbiddenByFirewall"),
+        ("throttle", "429"),
+    ):
         vault.fault(operation="*", kind=kind, count=100)
         result = vault.rotate(*keys)
         assert words in failure(result)

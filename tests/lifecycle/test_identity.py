@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, only
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    only,
+)
 
 
 def said(vault: Vault, declared: Result) -> str:
@@ -55,7 +61,13 @@ def test_it_is_found_in_the_environment(
 def _changed(token: str, **claims: Any) -> str:
     head, payload, signature = token.split(".")
     told = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return ".".join((head, base64.urlsafe_b64encode(json.dumps({**told, **claims}).encode()).decode().rstrip("="), signature))
+    return ".".join(
+        (
+            head,
+            base64.urlsafe_b64encode(json.dumps({**told, **claims}).encode()).decode().rstrip("="),
+            signature,
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +115,9 @@ def test_a_secret_is_in_no_message_or_result(lab: Lab, vault: Vault, key: Declar
 
 
 @pytest.mark.parametrize("client", ["reader", "nobody"])
-def test_a_missing_role_is_said_by_key_and_action(lab: Lab, vault: Vault, key: Declare, client: str) -> None:
+def test_a_missing_role_is_said_by_key_and_action(
+    lab: Lab, vault: Vault, key: Declare, client: str
+) -> None:
     vault.options = lab.as_client(client)
     declared = key()
     text = said(vault, declared)

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, generations, only, run
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    generations,
+    only,
+    run,
+)
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Moment, Reaper
 
 
@@ -41,7 +49,9 @@ def let_die(reaper: Reaper, run: Callable[[Result], Result], keys: list[Result])
     return when
 
 
-def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(lab: Lab, vault: Vault, key: Declare, reaper: Reaper) -> None:
+def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(
+    lab: Lab, vault: Vault, key: Declare, reaper: Reaper
+) -> None:
     keys = [key(every="P90D", valid_for="P120D") for _number in range(40)]
     assert vault.rotate(*keys)["failures"] == []
     lab.forward(days=91)
@@ -93,7 +103,9 @@ def test_a_rotation_that_dies_around_azure_s_policy_is_finished_by_the_next_run(
         assert [each.time_before_expiry for each in policy.lifetime_actions] == ["P40D"]
 
 
-def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(vault: Vault, key: Declare, reaper: Reaper) -> None:
+def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(
+    vault: Vault, key: Declare, reaper: Reaper
+) -> None:
     keys = [dict(key(), after_transfer="lock") for _number in range(4)]
     moments = at(reaper, lambda: vault.rotate(keys[0]), "C_SetAttributeValue")
     assert len(moments) == 2
@@ -106,7 +118,9 @@ def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(vault
     assert vault.rotate(*keys)["changed"] is False
 
 
-def test_a_retirement_that_dies_is_finished_by_the_next_run(lab: Lab, vault: Vault, key: Declare, reaper: Reaper) -> None:
+def test_a_retirement_that_dies_is_finished_by_the_next_run(
+    lab: Lab, vault: Vault, key: Declare, reaper: Reaper
+) -> None:
     keys = [key(every="P30D", retire="disable") for _number in range(3)]
     for _generation in range(3):
         assert vault.rotate(*keys)["failures"] == []
@@ -117,11 +131,17 @@ def test_a_retirement_that_dies_is_finished_by_the_next_run(lab: Lab, vault: Vau
         reaper.kills(lambda declared=declared: vault.rotate(declared, stage="retire"), moment)  # type: ignore[misc]
     assert vault.rotate(*keys, stage="retire")["failures"] == []
     for declared in keys:
-        assert [enabled for _generation, enabled in vault.in_vault(declared)] == [True, False, False]
+        assert [enabled for _generation, enabled in vault.in_vault(declared)] == [
+            True,
+            False,
+            False,
+        ]
     assert vault.rotate(*keys, stage="retire")["changed"] is False
 
 
-def test_an_oct_key_that_came_with_a_run_that_died_is_recognised(hsm: Vault, key: Declare, lab: Lab, reaper: Reaper) -> None:
+def test_an_oct_key_that_came_with_a_run_that_died_is_recognised(
+    hsm: Vault, key: Declare, lab: Lab, reaper: Reaper
+) -> None:
     keys = [key("oct", every="P30D") for _number in range(6)]
     moments = at(reaper, lambda: hsm.rotate(keys[0]), f"PUT {hsm.url}", f"POST {hsm.url}/keys/key-")
     assert len(moments) == 4
@@ -133,7 +153,9 @@ def test_an_oct_key_that_came_with_a_run_that_died_is_recognised(hsm: Vault, key
         assert len(hsm.generations(declared)) == 1
 
 
-def test_a_destruction_that_dies_is_finished_by_the_next_runs(vault: Vault, key: Declare, reaper: Reaper) -> None:
+def test_a_destruction_that_dies_is_finished_by_the_next_runs(
+    vault: Vault, key: Declare, reaper: Reaper
+) -> None:
     first = key()
 
     def destroy(declared: Result) -> Result:

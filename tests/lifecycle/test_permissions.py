@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import DECLARATION_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, parse_declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault import _client
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    DECLARATION_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    Declaration,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
+    make_credential,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
     PERMISSIONS,
     Need,
     needed_operations,
@@ -76,7 +83,11 @@ class Identity:
 
     def permission(self, operation: str) -> str:
         """What an administrator gives for it: of an access policy, or a data action of a Managed HSM."""
-        return PERMISSIONS[operation].hsm_action if self.is_hsm else PERMISSIONS[operation].access_policy
+        return (
+            PERMISSIONS[operation].hsm_action
+            if self.is_hsm
+            else PERMISSIONS[operation].access_policy
+        )
 
     def may(self, operations: Iterable[str], never: str | None = None) -> None:
         """Let it do these, but for what takes the permission ``never``."""
@@ -125,7 +136,9 @@ class Work:
         """
 
     def needs(self) -> dict[str, Need]:
-        return needed_operations(self.kinds, self.ephemeral_kek, [_parsed(key) for key in self.declare()])
+        return needed_operations(
+            self.kinds, self.ephemeral_kek, [_parsed(key) for key in self.declare()]
+        )
 
     def taken_away(self, required: list[str]) -> list[str]:
         """The permissions that are taken away in turn: first the one that the second key takes."""
@@ -138,12 +151,16 @@ class Work:
             result = self.run(keys)
         except ByokError as error:
             return None, str(error)
-        return result, " ".join([*(each["msg"] for each in result["failures"]), *result["warnings"]])
+        return result, " ".join(
+            [*(each["msg"] for each in result["failures"]), *result["warnings"]]
+        )
 
     def read(self, keys: list[Result]) -> tuple[dict[str, Result], dict[str, int]]:
         """Return what check() takes."""
         in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
-        plan = self.vault.run("byok_plan", declarations=keys, target_keys=in_token, all_versions=True)
+        plan = self.vault.run(
+            "byok_plan", declarations=keys, target_keys=in_token, all_versions=True
+        )
         made = {each["name"]: len(each["generations"]) for each in in_token}
         return {each["name"]: each for each in plan["versions"]["target_keys"]}, made
 
@@ -156,8 +173,13 @@ class Work:
 
 def _parsed(key: Result) -> Declaration:
     defaults = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
-    rotation = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS["rotation"]["options"].items()}
-    return parse_declaration({**defaults, **key, "rotation": key["rotation"] and {**rotation, **key["rotation"]}})
+    rotation = {
+        name: spec.get("default")
+        for name, spec in DECLARATION_OPTIONS["rotation"]["options"].items()
+    }
+    return parse_declaration(
+        {**defaults, **key, "rotation": key["rotation"] and {**rotation, **key["rotation"]}}
+    )
 
 
 class Transfer(Work):
@@ -171,7 +193,10 @@ class Transfer(Work):
         self.bring({**self.items[0][1], "tags": None})
 
     def declare(self) -> list[Result]:
-        return [{**self.key(), "rotation": None}, {**self.key(), "rotation": None, "tags": {"owner": "payments"}}]
+        return [
+            {**self.key(), "rotation": None},
+            {**self.key(), "rotation": None, "tags": {"owner": "payments"}},
+        ]
 
     def kek_options(self) -> Result:
         return {"name": self.name, "size": 2048, "lifetime": "PT4H"}
@@ -185,21 +210,35 @@ class Transfer(Work):
             if plan["transfers"]:
                 run("byok_target_key", target_keys=plan["transfers"])
                 kek = self.vault.run("byok_kek", **self.kek_options())
-                options: Result = {fact: kek[fact] for fact in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")}
-                wrapped = run("byok_wrap", packages=plan["transfers"], allow_trailing_zeros=True, **options)
+                options: Result = {
+                    fact: kek[fact]
+                    for fact in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+                }
+                wrapped = run(
+                    "byok_wrap", packages=plan["transfers"], allow_trailing_zeros=True, **options
+                )
                 packages = [{**package, "path": None} for package in wrapped["packages"]]
             if plan["imports"]:
-                results.append(self.vault.run("byok_import", imports=plan["imports"], packages=packages))
+                results.append(
+                    self.vault.run("byok_import", imports=plan["imports"], packages=packages)
+                )
         finally:
             if kek["changed"]:
                 self.vault.run("byok_kek", state="absent", purge=self.purge, name=self.name)
-                self.vault.run("byok_kek", state="absent", purge=self.purge, expired_prefix="keyferry-kek-")
-        return {what: [each for one in results for each in one[what]] for what in ("failures", "warnings")}
+                self.vault.run(
+                    "byok_kek", state="absent", purge=self.purge, expired_prefix="keyferry-kek-"
+                )
+        return {
+            what: [each for one in results for each in one[what]]
+            for what in ("failures", "warnings")
+        }
 
     def check(self, item: list[Result], read: dict[str, Result], made: dict[str, int]) -> None:
         new, *others = (read[key["name"]]["versions"] for key in item)
         assert (len(new), made[item[0]["name"]]) == (1, 1)
-        assert [[version["tags"]["owner"] for version in other] for other in others] == [["payments"]] * len(others)
+        assert [[version["tags"]["owner"] for version in other] for other in others] == [
+            ["payments"]
+        ] * len(others)
 
 
 class TransferAndPurge(Transfer):
@@ -241,7 +280,9 @@ class Rotate(Work):
     def check(self, item: list[Result], read: dict[str, Result], made: dict[str, int]) -> None:
         due, *others = (read[key["name"]]["versions"] for key in item)
         assert (len(due), made[item[0]["name"]]) == (2, 2)
-        assert [[version["tags"]["owner"] for version in other] for other in others] == [["payments"]] * len(others)
+        assert [[version["tags"]["owner"] for version in other] for other in others] == [
+            ["payments"]
+        ] * len(others)
 
 
 class RotateAndPurge(Rotate):
@@ -279,7 +320,11 @@ class Retire(Work):
         return [self.key("oct" if self.identity.is_hsm else "EC", every="P30D", retire="disable")]
 
     def run(self, keys: list[Result]) -> Result:
-        return self.vault.run("byok_rotate", stage="retire", rotations=[{**key, "data_reencrypted": True} for key in keys])
+        return self.vault.run(
+            "byok_rotate",
+            stage="retire",
+            rotations=[{**key, "data_reencrypted": True} for key in keys],
+        )
 
     def check(self, item: list[Result], read: dict[str, Result], made: dict[str, int]) -> None:
         assert [each["enabled"] for each in read[item[0]["name"]]["versions"]] == [True, False]
@@ -341,8 +386,12 @@ class Show(Work):
 
     def run(self, keys: list[Result]) -> Result:
         in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
-        result = self.vault.run("byok_plan", declarations=keys, target_keys=in_token, rotate=True, all_versions=True)
-        assert result["failures"] or [len(each["versions"]) for each in result["versions"]["target_keys"]] == [1] * len(keys)
+        result = self.vault.run(
+            "byok_plan", declarations=keys, target_keys=in_token, rotate=True, all_versions=True
+        )
+        assert result["failures"] or [
+            len(each["versions"]) for each in result["versions"]["target_keys"]
+        ] == [1] * len(keys)
         return result
 
 
@@ -387,12 +436,20 @@ def test_the_least_permissions_do_and_none_of_them_can_be_missing(
         work.identity.may(required, never=permission)
         _result, said = work.said(item)
         assert str(parse_address(vault.url, "AzureCloud")) in said, permission
-        assert any(name in said for name in (*(each["name"] for each in item), "keyferry-kek-")), (permission, said)
+        assert any(name in said for name in (*(each["name"] for each in item), "keyferry-kek-")), (
+            permission,
+            said,
+        )
         assert any(remedy in said for remedy in REMEDIES), (permission, said)
     # What was left undone is done, and what was done is not done again, with these permissions alone.
     work.identity.may(required)
     keys = [each for item in work.items for each in item]
-    looked = vault.run("byok_vault_info", work=list(work.kinds), ephemeral_kek=work.ephemeral_kek, declarations=keys)["vault"]
+    looked = vault.run(
+        "byok_vault_info",
+        work=list(work.kinds),
+        ephemeral_kek=work.ephemeral_kek,
+        declarations=keys,
+    )["vault"]
     assert looked["missing"] == []
     _journal(vault)
     result, said = work.said(keys)
@@ -425,7 +482,9 @@ def tried(work: Work, *roles: str) -> tuple[Result | None, str]:
 
 
 @pytest.mark.parametrize("kind", [TransferAndPurge, DeleteAndPurge, Recover])
-def test_both_roles_of_a_managed_hsm_do_for_everything(kind: type[Work], hsm: Vault, key: Declare, no_sleep: list[float]) -> None:
+def test_both_roles_of_a_managed_hsm_do_for_everything(
+    kind: type[Work], hsm: Vault, key: Declare, no_sleep: list[float]
+) -> None:
     result, said = tried(kind(hsm, key), *BOTH_ROLES)
     assert result is not None, said
     assert (result["failures"], said) == ([], "")
@@ -451,7 +510,9 @@ def test_crypto_user_alone_brings_and_deletes_but_neither_purges_nor_recovers(
     assert (str(parse_address(hsm.url, "AzureCloud")) in said) == bool(says)
 
 
-def test_what_has_arrived_is_reported_although_its_versions_cannot_be_listed(vault: Vault, key: Declare) -> None:
+def test_what_has_arrived_is_reported_although_its_versions_cannot_be_listed(
+    vault: Vault, key: Declare
+) -> None:
     work = TransferByHsmbyok(vault, key)
     work.begin(2)
     needs = [operation for operation, need in work.needs().items() if need.must]
@@ -464,7 +525,9 @@ def test_what_has_arrived_is_reported_although_its_versions_cannot_be_listed(vau
     work.check(work.items[1], *work.read(work.items[1]))
 
 
-def test_crypto_user_alone_learns_of_a_deleted_key_from_azure(hsm: Vault, key: Declare, no_sleep: list[float]) -> None:
+def test_crypto_user_alone_learns_of_a_deleted_key_from_azure(
+    hsm: Vault, key: Declare, no_sleep: list[float]
+) -> None:
     deleting = Delete(hsm, key)
     deleting.begin(1)
     keys = deleting.items[0]
@@ -496,10 +559,17 @@ def test_a_role_of_azure_rbac_that_is_too_narrow_is_named_so(
     result, said = tried(work, role)
     assert says in said
     assert bool(says) == bool(said), said
-    assert ("(ForbiddenByRbac, " in said) == ("Give the identity the role Key Vault Crypto Officer" in said) == bool(says)
+    assert (
+        ("(ForbiddenByRbac, " in said)
+        == ("Give the identity the role Key Vault Crypto Officer" in said)
+        == bool(says)
+    )
     if kind is DeleteAndPurge:  # half of it was done, and that is no secret
         assert result is not None
-        assert ([each["state"] for each in result["deletions"]], result["changed"]) == (["deleted"], True)
+        assert ([each["state"] for each in result["deletions"]], result["changed"]) == (
+            ["deleted"],
+            True,
+        )
 
 
 def rotate_by_azure(vault: Vault, name: str) -> None:
@@ -507,10 +577,14 @@ def rotate_by_azure(vault: Vault, name: str) -> None:
     variables = (os.environ[f"AZURE_{name}"] for name in ("TENANT", "CLIENT_ID", "SECRET"))
     client = KeyClient(vault.url, ClientSecretCredential(*variables))
     action = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P90D")
-    client.update_key_rotation_policy(name, KeyRotationPolicy(lifetime_actions=[action], expires_in="P2Y"))
+    client.update_key_rotation_policy(
+        name, KeyRotationPolicy(lifetime_actions=[action], expires_in="P2Y")
+    )
 
 
-def test_a_policy_is_looked_at_and_changed_as_far_as_permissions_go(vault: Vault, key: Declare) -> None:
+def test_a_policy_is_looked_at_and_changed_as_far_as_permissions_go(
+    vault: Vault, key: Declare
+) -> None:
     work = Show(vault, key)
     work.begin(1)
     (declared,) = work.items[0]
@@ -521,14 +595,18 @@ def test_a_policy_is_looked_at_and_changed_as_far_as_permissions_go(vault: Vault
     assert (unseen["failures"], unseen["changed"], unseen["warnings"]) == ([], False, [])
     work.identity.may([*required, "get_policy"])
     (failure,) = vault.rotate(declared)["failures"]
-    assert f"Setting the rotation policy of the key {declared['name']} in the vault" in failure["msg"]
+    assert (
+        f"Setting the rotation policy of the key {declared['name']} in the vault" in failure["msg"]
+    )
     assert "setrotationpolicy" in failure["msg"]
     work.identity.may([*required, "get_policy", "set_policy"])
     assert (vault.rotate(declared)["changed"], vault.rotate(declared)["changed"]) == (True, False)
 
 
 @pytest.mark.parametrize("missing", ["get_policy", "set_policy"])
-def test_a_notification_that_is_declared_takes_both_permissions(missing: str, vault: Vault, key: Declare) -> None:
+def test_a_notification_that_is_declared_takes_both_permissions(
+    missing: str, vault: Vault, key: Declare
+) -> None:
     work = Rotate(vault, key)
     declared = key(every="P90D", valid_for="P1Y", notify_before="P45D")
     needs = needed_operations(["rotate"], True, [_parsed(declared)])

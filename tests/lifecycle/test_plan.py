@@ -8,8 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Result, Vault, only, run
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    only,
+    run,
+)
 
 
 def plan(vault: Vault, *keys: Result, **options: Any) -> Result:
@@ -66,7 +73,10 @@ def test_a_rotation_and_azures_own_policy(lab: Lab, vault: Vault, key: Declare) 
     assert done["planned"] == []  # or its diff would tell everything twice
     (did,) = [each for each in done["changes"] if "in the vault" in each.where]
     assert did.before == change.before
-    assert {**did.after, **dict.fromkeys(("version", "thumbprint", "generation", "tags", "expires"))} == {
+    assert {
+        **did.after,
+        **dict.fromkeys(("version", "thumbprint", "generation", "tags", "expires")),
+    } == {
         **change.after,
         **dict.fromkeys(("version", "thumbprint", "generation", "tags", "expires")),
     }
@@ -87,7 +97,11 @@ def test_a_foreign_version_is_a_conflict_and_no_change(vault: Vault, key: Declar
     only(vault.rotate(declared))
     vault.native(declared)
     planned = plan(vault, declared)
-    assert (planned["plan"][0]["action"], planned["plan"][0]["foreign"], planned["planned"]) == ("conflict", True, [])
+    assert (planned["plan"][0]["action"], planned["plan"][0]["foreign"], planned["planned"]) == (
+        "conflict",
+        True,
+        [],
+    )
 
 
 def test_keys_that_nobody_declared_are_reported_from_all_pages(vault: Vault, key: Declare) -> None:
@@ -101,7 +115,11 @@ def test_keys_that_nobody_declared_are_reported_from_all_pages(vault: Vault, key
     assert declared["name"] not in {each["name"] for each in reported}
     assert all(each["enabled"] and each["created"] and not each["marked"] for each in reported)
     assert plan(vault, declared)["unmanaged"] is None
-    (left,) = [each for each in plan(vault, key(), unmanaged="report")["unmanaged"] if each["name"] == declared["name"]]
+    (left,) = [
+        each
+        for each in plan(vault, key(), unmanaged="report")["unmanaged"]
+        if each["name"] == declared["name"]
+    ]
     assert left["marked"] is True
 
 

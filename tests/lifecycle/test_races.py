@@ -17,9 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import CryptokiError, Session
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import ROOT, Declare, Lab, Result, Vault, generations, only, run
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    CryptokiError,
+    Session,
+)
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    ROOT,
+    Declare,
+    Lab,
+    Result,
+    Vault,
+    generations,
+    only,
+    run,
+)
 
 
 class Controller:
@@ -34,7 +46,9 @@ class Controller:
             os.link(lock, locks / lock.name)
         command = [sys.executable, str(Path(__file__).with_name("controller.py"))]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / ".collections")}
-        self.process = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.options = {"lock_directory": str(locks)}
         assert self.process.stdout
         assert self.process.stdout.readline() == "ready\n"
@@ -81,7 +95,9 @@ def complaints(result: Result) -> list[str]:
     return [*result["warnings"], *(each["msg"] for each in result["failures"])]
 
 
-def see_that_nothing_is_lost(vault: Vault, keys: list[Result], before: int, said: dict[str, list[str]]) -> None:
+def see_that_nothing_is_lost(
+    vault: Vault, keys: list[Result], before: int, said: dict[str, list[str]]
+) -> None:
     """See that each key has one new version, or somebody said why it has more; and that it settles.
 
     :param before: how many versions and generations there were
@@ -96,7 +112,9 @@ def see_that_nothing_is_lost(vault: Vault, keys: list[Result], before: int, said
     again = vault.rotate(*keys)
     assert (again["failures"], again["changed"]) == ([], False), said
     newest = {name: found[-1]["generation"] for name, found in made.items()}
-    assert {name: there[0]["generation"] for name, there in vault.inventory(*keys).items()} == newest, said
+    assert {
+        name: there[0]["generation"] for name, there in vault.inventory(*keys).items()
+    } == newest, said
 
 
 def test_two_controllers_that_rotate_at_the_same_moment(
@@ -110,7 +128,10 @@ def test_two_controllers_that_rotate_at_the_same_moment(
         for controller in controllers:
             controller.begin(vault, *keys)
         results = [controller.end() for controller in controllers]
-        said = {declared["name"]: [each for result in results for each in complaints(result)] for declared in keys}
+        said = {
+            declared["name"]: [each for result in results for each in complaints(result)]
+            for declared in keys
+        }
         see_that_nothing_is_lost(vault, keys, before, said)
 
 
@@ -128,7 +149,12 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_whole_run_of_another_host_in_the_midst_of_one(
-    lab: Lab, vault: Vault, key: Declare, controllers: list[Controller], monkeypatch: pytest.MonkeyPatch, moment: str
+    lab: Lab,
+    vault: Vault,
+    key: Declare,
+    controllers: list[Controller],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
     from azure.core.pipeline.transport import RequestsTransport
 
@@ -188,16 +214,28 @@ def lock_of(vault: Vault, folder: Path) -> Path:
     return path
 
 
-def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(vault: Vault, key: Declare, tmp_path: Path) -> None:
+def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(
+    vault: Vault, key: Declare, tmp_path: Path
+) -> None:
     vault.options["lock_directory"] = str(tmp_path)
     declared = key()
     only(vault.rotate(declared))
     with lock_of(vault, tmp_path).open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(ByokError, match=r"Another run holds the lock .*keyferry-byok-vault.*lock_timeout higher"):
+        with pytest.raises(
+            ByokError,
+            match=r"Another run holds the lock .*keyferry-byok-vault.*lock_timeout higher",
+        ):
             vault.rotate(declared, lock_timeout=0)
         with pytest.raises(ByokError, match=r"Another run holds the lock .*keyferry-byok-vault"):
-            vault.run("byok_import", name=declared["name"], type="EC", curve="P-256", state="absent", lock_timeout=0)
+            vault.run(
+                "byok_import",
+                name=declared["name"],
+                type="EC",
+                curve="P-256",
+                state="absent",
+                lock_timeout=0,
+            )
         only(vault.rotate(declared, check=True, lock_timeout=0))  # which only looks
         end = threading.Timer(1.2, lambda: fcntl.flock(held, fcntl.LOCK_UN))
         end.start()
@@ -205,7 +243,8 @@ def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(vault: Vault, 
         end.join()
     (warning,) = result["warnings"]
     assert re.fullmatch(
-        rf"Another run was at work in the vault {vault.host.partition('.')[0]}; this one waited \d seconds for it", warning
+        rf"Another run was at work in the vault {vault.host.partition('.')[0]}; this one waited \d seconds for it",
+        warning,
     )
     assert vault.rotate(declared)["warnings"] == []
 

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._time import parse_duration, parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    parse_duration,
+    parse_moment,
+)
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     DAY,
     Declare,
@@ -22,17 +25,31 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
 from azure.keyvault.keys import JsonWebKey
 
 
-def test_a_key_is_brought_kept_and_replaced_when_it_is_due(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_key_is_brought_kept_and_replaced_when_it_is_due(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(every="P90D", valid_for="P120D")
     first = only(vault.rotate(declared))
-    assert (first["action"], first["changed"], first["identity"]) == ("transfer", True, "public_key")
+    assert (first["action"], first["changed"], first["identity"]) == (
+        "transfer",
+        True,
+        "public_key",
+    )
     again = only(vault.rotate(declared))
-    assert (again["action"], again["changed"], again["next_due"]) == ("none", False, first["next_due"])
+    assert (again["action"], again["changed"], again["next_due"]) == (
+        "none",
+        False,
+        first["next_due"],
+    )
     lab.forward(days=89, hours=23)
     assert only(vault.rotate(declared))["changed"] is False
     lab.forward(hours=2)
     would = only(vault.rotate(declared, check=True))
-    assert (would["action"], would["changed"], would["replaced"]) == ("rotate", True, first["version"])
+    assert (would["action"], would["changed"], would["replaced"]) == (
+        "rotate",
+        True,
+        first["version"],
+    )
     assert len(vault.versions(declared)) == 1
     second = only(vault.rotate(declared))
     assert (second["action"], second["replaced"]) == ("rotate", first["version"])
@@ -41,7 +58,9 @@ def test_a_key_is_brought_kept_and_replaced_when_it_is_due(lab: Lab, vault: Vaul
     assert [newest["version"], older["version"]] == [second["version"], first["version"]]
     assert (newest["enabled"], newest["active"], older["enabled"]) == (True, True, True)
     assert abs((parse_moment(newest["expires"]) - lab.now).days - 120) <= 1
-    assert newest["tags"].keys() == {f"keyferry-{name}" for name in ("generation", "token", "thumbprint", "package")}
+    assert newest["tags"].keys() == {
+        f"keyferry-{name}" for name in ("generation", "token", "thumbprint", "package")
+    }
     assert len(vault.generations(declared)) == 2
     assert only(vault.rotate(declared))["changed"] is False
 
@@ -51,7 +70,9 @@ def test_a_version_is_due_when_its_expiry_is_near(lab: Lab, vault: Vault, key: D
     first = only(vault.rotate(declared))
     expires = parse_moment(vault.versions(declared)[0]["expires"])
     due = parse_moment(first["next_due"])
-    assert parse_duration("P1M").before(expires) == due  # by the calendar, whatever the month's length
+    assert (
+        parse_duration("P1M").before(expires) == due
+    )  # by the calendar, whatever the month's length
     lab.forward(days=(due - lab.now).days - 1)
     assert only(vault.rotate(declared))["changed"] is False
     lab.forward(days=2)
@@ -82,15 +103,27 @@ def test_what_check_mode_says_is_what_a_run_does(lab: Lab, vault: Vault, key: De
     # A diff names vault or token and key; what is known only afterwards is not in it before.
     new = {"generation", "thumbprint", "version", "tags", "expires"}
     facts = [
-        [(each.where, dict(each.before), {fact: each.after[fact] for fact in each.after if fact not in new}) for each in changes]
-        for changes in (would["changes"], [each for each in done["changes"] if "CKA_EXTRACTABLE" not in each.before])
+        [
+            (
+                each.where,
+                dict(each.before),
+                {fact: each.after[fact] for fact in each.after if fact not in new},
+            )
+            for each in changes
+        ]
+        for changes in (
+            would["changes"],
+            [each for each in done["changes"] if "CKA_EXTRACTABLE" not in each.before],
+        )
     ]
     assert facts[0] == facts[1]
     for said, came in zip(would["changes"], done["changes"], strict=False):
         assert said.after.keys() | {"version"} == came.after.keys() | {"version"}
 
 
-def test_force_names_what_it_replaces_and_does_so_once(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_force_names_what_it_replaces_and_does_so_once(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(min_interval="P2D")
     first = only(vault.rotate(declared))
     forced = vault.rotate(declared, force=[first["thumbprint"]])
@@ -100,14 +133,18 @@ def test_force_names_what_it_replaces_and_does_so_once(lab: Lab, vault: Vault, k
     lab.forward(days=3)
     by_another_name = vault.rotate(declared, force=[declared["name"], first["version"]])
     assert only(by_another_name)["changed"] is False
-    assert "force names what no generation of the declared keys is" in by_another_name["warnings"][0]
+    assert (
+        "force names what no generation of the declared keys is" in by_another_name["warnings"][0]
+    )
     second = only(vault.rotate(declared, force=[first["thumbprint"]]))
     assert (second["action"], second["replaced"]) == ("rotate", first["version"])
     again = vault.rotate(declared, force=[first["thumbprint"]])
     assert (only(again)["action"], again["changed"], again["warnings"]) == ("none", False, [])
 
 
-def test_a_key_that_names_its_generation_is_not_forced_to_another(vault: Vault, key: Declare, lab: Lab) -> None:
+def test_a_key_that_names_its_generation_is_not_forced_to_another(
+    vault: Vault, key: Declare, lab: Lab
+) -> None:
     declared = key()
     first = only(vault.rotate(declared))
     lab.forward(days=2)
@@ -117,7 +154,9 @@ def test_a_key_that_names_its_generation_is_not_forced_to_another(vault: Vault, 
     assert only(vault.rotate(named))["changed"] is False
 
 
-def test_a_version_that_is_due_waits_for_min_interval_after_any_generation(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_version_that_is_due_waits_for_min_interval_after_any_generation(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(every="P30D", min_interval="P10D")
     only(vault.rotate(declared))
     lab.forward(days=31)
@@ -138,7 +177,9 @@ def withdraw(declared: Result, *identities: str) -> Result:
     return run("byok_target_key", target_keys=[declared], withdraw=list(identities))
 
 
-def test_a_generation_made_ahead_is_brought_by_a_later_run(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_generation_made_ahead_is_brought_by_a_later_run(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(every="P30D")
     assert only(vault.rotate(declared, stage="prepare"))["changed"] is True
     assert vault.versions(declared) == []
@@ -156,7 +197,9 @@ def test_a_generation_made_ahead_is_brought_by_a_later_run(lab: Lab, vault: Vaul
     assert len(vault.generations(declared)) == 2
 
 
-def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = key(every="P30D")
     first = only(vault.rotate(declared))
     lab.forward(days=31)
@@ -178,18 +221,30 @@ def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(lab: La
         second["generation"],
         first["generation"],
     ]
-    assert run("byok_target_key", target_keys=[declared])["changed"] is False  # its public key is no leftover
-    with pytest.raises(ByokError, match=r"No generation of the keys .* is nobody, so it was not withdrawn"):
+    assert (
+        run("byok_target_key", target_keys=[declared])["changed"] is False
+    )  # its public key is no leftover
+    with pytest.raises(
+        ByokError, match=r"No generation of the keys .* is nobody, so it was not withdrawn"
+    ):
         withdraw(declared, "nobody")
 
 
-def wrap_and_import(vault: Vault, declared: Result, generation: Result, replaces: str | None) -> Result:
+def wrap_and_import(
+    vault: Vault, declared: Result, generation: Result, replaces: str | None
+) -> Result:
     """Bring a generation as somebody does who has the token and knows the modules."""
     kek = vault.run("byok_kek", name=f"kek-{replaces or 'first'}"[:20], size=2048)
-    named = {name: value for name, value in declared.items() if name != "rotation"} | {"generation": generation["generation"]}
-    options = {name: kek[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")}
+    named = {name: value for name, value in declared.items() if name != "rotation"} | {
+        "generation": generation["generation"]
+    }
+    options = {
+        name: kek[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+    }
     wrapped = run("byok_wrap", packages=[named], allow_trailing_zeros=True, **options)
-    return vault.run("byok_import", imports=[dict(named, replaces=replaces)], packages=wrapped["packages"])
+    return vault.run(
+        "byok_import", imports=[dict(named, replaces=replaces)], packages=wrapped["packages"]
+    )
 
 
 def test_an_old_generation_that_somebody_made_current_again_is_replaced_by_a_new_one(
@@ -210,7 +265,13 @@ def test_an_old_generation_that_somebody_made_current_again_is_replaced_by_a_new
         **kek(vault),
     )
     vault.lab.client(vault.url).import_key(
-        declared["name"], JsonWebKey(kty="EC-HSM", crv="P-256", key_ops=["sign"], t=package["packages"][0]["content"].encode())
+        declared["name"],
+        JsonWebKey(
+            kty="EC-HSM",
+            crv="P-256",
+            key_ops=["sign"],
+            t=package["packages"][0]["content"].encode(),
+        ),
     )
     assert vault.in_vault(declared)[0][0] == first["generation"]
     conflict = vault.rotate(declared)
@@ -225,10 +286,14 @@ def test_an_old_generation_that_somebody_made_current_again_is_replaced_by_a_new
 
 def kek(vault: Vault) -> Result:
     made = vault.run("byok_kek", name="kek-of-somebody", size=2048)
-    return {name: made[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")}
+    return {
+        name: made[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+    }
 
 
-def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     keys = [key(every="P30D"), key(every="P30D")]
     assert vault.rotate(*keys)["failures"] == []
     vault.native(keys[0])
@@ -245,8 +310,13 @@ def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(lab: La
     assert "is a key that is not in the token" in failure(forced)
 
 
-def test_a_foreign_newest_version_is_superseded_once_where_that_is_declared(lab: Lab, vault: Vault, key: Declare) -> None:
-    new, prepared = keys = [key(on_foreign="rotate", every="P30D"), key(on_foreign="rotate", every="P30D")]
+def test_a_foreign_newest_version_is_superseded_once_where_that_is_declared(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
+    new, prepared = keys = [
+        key(on_foreign="rotate", every="P30D"),
+        key(on_foreign="rotate", every="P30D"),
+    ]
     assert vault.rotate(*keys)["failures"] == []
     lab.forward(days=31)
     ahead = only(vault.rotate(prepared, stage="prepare"))
@@ -265,7 +335,9 @@ def test_a_foreign_newest_version_is_superseded_once_where_that_is_declared(lab:
     assert "min_interval" in failure(vault.rotate(new))  # one a day at most, whoever is quicker
 
 
-def test_a_name_that_was_somebody_else_s_is_taken_over_only_where_that_is_declared(vault: Vault, key: Declare) -> None:
+def test_a_name_that_was_somebody_else_s_is_taken_over_only_where_that_is_declared(
+    vault: Vault, key: Declare
+) -> None:
     declared = key()
     vault.native(declared)
     assert "is a key that is not in the token" in failure(vault.rotate(declared))
@@ -275,20 +347,35 @@ def test_a_name_that_was_somebody_else_s_is_taken_over_only_where_that_is_declar
     assert only(vault.rotate(declared))["changed"] is False
 
 
-def test_tags_are_merged_and_those_that_lie_change_nothing(lab: Lab, vault: Vault, key: Declare) -> None:
+def test_tags_are_merged_and_those_that_lie_change_nothing(
+    lab: Lab, vault: Vault, key: Declare
+) -> None:
     declared = dict(key(every="P30D"), tags={f"tag-{number}": "x" for number in range(10)})
     first = only(vault.rotate(declared))
     client = lab.client(vault.url)
-    lies = {"keyferry-generation": "00" * 16, "keyferry-thumbprint": "nobody", "keyferry-token": "none", "theirs": "kept"}
-    client.update_key_properties(declared["name"], tags={**vault.versions(declared)[0]["tags"], **lies})
+    lies = {
+        "keyferry-generation": "00" * 16,
+        "keyferry-thumbprint": "nobody",
+        "keyferry-token": "none",
+        "theirs": "kept",
+    }
+    client.update_key_properties(
+        declared["name"], tags={**vault.versions(declared)[0]["tags"], **lies}
+    )
     changed = dict(declared, tags={**declared["tags"], "tag-0": "y"})
     assert only(vault.rotate(changed))["action"] == "update"
     (version,) = vault.versions(declared)
-    assert (version["ours"], version["tags"]["theirs"], version["tags"]["tag-0"]) == (True, "kept", "y")
+    assert (version["ours"], version["tags"]["theirs"], version["tags"]["tag-0"]) == (
+        True,
+        "kept",
+        "y",
+    )
     assert len(version["tags"]) == 15
     # A foreign version with our tags stays foreign.
     vault.native(declared)
-    client.update_key_properties(declared["name"], tags={"keyferry-generation": first["generation"]})
+    client.update_key_properties(
+        declared["name"], tags={"keyferry-generation": first["generation"]}
+    )
     assert "is a key that is not in the token" in failure(vault.rotate(changed))
     for tags, words in (
         ({"keyferry-x": "y"}, "begins with keyferry-"),

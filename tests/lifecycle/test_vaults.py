@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Declare, Lab, Vault, failure, only
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Declare,
+    Lab,
+    Vault,
+    failure,
+    only,
+)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -71,7 +77,9 @@ def test_a_vault_that_is_new_gets_the_newest_generation_although_that_is_due(
     assert len(new.generations(declared)) == 2
 
 
-def test_a_foreign_version_in_one_vault_does_not_stop_another(lab: Lab, new_vault: Callable[[], Vault], key: Declare) -> None:
+def test_a_foreign_version_in_one_vault_does_not_stop_another(
+    lab: Lab, new_vault: Callable[[], Vault], key: Declare
+) -> None:
     declared = key(every="P30D")
     vault, taken = new_vault(), new_vault()
     for each in (vault, taken):

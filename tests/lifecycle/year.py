@@ -18,7 +18,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import Lab, Result, Vault, generations, run
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    Lab,
+    Result,
+    Vault,
+    generations,
+    run,
+)
 from ansible_collections.keyferry.azure.tests.lifecycle.model import BLUR, Key, Step, read_policy
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Killed, Moment, Reaper
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -40,20 +46,40 @@ KEYS: dict[str, tuple[str, dict[str, str], Result]] = {
     "weekly-all": ("second first hsm", {"every": "P1W", "retire": "disable", "overlap": "P3D"}, EC),
     "monthly": ("second first", {"every": "P1M", "retire": "disable"}, EC),
     "quarter": ("second first", {"every": "P90D", "valid_for": "P120D"}, EC | {"curve": "P-384"}),
-    "expiring": ("first", {"valid_for": "P45D", "before_expiry": "P10D", "retire": "disable", "overlap": "P5D"}, EC),
-    "both": ("second first", {"every": "P1M", "valid_for": "P2M", "before_expiry": "P40D", "retire": "disable"}, EC),
-    "overdue": ("second", {"every": "P25D", "valid_for": "P26D", "retire": "disable", "overlap": "P20D"}, EC),
+    "expiring": (
+        "first",
+        {"valid_for": "P45D", "before_expiry": "P10D", "retire": "disable", "overlap": "P5D"},
+        EC,
+    ),
+    "both": (
+        "second first",
+        {"every": "P1M", "valid_for": "P2M", "before_expiry": "P40D", "retire": "disable"},
+        EC,
+    ),
+    "overdue": (
+        "second",
+        {"every": "P25D", "valid_for": "P26D", "retire": "disable", "overlap": "P20D"},
+        EC,
+    ),
     "half-year": ("second first", {"every": "P6M"}, RSA),
     "decrypts": ("second", {"every": "P60D", "retire": "disable"}, RSA),
     "reencrypted": ("first", {"every": "P60D", "retire": "disable"}, RSA | REENCRYPTED),
     "signs": ("second", {"every": "P45D", "retire": "disable", "overlap": "P1W"}, RSA | SIGNS),
     "slow": ("second", {"every": "P10D", "min_interval": "P21D"}, EC),
-    "superseded": ("second first", {"every": "P30D", "on_foreign": "rotate", "retire": "disable"}, EC),
+    "superseded": (
+        "second first",
+        {"every": "P30D", "on_foreign": "rotate", "retire": "disable"},
+        EC,
+    ),
     "contested": ("second first", {"every": "P30D", "retire": "disable"}, EC),
     "still": ("second first", {}, EC),
     "locked": ("first", {"every": "P15D", "retire": "disable"}, EC | {"after_transfer": "lock"}),
     "ahead": ("second first", {"every": "P20D"}, EC),
-    "secret": ("hsm", {"every": "P30D", "retire": "disable", "on_foreign": "rotate"}, OCT | REENCRYPTED),
+    "secret": (
+        "hsm",
+        {"every": "P30D", "retire": "disable", "on_foreign": "rotate"},
+        OCT | REENCRYPTED,
+    ),
     "secret-kept": ("hsm", {"every": "P60D", "retire": "disable"}, OCT),
     "expiring-hsm": ("hsm first", {"valid_for": "P3M", "before_expiry": "P3W"}, RSA),
 }
@@ -101,8 +127,14 @@ class Year:
 
     def __post_init__(self) -> None:
         for name, (places, rotation, options) in KEYS.items():
-            declared = {option: value for option, value in options.items() if option not in REENCRYPTED}
-            self.declared[name] = {"name": name, **declared, **({"rotation": rotation} if rotation else {})}
+            declared = {
+                option: value for option, value in options.items() if option not in REENCRYPTED
+            }
+            self.declared[name] = {
+                "name": name,
+                **declared,
+                **({"rotation": rotation} if rotation else {}),
+            }
             decrypts = options["type"] != "EC" and "operations" not in options
             self.keys[name] = Key(
                 read_policy(rotation),
@@ -122,7 +154,9 @@ class Year:
         """Choose this day's times, so that nothing becomes due just when a run looks."""
         moments = [moment for key in self.keys.values() for moment in key.moments()]
         for _attempt in range(1000):
-            first = self.start + timedelta(days=day, minutes=self.chance.randrange(720) if day else 0)
+            first = self.start + timedelta(
+                days=day, minutes=self.chance.randrange(720) if day else 0
+            )
             times = [first + number * SLOT for number in range(SLOTS)]
             near = [moment for moment in moments if times[0] - SLOT < moment < times[-1] + SLOT]
             if all(abs(moment - time) > BLUR for moment in near for time in times):
@@ -141,7 +175,10 @@ class Year:
         return str(generation["thumbprint"] or generation["generation"])
 
     def steps(self, place: str, now: datetime, forced: dict[str, int]) -> dict[str, Step]:
-        return {name: self.keys[name].rotation(place, now, forced.get(name)) for name in self.names(place)}
+        return {
+            name: self.keys[name].rotation(place, now, forced.get(name))
+            for name in self.names(place)
+        }
 
     def choose_victim(self) -> tuple[str, str] | None:
         """Choose a run of this day that shall die: mostly one that has something to do, as it looks in the morning."""
@@ -150,7 +187,10 @@ class Year:
             for place in self.vaults
             for stage, work in (
                 ("rotate", any(step.brings for step in self.steps(place, self.now, {}).values())),
-                ("retire", any(self.keys[name].retirement(place, self.now) for name in self.names(place))),
+                (
+                    "retire",
+                    any(self.keys[name].retirement(place, self.now) for name in self.names(place)),
+                ),
             )
             if work or self.chance.random() < 0.05
         ]
@@ -160,13 +200,23 @@ class Year:
 
     def act(self, place: str, stage: str, forced: dict[str, int], dies: bool = False) -> bool:
         """Do what is to be done in one vault; returns whether the run lived."""
-        return self.retire(place, dies) if stage == "retire" else self.rotate(place, forced, stage, dies)
+        return (
+            self.retire(place, dies)
+            if stage == "retire"
+            else self.rotate(place, forced, stage, dies)
+        )
 
-    def rotate(self, place: str, forced: dict[str, int], stage: str = "rotate", dies: bool = False) -> bool:
+    def rotate(
+        self, place: str, forced: dict[str, int], stage: str = "rotate", dies: bool = False
+    ) -> bool:
         """Rotate in one vault; returns whether the run lived."""
         now = self.next()
         steps = self.steps(place, now, forced)
-        force = [self.identity(name, number) for name, number in forced.items() if place in self.keys[name].versions]
+        force = [
+            self.identity(name, number)
+            for name, number in forced.items()
+            if place in self.keys[name].versions
+        ]
         brought = [name for name, step in steps.items() if step.brings]
         result = self._run(place, dies, len(brought), stage=stage, force=force)
         if result is None:
@@ -185,7 +235,9 @@ class Year:
             if stage == "rotate":
                 key.bring(place, now)
         if stage == "rotate":
-            identities = {each["identity"] for each in result["rotations"] if each["name"] in brought}
+            identities = {
+                each["identity"] for each in result["rotations"] if each["name"] in brought
+            }
             assert identities <= {"public_key", "proved"}
             self.count["versions"] += len(brought)
         return True
@@ -200,7 +252,9 @@ class Year:
                 found = self._listed(place, name)
                 assert len(found) == len(self.keys[name].versions[place])
                 for version, there in zip(self.keys[name].versions[place], found, strict=True):
-                    assert there.enabled == version.enabled or (not there.enabled and version in retired[name])
+                    assert there.enabled == version.enabled or (
+                        not there.enabled and version in retired[name]
+                    )
                     version.enabled = there.enabled
             return False
         assert result["failures"] == []
@@ -224,8 +278,16 @@ class Year:
         key = self.keys[name]
         number = key.newest
         assert number is not None
-        assert all(version.generation != number for versions in key.versions.values() for version in versions)
-        result = run("byok_target_key", target_keys=[self.declared[name]], withdraw=[self.identity(name, number)])
+        assert all(
+            version.generation != number
+            for versions in key.versions.values()
+            for version in versions
+        )
+        result = run(
+            "byok_target_key",
+            target_keys=[self.declared[name]],
+            withdraw=[self.identity(name, number)],
+        )
         assert len(result["withdrawn"]) == 1
         key.generations[number].withdrawn = True
 
@@ -244,12 +306,16 @@ class Year:
         if dies:
             names = self.chance.choice(list(DEADLY))
             after = self.chance.random() < 0.5
-            doomed.moment = Moment(self.chance.randrange(DEADLY[names](len(items), work)), after, names)
+            doomed.moment = Moment(
+                self.chance.randrange(DEADLY[names](len(items), work)), after, names
+            )
         try:
             return vault.rotate(*items, **options)
         except Killed:
             self.count["kills"] += 1
-            last = next(name for name in reversed(doomed.calls) if name != "C_Logout")  # which the dead still do
+            last = next(
+                name for name in reversed(doomed.calls) if name != "C_Logout"
+            )  # which the dead still do
             when = f"{'after' if after else 'before'} {last}"
             print(f"{self.now:%F %R} {place}, {options['stage']} with {work} to do: {when}")
             return None
@@ -285,17 +351,25 @@ class Year:
         in_token = generations(*self.declared.values())
         for name, key in self.keys.items():
             there = in_token[name]
-            assert [each["withdrawn"] for each in there] == [each.withdrawn for each in key.generations], name
+            assert [each["withdrawn"] for each in there] == [
+                each.withdrawn for each in key.generations
+            ], name
             assert not any(each["half_made"] for each in there), name
-            brought = {version.generation for versions in key.versions.values() for version in versions}
+            brought = {
+                version.generation for versions in key.versions.values() for version in versions
+            }
             locks = self.declared[name].get("after_transfer") == "lock"
             locked = [number for number, each in enumerate(there) if not each["CKA_EXTRACTABLE"]]
-            assert locked == (sorted(number for number in brought if number is not None) if locks else []), name
+            assert locked == (
+                sorted(number for number in brought if number is not None) if locks else []
+            ), name
             for place in key.versions:
                 self._check_versions(place, name, there)
         for place, vault in self.vaults.items():
             listed = {each.name for each in self.lab.client(vault.url).list_properties_of_keys()}
-            assert {name for name in listed if not name.startswith("keyferry-kek-")} == set(self.names(place))
+            assert {name for name in listed if not name.startswith("keyferry-kek-")} == set(
+                self.names(place)
+            )
 
     def _check_versions(self, place: str, name: str, in_token: list[Result]) -> None:
         client, what = self.lab.client(self.vaults[place].url), f"{name} in {place}"
@@ -304,7 +378,9 @@ class Year:
         for version, properties in zip(expected, found, strict=True):
             assert abs(properties.created_on - version.created) < BLUR, what
             assert (properties.expires_on is None) == (version.expires is None), what
-            assert version.expires is None or abs(properties.expires_on - version.expires) < BLUR, what
+            assert version.expires is None or abs(properties.expires_on - version.expires) < BLUR, (
+                what
+            )
             key = client.get_key(name, properties.version)
             own = [number for number, generation in enumerate(in_token) if is_same(key, generation)]
             assert own == ([] if version.generation is None else [version.generation]), what
@@ -313,12 +389,17 @@ class Year:
 def is_same(key: Any, generation: Result) -> bool:
     """Whether a version and a generation are one key; that an oct key's is, its import has proved."""
     if generation["public_key"] is None:
-        return bool((key.properties.tags or {}).get("keyferry-generation") == generation["generation"])
+        return bool(
+            (key.properties.tags or {}).get("keyferry-generation") == generation["generation"]
+        )
     numbers = load_pem_public_key(generation["public_key"].encode())
     if isinstance(numbers, RSAPublicKey):
         return int.from_bytes(key.key.n, "big") == numbers.public_numbers().n
     point: Any = numbers.public_numbers()  # type: ignore[union-attr]
-    return (int.from_bytes(key.key.x, "big"), int.from_bytes(key.key.y, "big")) == (point.x, point.y)
+    return (int.from_bytes(key.key.x, "big"), int.from_bytes(key.key.y, "big")) == (
+        point.x,
+        point.y,
+    )
 
 
 def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
@@ -333,8 +414,14 @@ def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
     with capsys.disabled():
         print(f"\na year from {year.start:%F %R}, KEYFERRY_YEAR_SEED={seed}", flush=True)
     chance = year.chance
-    deaths, early = set(chance.sample(range(1, DAYS - 30), KILLS)), set(chance.sample(range(1, DAYS), 12))
-    forced_on = {**{day: chance.choice(list(KEYS)) for day in chance.sample(range(1, DAYS), 8)}, **FORCED}
+    deaths, early = (
+        set(chance.sample(range(1, DAYS - 30), KILLS)),
+        set(chance.sample(range(1, DAYS), 12)),
+    )
+    forced_on = {
+        **{day: chance.choice(list(KEYS)) for day in chance.sample(range(1, DAYS), 8)},
+        **FORCED,
+    }
     closed, closed_days = CLOSED
     withdrawal, withdrawn = WITHDRAWAL
     pending = 0
@@ -342,7 +429,11 @@ def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
         year.begin(day)
         if day in FOREIGN:
             year.plant(*FOREIGN[day])
-        forced = {name: number for name in [forced_on.get(day)] if name and (number := year.keys[name].newest) is not None}
+        forced = {
+            name: number
+            for name in [forced_on.get(day)]
+            if name and (number := year.keys[name].newest) is not None
+        }
         if withdrawal <= day and year.keys[withdrawn].rotation("second", year.now).makes:
             year.rotate("second", {}, "prepare")
             year.withdraw(withdrawn)

@@ -72,7 +72,9 @@ def pem_and_fingerprint(key: rsa.RSAPrivateKey) -> tuple[str, str]:
     subject = serialization.PublicFormat.SubjectPublicKeyInfo
     public_key = key.public_key()
     der = public_key.public_bytes(serialization.Encoding.DER, subject)
-    return public_key.public_bytes(serialization.Encoding.PEM, subject).decode(), hashlib.sha256(der).hexdigest()
+    return public_key.public_bytes(serialization.Encoding.PEM, subject).decode(), hashlib.sha256(
+        der
+    ).hexdigest()
 
 
 def escrow_options(key: rsa.RSAPrivateKey) -> dict[str, str]:
@@ -89,12 +91,20 @@ def _made(directory: Path) -> Path:
 def _run(name: str, options: Options, check: bool = False, **params: Any) -> dict[str, Any]:
     """Return the module's result; of one that was killed, ``{"killed_by": 9}``. One that crashes fails the test."""
     ours = ("ANSIBLE_", "AZURE_", "BYOK_", "STAND_IN_", "SOFTHSM2_CONF", "FXPKCS11_CFG")
-    environment = {variable: value for variable, value in os.environ.items() if not variable.startswith(ours)}
+    environment = {
+        variable: value for variable, value in os.environ.items() if not variable.startswith(ours)
+    }
     environment["PYTHONPATH"] = str(ROOT / ".collections")
     arguments = {**options, **params, "_ansible_check_mode": check, "_ansible_diff": True}
     command = [sys.executable, str(Path(__file__).with_name("run_module.py")), name]
     done = subprocess.run(
-        command, input=json.dumps(arguments), env=environment, text=True, capture_output=True, timeout=TIMEOUT, check=False
+        command,
+        input=json.dumps(arguments),
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
     )
     if done.returncode < 0:
         return {"killed_by": -done.returncode}
@@ -103,5 +113,8 @@ def _run(name: str, options: Options, check: bool = False, **params: Any) -> dic
         pytest.fail(f"{name} crashed:\n{done.stdout}{done.stderr}")
     result: dict[str, Any] = json.loads(lines[-1])
     # ansible-core 2.19 and later wrap them up.
-    result["warnings"] = [each if isinstance(each, str) else each["event"]["msg"] for each in result.get("warnings") or []]
+    result["warnings"] = [
+        each if isinstance(each, str) else each["event"]["msg"]
+        for each in result.get("warnings") or []
+    ]
     return result

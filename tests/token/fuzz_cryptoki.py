@@ -16,14 +16,40 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._token._cryptoki import Library, Session, calling
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    Library,
+    Session,
+    calling,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 ATTRIBUTES = (
-    *("LABEL", "ID", "TOKEN", "PRIVATE", "SENSITIVE", "EXTRACTABLE", "SIGN", "DERIVE", "WRAP", "VALUE_LEN", "EC_PARAMS"),
-    *("MODULUS", "PUBLIC_EXPONENT", "EC_POINT", "CLASS", "KEY_TYPE", "LOCAL", "KEY_GEN_MECHANISM", "START_DATE", "NO_SUCH"),
+    *(
+        "LABEL",
+        "ID",
+        "TOKEN",
+        "PRIVATE",
+        "SENSITIVE",
+        "EXTRACTABLE",
+        "SIGN",
+        "DERIVE",
+        "WRAP",
+        "VALUE_LEN",
+        "EC_PARAMS",
+    ),
+    *(
+        "MODULUS",
+        "PUBLIC_EXPONENT",
+        "EC_POINT",
+        "CLASS",
+        "KEY_TYPE",
+        "LOCAL",
+        "KEY_GEN_MECHANISM",
+        "START_DATE",
+        "NO_SUCH",
+    ),
 )
 VALUES = st.one_of(
     st.none(),
@@ -37,8 +63,12 @@ VALUES = st.one_of(
 )
 TEMPLATES = st.dictionaries(st.sampled_from(ATTRIBUTES), VALUES, max_size=6)
 # Without those whose parameter holds pointers: 0x9 and 0x1054.
-WRAPPING = st.one_of(st.sampled_from([0x2109, 0x210A, 0x210B, 0x80000171]), st.integers(0x2000, 2**64 - 1))
-MECHANISMS = st.one_of(st.sampled_from([0x0, 0x1040, 0x1080, 0x80000143]), st.integers(0, 2**64 - 1))
+WRAPPING = st.one_of(
+    st.sampled_from([0x2109, 0x210A, 0x210B, 0x80000171]), st.integers(0x2000, 2**64 - 1)
+)
+MECHANISMS = st.one_of(
+    st.sampled_from([0x0, 0x1040, 0x1080, 0x80000143]), st.integers(0, 2**64 - 1)
+)
 PARAMETERS = st.one_of(st.none(), st.binary(max_size=64))
 EXPECTED = (ByokError, TypeError, ValueError, KeyError)
 
@@ -62,14 +92,25 @@ def survive(call: Callable[[], Any]) -> None:
 
 def fuzz(session: Session) -> None:
     """Call everything that takes a template, a mechanism or octets."""
-    template = {"TOKEN": False, "PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "WRAP": True, "ENCRYPT": True}
+    template = {
+        "TOKEN": False,
+        "PRIVATE": True,
+        "SENSITIVE": True,
+        "EXTRACTABLE": True,
+        "WRAP": True,
+        "ENCRYPT": True,
+    }
     key = session.generate_secret(256, template)
 
     @run_quietly
     @given(TEMPLATES, TEMPLATES, MECHANISMS, st.sampled_from([None, 1024, 0, -1, 2**40]))
     def pairs(public: Any, private: Any, mechanism: int, bits: int | None) -> None:
         # Big RSA keys would only take time.
-        survive(lambda: session.generate_pair(mechanism, {"TOKEN": False, **public}, {"TOKEN": False, **private}, bits))
+        survive(
+            lambda: session.generate_pair(
+                mechanism, {"TOKEN": False, **public}, {"TOKEN": False, **private}, bits
+            )
+        )
 
     @run_quietly
     @given(TEMPLATES, st.one_of(st.integers(-1, 600), VALUES))
@@ -83,7 +124,11 @@ def fuzz(session: Session) -> None:
         survive(lambda: session.create_public_rsa(**{**given_template, "TOKEN": False}))
 
     @run_quietly
-    @given(st.lists(st.sampled_from(ATTRIBUTES), max_size=5), VALUES, st.one_of(st.just(key), st.integers(0, 2**64 - 1)))
+    @given(
+        st.lists(st.sampled_from(ATTRIBUTES), max_size=5),
+        VALUES,
+        st.one_of(st.just(key), st.integers(0, 2**64 - 1)),
+    )
     def attributes(names: list[str], value: Any, handle: int) -> None:
         survive(lambda: session.read(handle, *names))
         survive(lambda: session.assign(handle, (*names, "LABEL")[0], value))

@@ -34,7 +34,10 @@ def main() -> None:
         curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
         parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
         public, private = parameters.generate_keypair(
-            id=bytes(octets), label=name, store=True, private_template={Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True}
+            id=bytes(octets),
+            label=name,
+            store=True,
+            private_template={Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True},
         )
         if rest == ["private"]:
             public.destroy()

@@ -20,12 +20,16 @@ def arguments_of(params: dict[str, Any]) -> AbstractContextManager[Any]:
     try:
         from ansible.module_utils.testing import patch_module_args
     except ImportError:  # before 2.19
-        return mock.patch.object(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": params}).encode())
+        return mock.patch.object(
+            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": params}).encode()
+        )
     patched: AbstractContextManager[Any] = patch_module_args(params)
     return patched
 
 
 if __name__ == "__main__":
-    module = importlib.import_module(f"ansible_collections.keyferry.azure.plugins.modules.{sys.argv[1]}")
+    module = importlib.import_module(
+        f"ansible_collections.keyferry.azure.plugins.modules.{sys.argv[1]}"
+    )
     with arguments_of(json.load(sys.stdin)):
         module.main()

@@ -53,7 +53,9 @@ def test_the_library_is_initialised_once_and_for_several_threads(
 ) -> None:
     trace = tmp_path / "trace"
     run("byok_target_key", plain(softhsm, trace=trace), target_keys=KEYS)
-    assert [line for line in calls(trace) if line.startswith("C_Initialize ")] == ["C_Initialize 0x0 flags=0x2"]
+    assert [line for line in calls(trace) if line.startswith("C_Initialize ")] == [
+        "C_Initialize 0x0 flags=0x2"
+    ]
 
 
 def test_the_session_that_logged_in_is_closed_last_and_no_search_is_left_open(
@@ -64,7 +66,9 @@ def test_the_session_that_logged_in_is_closed_last_and_no_search_is_left_open(
         "byok_target_key",
         plain(softhsm, trace=trace),
         sessions=4,
-        target_keys=[{"name": f"key-{number}", "type": "EC", "curve": "P-256"} for number in range(20)],
+        target_keys=[
+            {"name": f"key-{number}", "type": "EC", "curve": "P-256"} for number in range(20)
+        ],
     )
     assert len({key["thumbprint"] for key in made["target_keys"]}) == 20
     seen = names(trace)
@@ -94,7 +98,9 @@ def test_every_error_names_the_function_and_the_return_code(
                 continue
             tried.add(function)
             # byok_target_key has made its keys by now, so it is asked for others.
-            wanted = {"target_keys": [dict(key, name=f"{key['name']}-{len(tried)}") for key in KEYS]}
+            wanted = {
+                "target_keys": [dict(key, name=f"{key['name']}-{len(tried)}") for key in KEYS]
+            }
             failed = run(
                 module,
                 plain(softhsm, faults=f"{function}:0:0x80001604"),
@@ -104,8 +110,21 @@ def test_every_error_names_the_function_and_the_return_code(
             assert f"{function} returned 0x80001604" in failed["msg"], failed["msg"]
             assert "Look the return code up" in failed["msg"]
     assert tried >= {
-        *("C_Initialize", "C_GetSlotList", "C_GetTokenInfo", "C_GetMechanismList", "C_OpenSession", "C_Login"),
-        *("C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal", "C_GetAttributeValue", "C_GenerateKey"),
+        *(
+            "C_Initialize",
+            "C_GetSlotList",
+            "C_GetTokenInfo",
+            "C_GetMechanismList",
+            "C_OpenSession",
+            "C_Login",
+        ),
+        *(
+            "C_FindObjectsInit",
+            "C_FindObjects",
+            "C_FindObjectsFinal",
+            "C_GetAttributeValue",
+            "C_GenerateKey",
+        ),
         *("C_GenerateKeyPair", "C_CreateObject", "C_WrapKey", "C_DestroyObject"),
     }
 
@@ -115,7 +134,11 @@ def test_an_ending_that_fails_neither_hides_the_result_nor_keeps_the_others_from
     run: Run, softhsm: Options, plain: Front, tmp_path: Path, ending: str
 ) -> None:
     trace = tmp_path / "trace"
-    done = run("byok_target_key", plain(softhsm, trace=trace, faults=f"{ending}:0:0x30"), target_keys=KEYS[1:2])
+    done = run(
+        "byok_target_key",
+        plain(softhsm, trace=trace, faults=f"{ending}:0:0x30"),
+        target_keys=KEYS[1:2],
+    )
     assert done["changed"] is True
     assert names(trace)[-2:] == ["C_Logout", "C_CloseSession"]
 
@@ -123,21 +146,47 @@ def test_an_ending_that_fails_neither_hides_the_result_nor_keeps_the_others_from
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ("C_Login:1:0x80000007", r"C_Login returned CKR_USER_LOCKED_OUT \(0x80000007\)\. Have the partition's Security Officer"),
-        ("C_Login:1:0xa4", r"C_Login returned CKR_PIN_LOCKED \(0xa4\)\. Have the partition's Security Officer"),
-        ("C_GenerateKeyPair:1:0x80001604", r"C_GenerateKeyPair returned CKR_BUSY \(0x80001604\)\. See what else uses the HSM"),
-        ("C_GenerateKeyPair:1:0x32", r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. See that the token is connected"),
-        ("C_FindObjects:1:0xb3", r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. See that the token is connected"),
-        ("C_OpenSession:1:0x8000001f", r"C_OpenSession returned CKR_UNABLE_TO_CONNECT \(0x8000001f\)\. See that the client"),
-        ("C_FindObjectsInit:1:0xa3", r"C_FindObjectsInit returned CKR_PIN_EXPIRED \(0xa3\)\. A new role's password"),
+        (
+            "C_Login:1:0x80000007",
+            r"C_Login returned CKR_USER_LOCKED_OUT \(0x80000007\)\. Have the partition's Security Officer",
+        ),
+        (
+            "C_Login:1:0xa4",
+            r"C_Login returned CKR_PIN_LOCKED \(0xa4\)\. Have the partition's Security Officer",
+        ),
+        (
+            "C_GenerateKeyPair:1:0x80001604",
+            r"C_GenerateKeyPair returned CKR_BUSY \(0x80001604\)\. See what else uses the HSM",
+        ),
+        (
+            "C_GenerateKeyPair:1:0x32",
+            r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. See that the token is connected",
+        ),
+        (
+            "C_FindObjects:1:0xb3",
+            r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. See that the token is connected",
+        ),
+        (
+            "C_OpenSession:1:0x8000001f",
+            r"C_OpenSession returned CKR_UNABLE_TO_CONNECT \(0x8000001f\)\. See that the client",
+        ),
+        (
+            "C_FindObjectsInit:1:0xa3",
+            r"C_FindObjectsInit returned CKR_PIN_EXPIRED \(0xa3\)\. A new role's password",
+        ),
         (
             "C_GenerateKeyPair:1:0x80000105",
             r"C_GenerateKeyPair returned CKR_ECC_CURVE_NOT_ALLOWED \(0x80000105\)\. A Luna in FIPS",
         ),
-        ("C_GenerateKeyPair:1:0x8000abcd", r"C_GenerateKeyPair returned 0x8000abcd\. Look the return code up"),
+        (
+            "C_GenerateKeyPair:1:0x8000abcd",
+            r"C_GenerateKeyPair returned 0x8000abcd\. Look the return code up",
+        ),
     ],
 )
-def test_return_codes_are_put_into_the_vendor_s_words(run: Run, softhsm: Options, luna: Front, fault: str, expected: str) -> None:
+def test_return_codes_are_put_into_the_vendor_s_words(
+    run: Run, softhsm: Options, luna: Front, fault: str, expected: str
+) -> None:
     failed = run("byok_target_key", luna(softhsm, faults=fault), target_keys=KEYS[1:2])
     assert failed["failed"] is True
     assert re.search(expected, failed["msg"]), failed["msg"]
@@ -160,13 +209,23 @@ def test_no_value_aborts_the_interpreter(token: str, request: pytest.FixtureRequ
 def test_one_file_alone_touches_python_pkcs11_and_no_file_needs_it_to_be_imported() -> None:
     utils = ROOT / "plugins/module_utils"
     touching = [
-        path.name for path in utils.rglob("*.py") if re.search(r"^\s*(from|import) pkcs11", path.read_text(), re.MULTILINE)
+        path.name
+        for path in utils.rglob("*.py")
+        if re.search(r"^\s*(from|import) pkcs11", path.read_text(), re.MULTILINE)
     ]
-    assert touching == ["_cryptoki.py"]
+    assert touching == ["cryptoki.py"]
     package = "ansible_collections.keyferry.azure.plugins.module_utils._token"
-    modules = [f"{package}.{path.stem}" for path in (utils / "_token").glob("*.py") if path.stem != "__init__"]
+    modules = [
+        f"{package}.{path.stem}"
+        for path in (utils / "_token").glob("*.py")
+        if path.stem != "__init__"
+    ]
     code = f"import importlib, sys; sys.modules['pkcs11'] = None; [importlib.import_module(name) for name in {modules!r}]"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")},
+        check=True,
+    )
 
 
 def test_a_file_that_is_no_pkcs11_library_is_said_to_be_none(run: Run, softhsm: Options) -> None:
@@ -179,14 +238,28 @@ def test_a_file_that_is_no_pkcs11_library_is_said_to_be_none(run: Run, softhsm: 
         assert expected in failed["msg"], failed["msg"]
 
 
-def test_a_library_whose_sessions_could_not_be_shared_is_refused(run: Run, softhsm: Options, plain: Front) -> None:
+def test_a_library_whose_sessions_could_not_be_shared_is_refused(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
     failed = run("byok_target_key", plain(softhsm, own_lists=1), target_keys=KEYS[:1])
     assert "gives every caller functions of its own, as p11-kit-proxy does" in failed["msg"]
 
 
-def test_a_token_that_cannot_be_read_hides_no_other(run: Run, softhsm: Options, plain: Front) -> None:
+def test_a_token_that_cannot_be_read_hides_no_other(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
     """SoftHSM always shows a second slot, without a token that is initialised."""
-    other = run("byok_target_key", plain(softhsm, faults="C_GetTokenInfo:2:0x32"), check=True, target_keys=KEYS[:1])
+    other = run(
+        "byok_target_key",
+        plain(softhsm, faults="C_GetTokenInfo:2:0x32"),
+        check=True,
+        target_keys=KEYS[:1],
+    )
     assert other.get("failed") is None
-    wanted = run("byok_target_key", plain(softhsm, faults="C_GetTokenInfo:1:0x32"), check=True, target_keys=KEYS[:1])
+    wanted = run(
+        "byok_target_key",
+        plain(softhsm, faults="C_GetTokenInfo:1:0x32"),
+        check=True,
+        target_keys=KEYS[:1],
+    )
     assert "C_GetTokenInfo returned CKR_DEVICE_REMOVED (0x32)" in wanted["msg"]

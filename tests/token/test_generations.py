@@ -41,18 +41,24 @@ def plant(planting: Callable[..., str]) -> Callable[..., str]:
     """Plant a key and return its CKA_ID."""
 
     def planted(*arguments: object) -> str:
-        return subprocess.run(planting(*arguments), shell=True, text=True, capture_output=True, check=True).stdout.strip()
+        return subprocess.run(
+            planting(*arguments), shell=True, text=True, capture_output=True, check=True
+        ).stdout.strip()
 
     return planted
 
 
 @pytest.fixture
-def meanwhile(run: Run, softhsm: Options, plain: Front, planting: Callable[..., str], tmp_path: Path) -> Callable[..., Options]:
+def meanwhile(
+    run: Run, softhsm: Options, plain: Front, planting: Callable[..., str], tmp_path: Path
+) -> Callable[..., Options]:
     """A token in which another host makes a key between this run's making and its second look."""
     trace = tmp_path / "look"
     run("byok_target_key", plain(softhsm, trace=trace), check=True, target_keys=[KEY])
     look = trace.read_text().count("C_FindObjectsInit")
-    return lambda age, **settings: plain(softhsm, faults=f"C_FindObjectsInit:{look + 1}:run", run=planting("ec", age), **settings)
+    return lambda age, **settings: plain(
+        softhsm, faults=f"C_FindObjectsInit:{look + 1}:run", run=planting("ec", age), **settings
+    )
 
 
 def generations(run: Run, options: Options) -> list[str]:
@@ -62,7 +68,9 @@ def generations(run: Run, options: Options) -> list[str]:
 
 def test_two_runs_on_one_host_end_with_one_generation(run: Run, softhsm: Options) -> None:
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda number: run("byok_target_key", softhsm, target_keys=[KEY]), range(2)))
+        done = list(
+            pool.map(lambda number: run("byok_target_key", softhsm, target_keys=[KEY]), range(2))
+        )
     assert sorted(each["changed"] for each in done) == [False, True]
     assert done[0]["target_keys"][0]["generation"] == done[1]["target_keys"][0]["generation"]
     assert len(generations(run, softhsm)) == 1
@@ -80,7 +88,9 @@ def test_across_hosts_the_later_one_takes_its_own_pair_back(
     left = generations(run, softhsm)
     assert left == [done["target_keys"][0]["generation"]]
     assert done["target_keys"][0]["created"] is False
-    assert trace.read_text().count("C_DestroyObject 0x0") == 2  # both halves of its own pair, and nothing else
+    assert (
+        trace.read_text().count("C_DestroyObject 0x0") == 2
+    )  # both halves of its own pair, and nothing else
 
 
 def test_across_hosts_the_earlier_one_leaves_the_other_s_pair_alone(
@@ -96,7 +106,10 @@ def test_across_hosts_the_earlier_one_leaves_the_other_s_pair_alone(
     assert done["target_keys"][0]["generation"] == left[0]
     assert "C_DestroyObject" not in trace.read_text()
     # From now on every run chooses the same.
-    assert {run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]["generation"] for again in range(2)} == {left[1]}
+    assert {
+        run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]["generation"]
+        for again in range(2)
+    } == {left[1]}
 
 
 def test_a_private_key_without_its_public_key_is_passed_over_and_reported(
@@ -109,7 +122,9 @@ def test_a_private_key_without_its_public_key_is_passed_over_and_reported(
     assert done["target_keys"][0]["generation"] != half
     again = run("byok_target_key", softhsm, target_keys=[KEY])
     assert again["changed"] is False
-    assert {each["generation"]: each["half_made"] for each in again["target_keys"][0]["generations"]} == {
+    assert {
+        each["generation"]: each["half_made"] for each in again["target_keys"][0]["generations"]
+    } == {
         half: True,
         done["target_keys"][0]["generation"]: False,
     }
@@ -135,9 +150,14 @@ with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
         A.SENSITIVE: True, A.EXTRACTABLE: True, A.SIGN: True,
     })
 """
-    subprocess.run([sys.executable, "-c", restore], input=json.dumps(softhsm), text=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", restore], input=json.dumps(softhsm), text=True, check=True
+    )
     failed = run("byok_target_key", softhsm, target_keys=[dict(KEY, allow_external_origin=True)])
-    assert "has no public key object, so it cannot be recognised in a vault. Put its public key into the token" in failed["msg"]
+    assert (
+        "has no public key object, so it cannot be recognised in a vault. Put its public key into the token"
+        in failed["msg"]
+    )
     assert failed["changed"] is False
 
 
@@ -183,32 +203,46 @@ with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
 def adopt(softhsm: Options, *pairs: tuple[str, str]) -> list[str]:
     """Make EC key pairs as another tool would, with these labels and CKA_IDs; returns their points in hexadecimal digits."""
     given = json.dumps([softhsm, pairs])
-    done = subprocess.run([sys.executable, "-c", ADOPT], input=given, text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ADOPT], input=given, text=True, capture_output=True, check=True
+    )
     return [line.removeprefix("0441") for line in done.stdout.split()]
 
 
-def test_keys_of_others_are_not_mixed_up_where_they_share_a_ckaid(run: Run, softhsm: Options) -> None:
+def test_keys_of_others_are_not_mixed_up_where_they_share_a_ckaid(
+    run: Run, softhsm: Options
+) -> None:
     points = adopt(softhsm, ("a", "1"), ("b", "1"), ("c", "1"))
     keys = [{"name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]
     done = run("byok_target_key", softhsm, target_keys=keys)
     assert done["changed"] is False
     for key, point in zip(done["target_keys"], points, strict=True):
         public_key = serialization.load_pem_public_key(key["generations"][0]["public_key"].encode())
-        encoded = public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+        encoded = public_key.public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
         assert encoded.hex() == point
 
 
 @pytest.mark.parametrize("identifiers", [("", ""), ("1", "1")])
-def test_keys_of_others_that_cannot_be_told_apart_are_refused(run: Run, softhsm: Options, identifiers: tuple[str, str]) -> None:
+def test_keys_of_others_that_cannot_be_told_apart_are_refused(
+    run: Run, softhsm: Options, identifiers: tuple[str, str]
+) -> None:
     adopt(softhsm, *(("ec", identifier) for identifier in identifiers))
     failed = run("byok_target_key", softhsm, target_keys=[KEY])
     assert "2 keys that were made elsewhere are labelled ec" in failed["msg"]
-    named = run("byok_target_key", softhsm, target_keys=[dict(KEY, generation=identifiers[0].encode().hex() or None)])
+    named = run(
+        "byok_target_key",
+        softhsm,
+        target_keys=[dict(KEY, generation=identifiers[0].encode().hex() or None)],
+    )
     assert named["failed"] is True
     assert named["changed"] is False
 
 
-def test_halves_of_keys_that_others_made_are_left_alone(run: Run, softhsm: Options, tmp_path: Path) -> None:
+def test_halves_of_keys_that_others_made_are_left_alone(
+    run: Run, softhsm: Options, tmp_path: Path
+) -> None:
     script = (
         "import pkcs11, sys, json, os; o = json.load(sys.stdin); os.environ.update(o['library_environment'])\n"
         "token = pkcs11.lib(o['pkcs11_library']).get_token(token_label=o['token_label'])\n"
@@ -226,13 +260,20 @@ def test_a_run_that_is_killed_at_any_call_is_finished_by_the_next(
     run: Run, softhsm: Options, plain: Front, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    assert run("byok_target_key", plain(softhsm, trace=trace), target_keys=[dict(KEY, name="first")])["changed"] is True
+    assert (
+        run("byok_target_key", plain(softhsm, trace=trace), target_keys=[dict(KEY, name="first")])[
+            "changed"
+        ]
+        is True
+    )
     functions = list(dict.fromkeys(line.split()[0] for line in trace.read_text().splitlines()))
     assert "C_GenerateKeyPair" in functions
     for number, function in enumerate(functions):
         for fault in ("kill", "kill-after"):
             key = dict(KEY, name=f"key-{number}-{fault}")
-            killed = run("byok_target_key", plain(softhsm, faults=f"{function}:1:{fault}"), target_keys=[key])
+            killed = run(
+                "byok_target_key", plain(softhsm, faults=f"{function}:1:{fault}"), target_keys=[key]
+            )
             assert killed == {"killed_by": 9}, function
             done = run("byok_target_key", softhsm, target_keys=[key])
             assert done.get("failed") is None, done
@@ -254,14 +295,21 @@ def test_a_wrap_that_is_killed_at_any_call_leaves_nothing_behind(
     calls = [line.split()[0] for line in trace.read_text().splitlines()]
     for function in dict.fromkeys(calls):
         last = calls.count(function)
-        assert run("byok_wrap", plain(softhsm, faults=f"{function}:{last}:kill-after"), **package) == {"killed_by": 9}
+        assert run(
+            "byok_wrap", plain(softhsm, faults=f"{function}:{last}:kill-after"), **package
+        ) == {"killed_by": 9}
     assert sorted(Path(softhsm["lock_directory"]).rglob("*.object")) == objects
     assert len(run("byok_wrap", softhsm, **package)["escrows"]) == 1
 
 
 def test_nss_is_used_by_one_session(run: Run, nss: Options) -> None:
     keys = [dict(KEY, name=f"key-{number}") for number in range(4)]
-    done = run("byok_target_key", nss, sessions=4, target_keys=[dict(key, allow_external_origin=True) for key in keys])
+    done = run(
+        "byok_target_key",
+        nss,
+        sessions=4,
+        target_keys=[dict(key, allow_external_origin=True) for key in keys],
+    )
     assert len(done["target_keys"]) == 4
 
 

@@ -40,7 +40,9 @@ def test_a_luna_that_is_set_up_right(run: Run, nss: Options, luna: Front) -> Non
         "parameter": "a65959a6",
         "finding": "RFC 5649 over PKCS#8",
     }
-    assert {policy["number"]: policy["met"] for policy in hsm["policies"]} == dict.fromkeys((0, 1, 5, 10, 34, 22, 23), True)
+    assert {policy["number"]: policy["met"] for policy in hsm["policies"]} == dict.fromkeys(
+        (0, 1, 5, 10, 34, 22, 23), True
+    )
     assert hsm["problems"] == []
     assert "escrow" in "".join(hsm["notes"])  # what can be wrapped cannot be cloned
     assert hsm["fips_mode"] is None  # a client may map the mechanism that FIPS mode does not have
@@ -50,7 +52,9 @@ def test_a_luna_that_is_set_up_right(run: Run, nss: Options, luna: Front) -> Non
 
 
 @pytest.mark.parametrize("told", [{}, {"old_policies": 1}])
-def test_policies_are_asked_for_in_both_ways(run: Run, softhsm: Options, luna: Front, told: dict[str, int]) -> None:
+def test_policies_are_asked_for_in_both_ways(
+    run: Run, softhsm: Options, luna: Front, told: dict[str, int]
+) -> None:
     hsm = run("byok_hsm_info", luna(softhsm, policies="0=1,1=0,5=0,34=0", **told))["hsm"]
     unmet = {policy["number"]: policy["command"] for policy in hsm["policies"] if not policy["met"]}
     assert unmet == {
@@ -72,7 +76,9 @@ def test_a_token_that_tells_no_policies(run: Run, softhsm: Options, luna: Front)
     assert set(kinds(hsm, "wrap").values()) == {None}  # only a rehearsal can tell
 
 
-def test_a_rehearsal_names_what_the_policies_refuse(run: Run, softhsm: Options, luna: Front) -> None:
+def test_a_rehearsal_names_what_the_policies_refuse(
+    run: Run, softhsm: Options, luna: Front
+) -> None:
     hsm = run("byok_hsm_info", luna(softhsm, policies="1=0", no_policies=1), rehearse=True)["hsm"]
     assert hsm["rehearsal"] is None
     assert "C_WrapKey returned CKR_KEY_NOT_WRAPPABLE (0x69)" in hsm["problems"][0]
@@ -81,13 +87,17 @@ def test_a_rehearsal_names_what_the_policies_refuse(run: Run, softhsm: Options, 
     assert kinds(hsm, "wrap")["P-256"] is False
 
 
-def test_secret_keys_do_not_depend_on_policies_about_private_keys(run: Run, softhsm: Options, luna: Front) -> None:
+def test_secret_keys_do_not_depend_on_policies_about_private_keys(
+    run: Run, softhsm: Options, luna: Front
+) -> None:
     hsm = run("byok_hsm_info", luna(softhsm, policies="1=0"), rehearse=True)["hsm"]
     assert kinds(hsm, "wrap")["AES-256"] is None
     assert kinds(hsm, "wrap")["P-256"] is False
 
 
-def test_fips_mode_is_seen_and_its_curves_are_known(run: Run, softhsm: Options, luna: Front) -> None:
+def test_fips_mode_is_seen_and_its_curves_are_known(
+    run: Run, softhsm: Options, luna: Front
+) -> None:
     for settings, source in (
         ({"fips": 1}, "mechanism 0x0 is not offered"),
         ({"fips": 1, "policies": "43=0"}, "partition policy 43"),
@@ -101,7 +111,9 @@ def test_fips_mode_is_seen_and_its_curves_are_known(run: Run, softhsm: Options, 
 
 def test_old_firmware_is_named_and_refused_by_nobody(run: Run, nss: Options, luna: Front) -> None:
     hsm = run("byok_hsm_info", luna(nss, firmware="7.3"), rehearse=True)["hsm"]
-    assert reasons(hsm, "RSA-4096") == "the vendor supports it from firmware 7.4 on, and this is 7.3"
+    assert (
+        reasons(hsm, "RSA-4096") == "the vendor supports it from firmware 7.4 on, and this is 7.3"
+    )
     assert reasons(hsm, "RSA-3072") == ""
     assert kinds(hsm, "wrap")["RSA-4096"] is True
     hsm = run("byok_hsm_info", luna(nss, firmware="7.2"))["hsm"]
@@ -117,13 +129,24 @@ def test_old_firmware_is_named_and_refused_by_nobody(run: Run, nss: Options, lun
     ],
 )
 def test_the_pin_s_state_is_told_and_the_last_try_is_not_taken(
-    run: Run, softhsm: Options, luna: Front, tmp_path: Path, pin: str, state: str, logged_in: bool, problem: str | None
+    run: Run,
+    softhsm: Options,
+    luna: Front,
+    tmp_path: Path,
+    pin: str,
+    state: str,
+    logged_in: bool,
+    problem: str | None,
 ) -> None:
     trace = tmp_path / "trace"
     hsm = run("byok_hsm_info", luna(softhsm, pin=pin, trace=trace), rehearse=True)["hsm"]
     assert (hsm["pin"], hsm["logged_in"]) == (state, logged_in)
     assert ("C_Login 0x0" in trace.read_text()) is logged_in
-    assert (problem in hsm["problems"][0]) if problem else hsm["problems"] == [] or "zero bytes" in hsm["problems"][0]
+    assert (
+        (problem in hsm["problems"][0])
+        if problem
+        else hsm["problems"] == [] or "zero bytes" in hsm["problems"][0]
+    )
 
 
 def test_the_last_try_is_taken_when_that_is_told(run: Run, softhsm: Options, luna: Front) -> None:
@@ -131,7 +154,9 @@ def test_the_last_try_is_taken_when_that_is_told(run: Run, softhsm: Options, lun
     assert (hsm["pin"], hsm["logged_in"], hsm["problems"]) == ("final_try", True, [])
 
 
-def test_without_a_pin_no_login_is_tried(run: Run, softhsm: Options, luna: Front, tmp_path: Path) -> None:
+def test_without_a_pin_no_login_is_tried(
+    run: Run, softhsm: Options, luna: Front, tmp_path: Path
+) -> None:
     trace = tmp_path / "trace"
     options = luna(softhsm, trace=trace)
     del options["pin_file"]
@@ -152,13 +177,28 @@ def test_nothing_is_changed(run: Run, softhsm: Options, luna: Front) -> None:
     ("settings", "declared", "expected"),
     [
         ({"policies": "1=0"}, EC_KEY, "(P-256) cannot be wrapped in the token byok"),
-        ({"fips": 1}, {"name": "k", "type": "EC", "curve": "P-256K"}, "The key k (P-256K) cannot be made in the token byok"),
+        (
+            {"fips": 1},
+            {"name": "k", "type": "EC", "curve": "P-256K"},
+            "The key k (P-256K) cannot be made in the token byok",
+        ),
     ],
 )
 def test_keys_that_cannot_be_had_are_an_error_before_anything_is_made(
-    run: Run, softhsm: Options, luna: Front, settings: dict[str, Any], declared: dict[str, str], expected: str
+    run: Run,
+    softhsm: Options,
+    luna: Front,
+    settings: dict[str, Any],
+    declared: dict[str, str],
+    expected: str,
 ) -> None:
-    failed = run("byok_hsm_info", luna(softhsm, **settings), rehearse=True, allow_trailing_zeros=True, target_keys=[declared])
+    failed = run(
+        "byok_hsm_info",
+        luna(softhsm, **settings),
+        rehearse=True,
+        allow_trailing_zeros=True,
+        target_keys=[declared],
+    )
     assert failed["failed"] is True
     assert expected in failed["failures"][0]["msg"]
     assert failed["hsm"]["key_types"]
@@ -167,11 +207,19 @@ def test_keys_that_cannot_be_had_are_an_error_before_anything_is_made(
 def test_a_key_that_is_there_need_not_be_made(run: Run, softhsm: Options, luna: Front) -> None:
     key = {"name": "k", "type": "EC", "curve": "P-256K"}
     assert run("byok_target_key", luna(softhsm), target_keys=[key])["changed"] is True
-    found = run("byok_hsm_info", luna(softhsm, fips=1), rehearse=True, allow_trailing_zeros=True, target_keys=[key])
+    found = run(
+        "byok_hsm_info",
+        luna(softhsm, fips=1),
+        rehearse=True,
+        allow_trailing_zeros=True,
+        target_keys=[key],
+    )
     assert found.get("failed") is None
 
 
-def test_nss_and_softhsm_are_known_by_what_they_make(run: Run, nss: Options, softhsm: Options) -> None:
+def test_nss_and_softhsm_are_known_by_what_they_make(
+    run: Run, nss: Options, softhsm: Options
+) -> None:
     hsm = run("byok_hsm_info", nss, rehearse=True)["hsm"]
     assert hsm["profile"]["name"] == "nss"
     assert hsm["rehearsal"]["mechanism"] == "CKM_AES_KEY_WRAP_KWP (0x210b)"
@@ -183,27 +231,42 @@ def test_nss_and_softhsm_are_known_by_what_they_make(run: Run, nss: Options, sof
         assert hsm["rehearsal"]["mechanism"] == "CKM_AES_KEY_WRAP_PAD (0x210a)"
 
 
-def test_a_mechanism_that_means_something_else_is_named(run: Run, nss: Options, futurex: Front) -> None:
+def test_a_mechanism_that_means_something_else_is_named(
+    run: Run, nss: Options, futurex: Front
+) -> None:
     hsm = run("byok_hsm_info", futurex(nss, kwp="0x210a"), rehearse=True)["hsm"]
-    assert "CKM_AES_KEY_WRAP_KWP (0x210b): RFC 3394 over PKCS#7 padding instead of RFC 5649" in hsm["problems"][0]
+    assert (
+        "CKM_AES_KEY_WRAP_KWP (0x210b): RFC 3394 over PKCS#7 padding instead of RFC 5649"
+        in hsm["problems"][0]
+    )
     assert kinds(hsm, "wrap")["RSA-2048"] is False
 
 
 def test_nss_without_its_parameters_says_what_it_wants(run: Run, nss: Options) -> None:
     failed = run("byok_hsm_info", dict(nss, library_parameters=None))
-    assert "C_Initialize returned CKR_ARGUMENTS_BAD (0x7). NSS wants library_parameters" in failed["msg"]
+    assert (
+        "C_Initialize returned CKR_ARGUMENTS_BAD (0x7). NSS wants library_parameters"
+        in failed["msg"]
+    )
 
 
-def test_a_futurex_wants_its_configuration_and_its_key(run: Run, nss: Options, futurex: Front, tmp_path: Path) -> None:
+def test_a_futurex_wants_its_configuration_and_its_key(
+    run: Run, nss: Options, futurex: Front, tmp_path: Path
+) -> None:
     ready = futurex(nss)
     hsm = run("byok_hsm_info", ready, rehearse=True)["hsm"]
     assert hsm["profile"]["name"] == "futurex"
     assert hsm["rehearsal"]["mechanism"] == "CKM_AES_KEY_WRAP_KWP (0x210b)"
 
-    environment = {name: value for name, value in ready["library_environment"].items() if name != "FXPKCS11_CFG"}
+    environment = {
+        name: value
+        for name, value in ready["library_environment"].items()
+        if name != "FXPKCS11_CFG"
+    }
     failed = run("byok_hsm_info", dict(ready, library_environment=environment, profile="futurex"))
     assert (
-        "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable FXPKCS11_CFG" in failed["msg"]
+        "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable FXPKCS11_CFG"
+        in failed["msg"]
     )
 
     not_ready = futurex(nss, token_key=tmp_path / "not there")

@@ -31,12 +31,37 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 Shape = Callable[..., Options]
 
 FUNCTIONS = re.findall(r"\b[FM]\((CA?_\w+)\)", tokens.SOURCE.read_text())
-KWP, LUNA_KW, LUNA_KWP, LUNA_RSA_PRIME, AIV = 0x210B, 0x80000170, 0x80000171, 0x80000143, bytes.fromhex("a65959a6")
+KWP, LUNA_KW, LUNA_KWP, LUNA_RSA_PRIME, AIV = (
+    0x210B,
+    0x80000170,
+    0x80000171,
+    0x80000143,
+    bytes.fromhex("a65959a6"),
+)
 RSA_AES_WRAP = 0x1054
-CLASS, TOKEN, PRIVATE, LABEL, VALUE, KEY_TYPE, SENSITIVE, EXTRACTABLE = 0x0, 0x1, 0x2, 0x3, 0x11, 0x100, 0x103, 0x162
+CLASS, TOKEN, PRIVATE, LABEL, VALUE, KEY_TYPE, SENSITIVE, EXTRACTABLE = (
+    0x0,
+    0x1,
+    0x2,
+    0x3,
+    0x11,
+    0x100,
+    0x103,
+    0x162,
+)
 ENCRYPT, DECRYPT, WRAP, SIGN, VERIFY = 0x104, 0x105, 0x106, 0x108, 0x10A
-MODULUS, MODULUS_BITS, PUBLIC_EXPONENT, VALUE_LEN, LOCAL, EC_PARAMS = 0x120, 0x121, 0x122, 0x161, 0x163, 0x180
-P_256, SECP256K1 = {EC_PARAMS: bytes.fromhex("06082a8648ce3d030107")}, {EC_PARAMS: bytes.fromhex("06052b8104000a")}
+MODULUS, MODULUS_BITS, PUBLIC_EXPONENT, VALUE_LEN, LOCAL, EC_PARAMS = (
+    0x120,
+    0x121,
+    0x122,
+    0x161,
+    0x163,
+    0x180,
+)
+P_256, SECP256K1 = (
+    {EC_PARAMS: bytes.fromhex("06082a8648ce3d030107")},
+    {EC_PARAMS: bytes.fromhex("06052b8104000a")},
+)
 P_384 = {EC_PARAMS: bytes.fromhex("06052b81040022")}
 RSA_2048 = {MODULUS_BITS: 2048, PUBLIC_EXPONENT: b"\1\0\1"}
 
@@ -59,11 +84,19 @@ class Refused(Exception):
 
 
 class Attribute(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.POINTER(ctypes.c_char)), ("length", ctypes.c_ulong))
+    _fields_ = (
+        ("type", ctypes.c_ulong),
+        ("value", ctypes.POINTER(ctypes.c_char)),
+        ("length", ctypes.c_ulong),
+    )
 
 
 class Mechanism(ctypes.Structure):
-    _fields_ = (("number", ctypes.c_ulong), ("parameter", ctypes.c_char_p), ("length", ctypes.c_ulong))
+    _fields_ = (
+        ("number", ctypes.c_ulong),
+        ("parameter", ctypes.c_char_p),
+        ("length", ctypes.c_ulong),
+    )
 
 
 class Oaep(ctypes.Structure):
@@ -75,14 +108,24 @@ class Oaep(ctypes.Structure):
 
 
 class Initialize(ctypes.Structure):
-    _fields_ = (("mutexes", ctypes.c_void_p * 4), ("flags", ctypes.c_ulong), ("reserved", ctypes.c_char_p))
+    _fields_ = (
+        ("mutexes", ctypes.c_void_p * 4),
+        ("flags", ctypes.c_ulong),
+        ("reserved", ctypes.c_char_p),
+    )
 
 
 class TokenInfo(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_char * size) for name, size in (("label", 32), ("manufacturer", 32), ("model", 16), ("serial", 16))),
+        *(
+            (name, ctypes.c_char * size)
+            for name, size in (("label", 32), ("manufacturer", 32), ("model", 16), ("serial", 16))
+        ),
         *((name, ctypes.c_ulong) for name in ("flags", "a", "b", "c", "d", "e", "f")),
-        *((name, ctypes.c_ulong) for name in ("total_public", "free_public", "total_private", "free_private")),
+        *(
+            (name, ctypes.c_ulong)
+            for name in ("total_public", "free_public", "total_private", "free_private")
+        ),
         *((name, ctypes.c_ubyte * 2) for name in ("hardware", "firmware")),
         ("time", ctypes.c_char * 16),
     )
@@ -90,10 +133,19 @@ class TokenInfo(ctypes.Structure):
 
 def template(values: dict[int, Any]) -> tuple[ctypes.Array[Attribute], int]:
     def octets(value: Any) -> bytes:
-        return bytes([value]) if isinstance(value, bool) else bytes(ctypes.c_ulong(value)) if isinstance(value, int) else value
+        return (
+            bytes([value])
+            if isinstance(value, bool)
+            else bytes(ctypes.c_ulong(value))
+            if isinstance(value, int)
+            else value
+        )
 
     parts = [(kind, octets(value)) for kind, value in values.items() if value is not None]
-    attributes = [Attribute(kind, ctypes.create_string_buffer(value, len(value)), len(value)) for kind, value in parts]
+    attributes = [
+        Attribute(kind, ctypes.create_string_buffer(value, len(value)), len(value))
+        for kind, value in parts
+    ]
     return (Attribute * len(attributes))(*attributes), len(attributes)
 
 
@@ -109,7 +161,9 @@ class Client:
     def code(self, function: str, *arguments: Any) -> int:
         called = getattr(self.library, function, None) or self.listed(function)
         called.restype = ctypes.c_ulong
-        code: int = called(*(ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments))
+        code: int = called(
+            *(ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments)
+        )
         return code
 
     def listed(self, function: str) -> Any:
@@ -124,7 +178,9 @@ class Client:
             raise Refused(function, code)
 
     def initialize(self) -> None:
-        arguments = Initialize(flags=2, reserved=self.options.get("library_parameters", "").encode() or None)
+        arguments = Initialize(
+            flags=2, reserved=self.options.get("library_parameters", "").encode() or None
+        )
         self.call("C_Initialize", ctypes.byref(arguments))
 
     def numbers(self, function: str, *arguments: Any, lists: int = 1) -> list[list[int]]:
@@ -132,7 +188,9 @@ class Client:
         counts = [ctypes.c_ulong() for _each in range(lists)]
         places: list[Any] = [None] * lists
         for _time in range(2):
-            pairs = [(place, ctypes.byref(count)) for place, count in zip(places, counts, strict=True)]
+            pairs = [
+                (place, ctypes.byref(count)) for place, count in zip(places, counts, strict=True)
+            ]
             self.call(function, *arguments, *itertools.chain(*pairs))
             places = places if places[0] else [(ctypes.c_ulong * count.value)() for count in counts]
         return [list(place) for place in places]
@@ -162,13 +220,24 @@ class Client:
 
     def generate(self, number: int, values: dict[int, Any]) -> int:
         key, by = ctypes.c_ulong(), Mechanism(number)
-        self.call("C_GenerateKey", self.session, ctypes.byref(by), *template(values), ctypes.byref(key))
+        self.call(
+            "C_GenerateKey", self.session, ctypes.byref(by), *template(values), ctypes.byref(key)
+        )
         return key.value
 
-    def generate_pair(self, number: int, public: dict[int, Any], private: dict[int, Any]) -> tuple[int, int]:
+    def generate_pair(
+        self, number: int, public: dict[int, Any], private: dict[int, Any]
+    ) -> tuple[int, int]:
         keys, by = (ctypes.c_ulong * 2)(), Mechanism(number)
         places = ctypes.byref(keys), ctypes.byref(keys, 8)
-        self.call("C_GenerateKeyPair", self.session, ctypes.byref(by), *template(public), *template(private), *places)
+        self.call(
+            "C_GenerateKeyPair",
+            self.session,
+            ctypes.byref(by),
+            *template(public),
+            *template(private),
+            *places,
+        )
         return keys[0], keys[1]
 
     def truth(self, key: int, kind: int) -> bool:
@@ -176,7 +245,9 @@ class Client:
         self.call("C_GetAttributeValue", self.session, key, attributes, count)
         return bool(attributes[0].value[0] == b"\1")
 
-    def wrap(self, number: int, parameter: bytes | None, by: int, key: int, room: int | None = None) -> bytes:
+    def wrap(
+        self, number: int, parameter: bytes | None, by: int, key: int, room: int | None = None
+    ) -> bytes:
         mechanism, length = Mechanism(number, parameter, len(parameter or b"")), ctypes.c_ulong()
         arguments = self.session, ctypes.byref(mechanism), by, key
         self.call("C_WrapKey", *arguments, None, ctypes.byref(length))
@@ -241,7 +312,11 @@ def kek() -> rsa.RSAPrivateKey:
 
 
 def wrapped(options: Options, *jobs: Job) -> list[Any]:
-    return list(in_child(wrap_all, options, kek().public_key().public_numbers().n.to_bytes(256, "big"), jobs))
+    return list(
+        in_child(
+            wrap_all, options, kek().public_key().public_numbers().n.to_bytes(256, "big"), jobs
+        )
+    )
 
 
 def unwrapped(wrapped_aes: bytes, wrapped_key: bytes) -> Any:
@@ -251,9 +326,17 @@ def unwrapped(wrapped_aes: bytes, wrapped_key: bytes) -> Any:
 
 def test_wraps_byte_for_byte_as_rfc_5649(nss: Options, luna: Shape, futurex: Shape) -> None:
     results = wrapped(luna(nss), Job(), Job(RSA_2048), Job(RSA_2048, by=0x0))
-    results += wrapped(futurex(nss), Job(mechanism=KWP, parameter=None), Job(RSA_2048, by=0x0, mechanism=KWP))
+    results += wrapped(
+        futurex(nss), Job(mechanism=KWP, parameter=None), Job(RSA_2048, by=0x0, mechanism=KWP)
+    )
     keys = [unwrapped(*result) for result in results]
-    assert [isinstance(key, ec.EllipticCurvePrivateKey) for key in keys] == [True, False, False, True, False]
+    assert [isinstance(key, ec.EllipticCurvePrivateKey) for key in keys] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
     assert {key.key_size for key in keys} == {256, 2048}
 
 
@@ -280,7 +363,9 @@ def test_luna_refuses(nss: Options, luna: Shape) -> None:
         (Job(private={EXTRACTABLE: False}), ("C_WrapKey", 0x6A)),
         (Job(temporary={EXTRACTABLE: None}), ("C_WrapKey", 0x6A)),
     ]
-    assert wrapped(luna(nss), *(job for job, _refused in expected)) == [refused for _job, refused in expected]
+    assert wrapped(luna(nss), *(job for job, _refused in expected)) == [
+        refused for _job, refused in expected
+    ]
 
 
 def test_luna_by_fips(nss: Options, softhsm: Options, luna: Shape) -> None:
@@ -302,7 +387,9 @@ def test_luna_by_fips(nss: Options, softhsm: Options, luna: Shape) -> None:
         ("28=0", Job(private={TOKEN: True}), ("C_GenerateKeyPair", 0x8000001A)),
     ],
 )
-def test_luna_policies_refuse(softhsm: Options, luna: Shape, policies: str, job: Job, refused: tuple[str, int]) -> None:
+def test_luna_policies_refuse(
+    softhsm: Options, luna: Shape, policies: str, job: Job, refused: tuple[str, int]
+) -> None:
     assert wrapped(luna(softhsm, policies=policies), job) == [refused]
     if policies in ("10=0", "28=0"):
         assert isinstance(wrapped(luna(softhsm, policies=policies), Job())[0][1], bytes)
@@ -341,7 +428,10 @@ def read_mechanisms(options: Options) -> tuple[set[int], list[int]]:
     client = Client(options)
     slot = client.open()
     asked = (0x0, RSA_AES_WRAP, KWP, LUNA_KWP, LUNA_RSA_PRIME)
-    codes = [client.code("C_GetMechanismInfo", slot, each, ctypes.byref(ctypes.create_string_buffer(24))) for each in asked]
+    codes = [
+        client.code("C_GetMechanismInfo", slot, each, ctypes.byref(ctypes.create_string_buffer(24)))
+        for each in asked
+    ]
     (listed,) = client.numbers("C_GetMechanismList", slot)
     assert len(listed) == len(set(listed))
     return set(listed), codes
@@ -350,7 +440,12 @@ def read_mechanisms(options: Options) -> tuple[set[int], list[int]]:
 def list_two_mechanisms(options: Options) -> int:
     """What C_GetMechanismList returns where there is room for two (NSS itself would write beyond)."""
     client, count = Client(options), ctypes.c_ulong(2)
-    return client.code("C_GetMechanismList", client.open(), ctypes.byref((ctypes.c_ulong * 2)()), ctypes.byref(count))
+    return client.code(
+        "C_GetMechanismList",
+        client.open(),
+        ctypes.byref((ctypes.c_ulong * 2)()),
+        ctypes.byref(count),
+    )
 
 
 def test_mechanisms(nss: Options, luna: Shape, futurex: Shape) -> None:
@@ -391,11 +486,17 @@ def read_infos(options: Options) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_token_info(nss: Options, softhsm: Options, luna: Shape, futurex: Shape, plain: Shape) -> None:
+def test_token_info(
+    nss: Options, softhsm: Options, luna: Shape, futurex: Shape, plain: Shape
+) -> None:
     infos = in_child(read_infos, luna(nss, pin="low"))
     assert infos.keys() == {"byok", "NSS Generic Crypto Services"}
     info = infos["byok"]
-    assert (info["manufacturer"], info["model"], info["firmware"]) == ("SafeNet", "LunaSA 7.8.9", [7, 8])
+    assert (info["manufacturer"], info["model"], info["firmware"]) == (
+        "SafeNet",
+        "LunaSA 7.8.9",
+        [7, 8],
+    )
     assert (info["total_public"], info["free_public"]) == (2094996, 1900000)
     assert info["total_private"] == info["free_private"] == 2**64 - 1
     assert info["flags"] & 0x70000 == 0x10000
@@ -436,7 +537,10 @@ def call_all(options: Options) -> dict[str, int]:
 
 def call_some(options: Options) -> list[int]:
     client = Client(options)
-    return [client.code(name, 0) for name in ("C_Finalize", "C_Finalize", "C_Finalize", "C_GetInfo", "C_GetInfo")]
+    return [
+        client.code(name, 0)
+        for name in ("C_Finalize", "C_Finalize", "C_Finalize", "C_GetInfo", "C_GetInfo")
+    ]
 
 
 def test_faults(softhsm: Options, plain: Shape, tmp_path: Path) -> None:
@@ -479,14 +583,24 @@ def test_trace(softhsm: Options, plain: Shape, tmp_path: Path) -> None:
     assert lines[0] == "C_Initialize 0x0 flags=0x2"
     assert "C_GenerateKeyPair 0x0 mechanism=0x1040" in lines
     assert lines[-2:] == ["C_FindObjectsInit 0x0", "C_FindObjects 0x0"]
-    in_child(call_all, plain(softhsm, faults="C_Initialize:0:0x5,C_GetFunctionList:0:0x5,C_GetInfo:0:0x5", trace=trace))
+    in_child(
+        call_all,
+        plain(
+            softhsm,
+            faults="C_Initialize:0:0x5,C_GetFunctionList:0:0x5,C_GetInfo:0:0x5",
+            trace=trace,
+        ),
+    )
     assert "C_Initialize 0x5 args=NULL" in trace.read_text().splitlines()
 
 
 def offered_functions(options: Options) -> list[bool]:
     """Whether each function is where CK_FUNCTION_LIST has it."""
     client = Client(options)
-    return [address_of(getattr(client.library, name)) == address_of(client.listed(name)) for name in FUNCTIONS[:68]]
+    return [
+        address_of(getattr(client.library, name)) == address_of(client.listed(name))
+        for name in FUNCTIONS[:68]
+    ]
 
 
 def address_of(function: Any) -> int | None:
@@ -503,12 +617,18 @@ def make_signing_pair(options: Options) -> Any:
     client = Client(options)
     client.open()
     private = {TOKEN: True, PRIVATE: True, SENSITIVE: True, SIGN: True}
-    made = answer_of(lambda: client.generate_pair(0x1040, {**P_256, TOKEN: True, VERIFY: False}, private))
+    made = answer_of(
+        lambda: client.generate_pair(0x1040, {**P_256, TOKEN: True, VERIFY: False}, private)
+    )
     if made[0] == "C_GenerateKeyPair":
         return made
     key_type, count = template({KEY_TYPE: bytes(64)})
     client.call("C_GetAttributeValue", client.session, made[1], key_type, count)
-    truths = client.truth(made[0], LOCAL), client.truth(made[1], LOCAL), client.truth(made[0], VERIFY)
+    truths = (
+        client.truth(made[0], LOCAL),
+        client.truth(made[1], LOCAL),
+        client.truth(made[0], VERIFY),
+    )
     return *truths, key_type[0].value[: key_type[0].length]
 
 
@@ -520,7 +640,14 @@ def test_quirks_of_nss_are_not_those_of_a_luna(nss: Options, luna: Shape) -> Non
 def create_secret(options: Options) -> Any:
     client = Client(options)
     client.open()
-    values = {CLASS: 4, KEY_TYPE: 0x1F, TOKEN: False, PRIVATE: True, SENSITIVE: True, VALUE: bytes(32)}
+    values = {
+        CLASS: 4,
+        KEY_TYPE: 0x1F,
+        TOKEN: False,
+        PRIVATE: True,
+        SENSITIVE: True,
+        VALUE: bytes(32),
+    }
     return answer_of(lambda: client.create(values))
 
 
@@ -546,13 +673,19 @@ def test_command_line(tmp_path: Path) -> None:
         command = [sys.executable, tokens.__file__, *arguments]
         return subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
 
-    for setting in ("STAND_IN_PIN=low", "STAND_IN_PIN=final"):  # the second time, the token is there
+    for setting in (
+        "STAND_IN_PIN=low",
+        "STAND_IN_PIN=final",
+    ):  # the second time, the token is there
         made = make("luna-over-softhsm", str(tmp_path / "token"), "--set", setting)
         options = json.loads(made.stdout)
         name, value = setting.split("=")
         assert options["library_environment"][name] == value
         assert isinstance(in_child(opened, options), int)
-    assert make("luna-over-softhsm", str(tmp_path / "token"), "--set", "STAND_IN_FIBS=1").returncode == 2
+    assert (
+        make("luna-over-softhsm", str(tmp_path / "token"), "--set", "STAND_IN_FIBS=1").returncode
+        == 2
+    )
 
 
 def test_a_module_that_crashes_fails_the_test(run: Callable[..., Any]) -> None:

@@ -15,7 +15,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.keyferry.azure.tests.token.conftest import ROOT, escrow_options, pem_and_fingerprint
+from ansible_collections.keyferry.azure.tests.token.conftest import (
+    ROOT,
+    escrow_options,
+    pem_and_fingerprint,
+)
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -27,7 +31,10 @@ Front = Callable[..., Options]
 KID = "https://contoso.vault.azure.net/keys/kek/0123456789abcdef0123456789abcdef"
 KEYS: list[dict[str, Any]] = [
     *({"name": f"rsa-{size}", "type": "RSA", "size": size} for size in (2048, 3072, 4096)),
-    *({"name": curve.lower(), "type": "EC", "curve": curve} for curve in ("P-256", "P-384", "P-521")),
+    *(
+        {"name": curve.lower(), "type": "EC", "curve": curve}
+        for curve in ("P-256", "P-384", "P-521")
+    ),
 ]
 EC_KEY = {"name": "ec", "type": "EC", "curve": "P-256"}
 
@@ -40,7 +47,12 @@ def private_key(bits: int) -> rsa.RSAPrivateKey:
 def kek(bits: int = 2048) -> dict[str, str]:
     """The options of byok_wrap that name the KEK."""
     pem, fingerprint = pem_and_fingerprint(private_key(bits))
-    return {"kek_id": KID, "kek_public_key": pem, "kek_fingerprint": fingerprint, "kek_trust": "pinned"}
+    return {
+        "kek_id": KID,
+        "kek_public_key": pem,
+        "kek_fingerprint": fingerprint,
+        "kek_trust": "pinned",
+    }
 
 
 def escrow() -> dict[str, str]:
@@ -52,14 +64,18 @@ def unwrap(package: dict[str, Any], key: rsa.RSAPrivateKey) -> bytes:
     document = json.loads(package["content"])
     ciphertext = base64.urlsafe_b64decode(document["ciphertext"] + "==")
     size = key.key_size // 8
-    aes_key = key.decrypt(ciphertext[:size], padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None))
+    aes_key = key.decrypt(
+        ciphertext[:size], padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+    )
     return aes_key_unwrap_with_padding(aes_key, ciphertext[size:])
 
 
 def public_pem(pkcs8: bytes) -> str:
     """Return the public key of a PKCS#8, which has to be DER to its last byte."""
     public_key = serialization.load_der_private_key(pkcs8, None).public_key()
-    return public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    return public_key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
 
 
 @pytest.fixture(params=["luna", "luna in FIPS mode", "futurex", "nss"])
@@ -86,10 +102,16 @@ def test_every_kind_of_key_arrives_byte_for_byte(run: Run, token: Options) -> No
         assert json.loads(package["content"])["schema_version"] == "1.0.0"
 
 
-def test_one_call_wraps_where_the_token_can(run: Run, nss: Options, futurex: Front, tmp_path: Path) -> None:
+def test_one_call_wraps_where_the_token_can(
+    run: Run, nss: Options, futurex: Front, tmp_path: Path
+) -> None:
     """CKM_RSA_AES_KEY_WRAP: no AES key is ever an object of its own that could wrap the key again."""
     trace = tmp_path / "trace"
-    keys = [EC_KEY, {"name": "rsa", "type": "RSA", "size": 2048}, {"name": "aes", "type": "oct", "size": 256}]
+    keys = [
+        EC_KEY,
+        {"name": "rsa", "type": "RSA", "size": 2048},
+        {"name": "aes", "type": "oct", "size": 256},
+    ]
     made = run("byok_target_key", futurex(nss), target_keys=keys)["target_keys"]
     wrapped = run("byok_wrap", futurex(nss, one_shot=1, trace=trace), packages=keys, **kek(3072))
     assert wrapped["rehearsal"]["mechanism"] == "CKM_RSA_AES_KEY_WRAP (0x1054)"
@@ -98,14 +120,19 @@ def test_one_call_wraps_where_the_token_can(run: Run, nss: Options, futurex: Fro
     assert len(unwrap(wrapped["packages"][2], private_key(3072))) == 32
     lines = trace.read_text().splitlines()
     assert [line for line in lines if line.startswith("C_GenerateKey ")] == []
-    assert [line for line in lines if line.startswith("C_WrapKey")] == ["C_WrapKey 0x0 mechanism=0x1054"] * 4
+    assert [line for line in lines if line.startswith("C_WrapKey")] == [
+        "C_WrapKey 0x0 mechanism=0x1054"
+    ] * 4
 
 
-def test_one_call_that_makes_something_else_is_not_used(run: Run, nss: Options, futurex: Front) -> None:
+def test_one_call_that_makes_something_else_is_not_used(
+    run: Run, nss: Options, futurex: Front
+) -> None:
     run("byok_target_key", futurex(nss), target_keys=[EC_KEY])
     failed = run("byok_wrap", futurex(nss, one_shot=1, kwp="0x210a"), packages=[EC_KEY], **kek())
     assert (
-        "CKM_RSA_AES_KEY_WRAP (0x1054): RFC 3394 over PKCS#7 padding instead of RFC 5649; CKM_AES_KEY_WRAP_KWP" in failed["msg"]
+        "CKM_RSA_AES_KEY_WRAP (0x1054): RFC 3394 over PKCS#7 padding instead of RFC 5649; CKM_AES_KEY_WRAP_KWP"
+        in failed["msg"]
     )
 
 
@@ -133,7 +160,9 @@ def test_a_luna_is_asked_for_nothing_but_its_own_mechanisms_and_leaves_no_object
 def test_several_sessions_wrap_the_same(run: Run, softhsm: Options) -> None:
     keys = [{"name": f"key-{number}", "type": "EC", "curve": "P-384"} for number in range(12)]
     made = run("byok_target_key", softhsm, sessions=3, target_keys=keys)
-    wrapped = run("byok_wrap", softhsm, sessions=3, packages=keys, allow_trailing_zeros=True, **kek())
+    wrapped = run(
+        "byok_wrap", softhsm, sessions=3, packages=keys, allow_trailing_zeros=True, **kek()
+    )
     for key, package in zip(made["target_keys"], wrapped["packages"], strict=True):
         assert public_pem(unwrap(package, private_key(2048))) == key["generations"][0]["public_key"]
 
@@ -148,16 +177,30 @@ def test_a_key_that_fails_leaves_the_others(run: Run, nss: Options, luna: Front)
     assert "C_WrapKey returned CKR_HSM_TAMPERED (0x80000076)" in failed["msg"]
 
 
-def test_an_escrow_package_is_the_same_key_for_no_vault(run: Run, softhsm: Options, tmp_path: Path) -> None:
+def test_an_escrow_package_is_the_same_key_for_no_vault(
+    run: Run, softhsm: Options, tmp_path: Path
+) -> None:
     run("byok_target_key", softhsm, target_keys=[EC_KEY])
     paths = {"path": str(tmp_path / "ec.byok"), "escrow_path": str(tmp_path / "ec.escrow")}
-    options: dict[str, Any] = {"packages": [{**EC_KEY, **paths}], "allow_trailing_zeros": True, **kek(), **escrow()}
+    options: dict[str, Any] = {
+        "packages": [{**EC_KEY, **paths}],
+        "allow_trailing_zeros": True,
+        **kek(),
+        **escrow(),
+    }
     both = run("byok_wrap", softhsm, **options)
     package, escrowed = both["packages"][0], both["escrows"][0]
-    same = [unwrap(package, private_key(2048)).rstrip(b"\0"), unwrap(escrowed, private_key(3072)).rstrip(b"\0")]
+    same = [
+        unwrap(package, private_key(2048)).rstrip(b"\0"),
+        unwrap(escrowed, private_key(3072)).rstrip(b"\0"),
+    ]
     assert same[0] == same[1]
     header = json.loads(escrowed["content"])["header"]
-    assert header == {"escrow": f"sha256:{escrow()['escrow_fingerprint']}", "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
+    assert header == {
+        "escrow": f"sha256:{escrow()['escrow_fingerprint']}",
+        "alg": "dir",
+        "enc": "CKM_RSA_AES_KEY_WRAP",
+    }
     assert escrowed["kek_id"] is None
     assert escrowed["receipt"]["predicate"]["kek"]["fingerprint"] == escrow()["escrow_fingerprint"]
     for receipt in (package["receipt"], escrowed["receipt"]):
@@ -172,7 +215,12 @@ def test_an_escrow_package_is_the_same_key_for_no_vault(run: Run, softhsm: Optio
 
     # The one is never taken for the other.
     swapped = {"path": paths["escrow_path"], "escrow_path": paths["path"]}
-    assert run("byok_wrap", softhsm, check=True, **{**options, "packages": [{**EC_KEY, **swapped}]})["changed"] is True
+    assert (
+        run("byok_wrap", softhsm, check=True, **{**options, "packages": [{**EC_KEY, **swapped}]})[
+            "changed"
+        ]
+        is True
+    )
 
 
 def test_escrow_works_without_a_vault(run: Run, softhsm: Options) -> None:
@@ -185,23 +233,47 @@ def test_escrow_works_without_a_vault(run: Run, softhsm: Options) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"escrow_fingerprint": None}, "The escrow key is given without its fingerprint; that of the given PEM is"),
-        ({"escrow_fingerprint": "00" * 32}, "The escrow key was substituted, or comes from elsewhere"),
-        ({"escrow_public_key": pem_and_fingerprint(rsa.generate_private_key(65537, 1024))[0]}, "The escrow key was substituted"),
+        (
+            {"escrow_fingerprint": None},
+            "The escrow key is given without its fingerprint; that of the given PEM is",
+        ),
+        (
+            {"escrow_fingerprint": "00" * 32},
+            "The escrow key was substituted, or comes from elsewhere",
+        ),
+        (
+            {"escrow_public_key": pem_and_fingerprint(rsa.generate_private_key(65537, 1024))[0]},
+            "The escrow key was substituted",
+        ),
     ],
 )
-def test_an_escrow_key_has_to_be_pinned(run: Run, softhsm: Options, changes: dict[str, Any], expected: str) -> None:
+def test_an_escrow_key_has_to_be_pinned(
+    run: Run, softhsm: Options, changes: dict[str, Any], expected: str
+) -> None:
     run("byok_target_key", softhsm, target_keys=[EC_KEY])
-    failed = run("byok_wrap", softhsm, allow_trailing_zeros=True, packages=[EC_KEY], **{**escrow(), **changes})
+    failed = run(
+        "byok_wrap",
+        softhsm,
+        allow_trailing_zeros=True,
+        packages=[EC_KEY],
+        **{**escrow(), **changes},
+    )
     assert failed["msg"].startswith(expected)
 
 
 def test_an_escrow_key_that_is_too_short(run: Run, softhsm: Options) -> None:
-    failed = run("byok_wrap", softhsm, packages=[EC_KEY], **escrow_options(rsa.generate_private_key(65537, 1024)))
+    failed = run(
+        "byok_wrap",
+        softhsm,
+        packages=[EC_KEY],
+        **escrow_options(rsa.generate_private_key(65537, 1024)),
+    )
     assert failed["msg"].startswith("The escrow key has 1024 bits")
 
 
-def test_a_luna_that_appends_its_initial_value_is_seen_through(run: Run, nss: Options, luna: Front) -> None:
+def test_a_luna_that_appends_its_initial_value_is_seen_through(
+    run: Run, nss: Options, luna: Front
+) -> None:
     """Forced to the NULL parameter by a fault at the first candidate, which the rehearsal then judges by what came out."""
     run("byok_target_key", luna(nss), target_keys=[EC_KEY])
     failed = run("byok_wrap", luna(nss, faults="C_WrapKey:2:0x71"), packages=[EC_KEY], **kek())
@@ -219,8 +291,13 @@ def test_a_token_that_takes_private_objects_alone(run: Run, nss: Options, luna: 
 
 def test_single_purpose_partitions_say_what_to_declare(run: Run, nss: Options, luna: Front) -> None:
     options = luna(nss, policies="10=0")
-    failed = run("byok_target_key", options, target_keys=[{"name": "two", "type": "RSA", "size": 2048}])
-    assert "CKR_TEMPLATE_INCONSISTENT (0xd1). Where partition policy 10 (multipurpose keys) is off, declare" in failed["msg"]
+    failed = run(
+        "byok_target_key", options, target_keys=[{"name": "two", "type": "RSA", "size": 2048}]
+    )
+    assert (
+        "CKR_TEMPLATE_INCONSISTENT (0xd1). Where partition policy 10 (multipurpose keys) is off, declare"
+        in failed["msg"]
+    )
     one = {"name": "one", "type": "RSA", "size": 2048, "operations": ["sign", "verify"]}
     assert run("byok_target_key", options, target_keys=[one])["changed"] is True
 
@@ -230,13 +307,23 @@ def test_flags_of_the_token_alone(run: Run, softhsm: Options, tmp_path: Path, pl
     assert run("byok_target_key", softhsm, target_keys=[key])["changed"] is True
     # CKA_MODIFIABLE false: the key cannot be locked any more.
     thumbprint = run("byok_target_key", softhsm, target_keys=[key])["target_keys"][0]["thumbprint"]
-    failed = run("byok_target_key", softhsm, target_keys=[dict(key, after_transfer="lock")], transferred=[thumbprint])
+    failed = run(
+        "byok_target_key",
+        softhsm,
+        target_keys=[dict(key, after_transfer="lock")],
+        transferred=[thumbprint],
+    )
     assert "C_SetAttributeValue returned" in failed["msg"]
 
 
 def test_a_key_that_shall_not_be_made(run: Run, softhsm: Options) -> None:
     for check in (True, False):
-        failed = run("byok_target_key", softhsm, check=check, target_keys=[dict(EC_KEY, create=False)])
+        failed = run(
+            "byok_target_key", softhsm, check=check, target_keys=[dict(EC_KEY, create=False)]
+        )
         assert "There is no key ec in the token byok" in failed["msg"]
     run("byok_target_key", softhsm, target_keys=[EC_KEY])
-    assert run("byok_target_key", softhsm, target_keys=[dict(EC_KEY, create=False)])["changed"] is False
+    assert (
+        run("byok_target_key", softhsm, target_keys=[dict(EC_KEY, create=False)])["changed"]
+        is False
+    )

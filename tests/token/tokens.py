@@ -22,7 +22,11 @@ Options = dict[str, Any]
 
 SOURCE = Path(__file__).with_name("stand_in.c")
 NSS_LABEL = "NSS Certificate DB"
-_SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
+_SOFTHSM = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+)
 _NSS = (
     "/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
     "/usr/lib/aarch64-linux-gnu/libsoftokn3.so",
@@ -30,7 +34,17 @@ _NSS = (
 )
 _SETTINGS = {
     "plain": {"trace", "faults", "run", "own_lists", "pin", "label", "firmware"},
-    "futurex": {"trace", "faults", "run", "pin", "label", "firmware", "kwp", "one_shot", "token_key"},
+    "futurex": {
+        "trace",
+        "faults",
+        "run",
+        "pin",
+        "label",
+        "firmware",
+        "kwp",
+        "one_shot",
+        "token_key",
+    },
     "luna": {
         "trace",
         "faults",
@@ -53,7 +67,9 @@ def build_stand_in(directory: Path) -> Path:
     """Compile the stand-in into a directory, unless it is there and up to date; returns the library."""
     library = directory / "stand_in.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
-        made = directory / f"stand_in.{os.getpid()}.so"  # renamed when complete: another process may load the library
+        made = (
+            directory / f"stand_in.{os.getpid()}.so"
+        )  # renamed when complete: another process may load the library
         options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
         _run("gcc", *options, "-o", made, SOURCE, "-ldl")
         made.rename(library)
@@ -67,7 +83,9 @@ def softhsm(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
     options["library_environment"] = {"SOFTHSM2_CONF": str(configuration)}
     if not tokens.exists():
         tokens.mkdir()
-        configuration.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+        configuration.write_text(
+            f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+        )
         command = ["--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", pin]
         _run("softhsm2-util", *command, environment=options["library_environment"])
     return options
@@ -77,7 +95,9 @@ def nss(directory: Path, pin: str = "1234") -> Options:
     """Make an NSS token, which wraps byte for byte as RFC 5649 says (by 0x210B); returns its options."""
     options = _options(directory, _NSS, NSS_LABEL, pin)
     database = directory / "nss"
-    options["library_parameters"] = f"configdir='sql:{database}' certPrefix='' keyPrefix='' secmod='' flags="
+    options["library_parameters"] = (
+        f"configdir='sql:{database}' certPrefix='' keyPrefix='' secmod='' flags="
+    )
     if not database.exists():
         database.mkdir()
         _run("certutil", "-N", "-d", f"sql:{database}", "-f", options["pin_file"])
@@ -110,7 +130,9 @@ def plain(base: Options, library: Path | None = None, **settings: object) -> Opt
     return _in_front(base, library, "plain", settings)
 
 
-def _in_front(base: Options, library: Path | None, shape: str, settings: dict[str, object]) -> Options:
+def _in_front(
+    base: Options, library: Path | None, shape: str, settings: dict[str, object]
+) -> Options:
     if unknown := settings.keys() - _SETTINGS[shape]:
         raise ValueError(f"{shape} has no setting {', '.join(sorted(unknown))}")
     library = library or build_stand_in(Path(base["lock_directory"]))
@@ -133,7 +155,9 @@ def _kwp(base: Options) -> str:
 def _options(directory: Path, libraries: tuple[str, ...], label: str, pin: str) -> Options:
     library = next((path for path in libraries if Path(path).exists()), None)
     if library is None:
-        raise RuntimeError(f"none of {', '.join(libraries)} is installed (Debian: softhsm2, libnss3)")
+        raise RuntimeError(
+            f"none of {', '.join(libraries)} is installed (Debian: softhsm2, libnss3)"
+        )
     pin_file = directory / "pin"
     pin_file.write_text(pin)
     pin_file.chmod(0o600)
@@ -149,9 +173,17 @@ def _options(directory: Path, libraries: tuple[str, ...], label: str, pin: str) 
 def _run(program: str, *arguments: object, environment: dict[str, str] | None = None) -> None:
     command = [program, *map(str, arguments)]
     try:
-        done = subprocess.run(command, env=os.environ | (environment or {}), text=True, capture_output=True, check=False)
+        done = subprocess.run(
+            command,
+            env=os.environ | (environment or {}),
+            text=True,
+            capture_output=True,
+            check=False,
+        )
     except FileNotFoundError:
-        raise RuntimeError(f"{program} is not installed (Debian: gcc, softhsm2, libnss3-tools)") from None
+        raise RuntimeError(
+            f"{program} is not installed (Debian: gcc, softhsm2, libnss3-tools)"
+        ) from None
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
@@ -160,11 +192,23 @@ def main() -> None:
     """Print the options of the token that the command line names."""
     bases: dict[str, Callable[[Path], Options]] = {"softhsm": softhsm, "nss": nss}
     shapes: dict[str, Callable[..., Options]] = {"luna": luna, "futurex": futurex, "plain": plain}
-    kinds = [*bases, *(f"{shape}-over-{base}" for shape in shapes for base in bases if (shape, base) != ("plain", "nss"))]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = [
+        *bases,
+        *(
+            f"{shape}-over-{base}"
+            for shape in shapes
+            for base in bases
+            if (shape, base) != ("plain", "nss")
+        ),
+    ]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="STAND_IN_NAME=VALUE", dest="settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="STAND_IN_NAME=VALUE", dest="settings"
+    )
     arguments = parser.parse_args()
     directory = arguments.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
@@ -172,8 +216,12 @@ def main() -> None:
     options = bases[base](directory)
     if shape:
         try:
-            settings = dict(each.removeprefix("STAND_IN_").split("=", 1) for each in arguments.settings)
-            options = shapes[shape](options, **{name.lower(): value for name, value in settings.items()})
+            settings = dict(
+                each.removeprefix("STAND_IN_").split("=", 1) for each in arguments.settings
+            )
+            options = shapes[shape](
+                options, **{name.lower(): value for name, value in settings.items()}
+            )
         except ValueError as error:
             parser.error(str(error))
     elif arguments.settings:

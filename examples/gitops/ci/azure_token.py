@@ -28,7 +28,9 @@ def fetch() -> str:
         return given
     url = f"{os.environ['ACTIONS_ID_TOKEN_REQUEST_URL']}&audience={AUDIENCE}"
     bearer = f"Bearer {os.environ['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": bearer}), timeout=30) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Authorization": bearer}), timeout=30
+    ) as answer:
         return str(json.load(answer)["value"])
 
 
@@ -58,7 +60,9 @@ def main(command: list[str]) -> int:
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
         threading.Thread(target=renew, args=(file, ended), daemon=True).start()
         try:
-            code = subprocess.call(command, env=environment | {"AZURE_FEDERATED_TOKEN_FILE": str(file)})
+            code = subprocess.call(
+                command, env=environment | {"AZURE_FEDERATED_TOKEN_FILE": str(file)}
+            )
             return code if code >= 0 else 1
         finally:
             ended.set()

@@ -42,10 +42,14 @@ class Service:
     new: Callable[[str], dict[str, Any]]
 
 
-def ask(headers: dict[str, str], url: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
+def ask(
+    headers: dict[str, str], url: str, method: str = "GET", body: dict[str, Any] | None = None
+) -> Any:
     """Send a request and return the answer's JSON."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)
+    request = urllib.request.Request(
+        url, data, {"Content-Type": "application/json", **headers}, method=method
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
@@ -58,7 +62,10 @@ def github(env: dict[str, str]) -> Service:
         headers,
         lambda: "github-actions[bot]",
         f"{issues}/{env['PULL_REQUEST']}/comments?per_page=100",
-        lambda answer: [(each["user"]["login"], each["body"], f"{issues}/comments/{each['id']}") for each in answer],
+        lambda answer: [
+            (each["user"]["login"], each["body"], f"{issues}/comments/{each['id']}")
+            for each in answer
+        ],
         "PATCH",
         lambda text: {"body": text},
         lambda text: {"body": text},
@@ -68,12 +75,16 @@ def github(env: dict[str, str]) -> Service:
 def gitlab(env: dict[str, str]) -> Service:
     """GitLab: a project access token, because a job's own token may not comment."""
     headers, api = {"PRIVATE-TOKEN": env["COMMENT_TOKEN"]}, env["CI_API_V4_URL"]
-    notes = f"{api}/projects/{env['CI_PROJECT_ID']}/merge_requests/{env['CI_MERGE_REQUEST_IID']}/notes"
+    notes = (
+        f"{api}/projects/{env['CI_PROJECT_ID']}/merge_requests/{env['CI_MERGE_REQUEST_IID']}/notes"
+    )
     return Service(
         headers,
         lambda: ask(headers, f"{api}/user")["id"],
         f"{notes}?per_page=100",
-        lambda answer: [(each["author"]["id"], each["body"], f"{notes}/{each['id']}") for each in answer],
+        lambda answer: [
+            (each["author"]["id"], each["body"], f"{notes}/{each['id']}") for each in answer
+        ],
         "PUT",
         lambda text: {"body": text},
         lambda text: {"body": text},
@@ -82,14 +93,25 @@ def gitlab(env: dict[str, str]) -> Service:
 
 def azure(env: dict[str, str]) -> Service:
     """Azure Repos: the job's token, of a build service that may contribute to pull requests."""
-    headers, collection = {"Authorization": f"Bearer {env['SYSTEM_ACCESSTOKEN']}"}, env["SYSTEM_COLLECTIONURI"].rstrip("/")
+    headers, collection = (
+        {"Authorization": f"Bearer {env['SYSTEM_ACCESSTOKEN']}"},
+        env["SYSTEM_COLLECTIONURI"].rstrip("/"),
+    )
     repository = f"{collection}/{env['SYSTEM_TEAMPROJECTID']}/_apis/git/repositories/{env['BUILD_REPOSITORY_ID']}"
     threads = f"{repository}/pullRequests/{env['SYSTEM_PULLREQUEST_PULLREQUESTID']}/threads"
 
     def found(answer: Any) -> list[tuple[Any, str, str]]:
-        first = [(thread["id"], thread["comments"][0]) for thread in answer["value"] if thread.get("comments")]
+        first = [
+            (thread["id"], thread["comments"][0])
+            for thread in answer["value"]
+            if thread.get("comments")
+        ]
         return [
-            (each["author"]["id"], each.get("content") or "", f"{threads}/{thread}/comments/{each['id']}?api-version=7.1")
+            (
+                each["author"]["id"],
+                each.get("content") or "",
+                f"{threads}/{thread}/comments/{each['id']}?api-version=7.1",
+            )
             for thread, each in first
         ]
 
@@ -100,7 +122,10 @@ def azure(env: dict[str, str]) -> Service:
         found,
         "PATCH",
         lambda text: {"content": text},
-        lambda text: {"comments": [{"parentCommentId": 0, "content": text, "commentType": 1}], "status": 4},
+        lambda text: {
+            "comments": [{"parentCommentId": 0, "content": text, "commentType": 1}],
+            "status": 4,
+        },
     )
 
 

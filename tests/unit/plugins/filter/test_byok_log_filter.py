@@ -17,18 +17,31 @@ byok_log = FilterModule().filters()["byok_log"]
 
 def line(second: int, **members: t.Any) -> str:
     return json.dumps(
-        {"time": f"2026-11-22T16:00:{second:02}.500Z", "level": "INFO", "job": "j", "message": str(second), **members}
+        {
+            "time": f"2026-11-22T16:00:{second:02}.500Z",
+            "level": "INFO",
+            "job": "j",
+            "message": str(second),
+            **members,
+        }
     )
 
 
 LOG = [
     "\n".join([line(3, key="a", level="ERROR"), line(5, key="b", host="h"), ""]),
-    "\n".join([line(1, job="k", awx_job="42"), line(2, vault="https://contoso.vault.azure.net", level="WARNING")]),
+    "\n".join(
+        [
+            line(1, job="k", awx_job="42"),
+            line(2, vault="https://contoso.vault.azure.net", level="WARNING"),
+        ]
+    ),
 ]
 
 
 def seconds(**options: t.Any) -> list[int]:
-    return [int(json.loads(each)["message"]) for each in byok_log(LOG, **options)["text"].splitlines()]
+    return [
+        int(json.loads(each)["message"]) for each in byok_log(LOG, **options)["text"].splitlines()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +52,18 @@ def seconds(**options: t.Any) -> list[int]:
         ({"end": "2026-11-22T17:00:03+01:00"}, [1, 2]),
         ({"level": "WARNING"}, [2, 3]),
         ({"level": "ERROR"}, [3]),
-        ({"level": None, "start": "", "end": None, "key": "", "host": None, "vault": "", "job": ""}, [1, 2, 3, 5]),
+        (
+            {
+                "level": None,
+                "start": "",
+                "end": None,
+                "key": "",
+                "host": None,
+                "vault": "",
+                "job": "",
+            },
+            [1, 2, 3, 5],
+        ),
         ({"key": "a"}, [3]),
         ({"host": "h"}, [5]),
         ({"job": "k"}, [1]),
@@ -69,12 +93,22 @@ def test_lines_stay_as_they_are_and_broken_ones_are_counted() -> None:
     ]
     without_zone = '{"time": "2026-11-22T16:00:00", "level": "INFO"}'
     unknown_level = '{"time": "2026-11-22T16:00:00Z", "level": ["INFO"]}'
-    assert byok_log(["\n".join([odd, "", *junk, without_zone, unknown_level])]) == {"text": f"{odd}\n", "events": 1, "broken": 10}
+    assert byok_log(["\n".join([odd, "", *junk, without_zone, unknown_level])]) == {
+        "text": f"{odd}\n",
+        "events": 1,
+        "broken": 10,
+    }
     assert byok_log([]) == {"text": "", "events": 0, "broken": 0}
 
 
 def test_a_csv_holds_no_formula() -> None:
-    event = {"check": True, "request_ids": ["r", "s"], "duration": 1.5, "thumbprint": "-abc", "key": "=cmd|' /C calc'!A0"}
+    event = {
+        "check": True,
+        "request_ids": ["r", "s"],
+        "duration": 1.5,
+        "thumbprint": "-abc",
+        "key": "=cmd|' /C calc'!A0",
+    }
     log = line(1, **event, message='quoted "text",\nnext')
     text = byok_log([log], format="csv")["text"]
     [row] = csv.DictReader(text.splitlines(keepends=True))
@@ -102,6 +136,8 @@ def test_a_csv_holds_no_formula() -> None:
         ({"end": "2026-11-22T16:00:00"}, "no|not a moment with a time zone"),
     ],
 )
-def test_what_cannot_be_looked_for_is_an_error_of_ansible(options: dict[str, t.Any], says: str) -> None:
+def test_what_cannot_be_looked_for_is_an_error_of_ansible(
+    options: dict[str, t.Any], says: str
+) -> None:
     with pytest.raises(AnsibleFilterError, match=says):
         byok_log(**{"texts": LOG, **options})

@@ -14,7 +14,10 @@ declarations = FilterModule().filters()["declarations"]
 
 
 def test_keys_get_their_defaults_and_nothing_else() -> None:
-    keys = [{"name": "a", "tags": {"env": "prod"}}, {"name": "b", "type": "EC", "curve": "P-256", "expires": None}]
+    keys = [
+        {"name": "a", "tags": {"env": "prod"}},
+        {"name": "b", "type": "EC", "curve": "P-256", "expires": None},
+    ]
     assert declarations(keys, {"type": "RSA", "size": 3072, "tags": {"owner": "payments"}}) == [
         {"name": "a", "type": "RSA", "size": 3072, "tags": {"owner": "payments", "env": "prod"}},
         {"name": "b", "type": "EC", "curve": "P-256", "tags": {"owner": "payments"}},
@@ -42,16 +45,27 @@ def test_all_problems_of_all_keys_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("keys", "told"),
-    [("{{ keys }}", "keys is the text '{{ keys }}', and has to be a list of keys."), (None, "keys is empty, and")],
+    [
+        ("{{ keys }}", "keys is the text '{{ keys }}', and has to be a list of keys."),
+        (None, "keys is empty, and"),
+    ],
 )
 def test_what_is_no_list_is_told(keys: object, told: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=r"^" + told.replace("{", r"\{").replace("}", r"\}")):
+    with pytest.raises(
+        AnsibleFilterError, match=r"^" + told.replace("{", r"\{").replace("}", r"\}")
+    ):
         declarations(keys, {}, where="keys")
 
 
 def test_five_thousand_keys_take_less_than_a_second() -> None:
     rotation = {"every": "P1Y", "valid_for": "P400D"}
-    keys = [{"name": f"k{number}", "tags": {"number": number}, "rotation": rotation} for number in range(5000)]
+    keys = [
+        {"name": f"k{number}", "tags": {"number": number}, "rotation": rotation}
+        for number in range(5000)
+    ]
     began = time.process_time()
-    assert len(declarations(keys, {"type": "RSA", "size": 3072, "tags": {"owner": "payments"}})) == 5000
+    assert (
+        len(declarations(keys, {"type": "RSA", "size": 3072, "tags": {"owner": "payments"}}))
+        == 5000
+    )
     assert time.process_time() - began < 1

@@ -14,12 +14,26 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyferry.azure.plugins.filter.discovered import FilterModule
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import DECLARATION_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import KeySpec, parse_declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._plan import InVault, in_the_token, plan_key
-from ansible_collections.keyferry.azure.plugins.module_utils._public_key import EcPublicKey, PublicKey, RsaPublicKey
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import make_id
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    DECLARATION_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    KeySpec,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import make_id
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+    InVault,
+    in_the_token,
+    plan_key,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    EcPublicKey,
+    PublicKey,
+    RsaPublicKey,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     EVIDENCE,
     Found,
     Generation,
@@ -27,9 +41,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token._generations
     choose,
     refuse_unfit,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token._listing import Listing, write_listing
-from ansible_collections.keyferry.azure.plugins.module_utils._token._session import TokenInfo
-from ansible_collections.keyferry.azure.plugins.module_utils._version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._token.listing import (
+    Listing,
+    write_listing,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import TokenInfo
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +53,13 @@ from hypothesis import strategies as st
 discovered = FilterModule().filters()["discovered"]
 
 INFO = TokenInfo("byok", "1312109861410", "SafeNet", "LunaSA 7.4.0", "7.4", "/lib/cryptoki.so")
-TOLD = {"LOCAL": True, "ALWAYS_SENSITIVE": True, "SENSITIVE": True, "EXTRACTABLE": True, "NEVER_EXTRACTABLE": False}
+TOLD = {
+    "LOCAL": True,
+    "ALWAYS_SENSITIVE": True,
+    "SENSITIVE": True,
+    "EXTRACTABLE": True,
+    "NEVER_EXTRACTABLE": False,
+}
 OURS = [make_id(1_790_000_000_000 + number, bytes(10), []) for number in range(4)]
 HSM_TYPES = {"RSA": "RSA-HSM", "EC": "EC-HSM", "oct": "oct-HSM"}
 OF_TYPE = {"RSA": ["sign", "verify"], "EC": ["sign", "verify"], "oct": ["encrypt", "decrypt"]}
@@ -58,7 +80,9 @@ RSA_2048, RSA_1024 = rsa_key(2048), rsa_key(1024)
 OCT = KeySpec("oct", size=256)
 
 
-def generation(identifier: bytes, material: PublicKey | KeySpec | str, **told: bool | None) -> Generation:
+def generation(
+    identifier: bytes, material: PublicKey | KeySpec | str, **told: bool | None
+) -> Generation:
     facts: dict[str, t.Any] = {f"CKA_{name}": {**TOLD, **told}.get(name) for name in EVIDENCE}
     spec = material if isinstance(material, KeySpec) else None
     public_key = None if isinstance(material, (str, KeySpec)) else material
@@ -70,7 +94,13 @@ def generation(identifier: bytes, material: PublicKey | KeySpec | str, **told: b
 
 
 def version_of(name: str, material: PublicKey | KeySpec, **facts: t.Any) -> Version:
-    kind = material.type if isinstance(material, KeySpec) else "RSA" if isinstance(material, RsaPublicKey) else "EC"
+    kind = (
+        material.type
+        if isinstance(material, KeySpec)
+        else "RSA"
+        if isinstance(material, RsaPublicKey)
+        else "EC"
+    )
     given: dict[str, t.Any] = {
         "kid": f"https://contoso.vault.azure.net/keys/{name}/{'0' * 32}",
         "version": "0" * 32,
@@ -89,8 +119,16 @@ def version_of(name: str, material: PublicKey | KeySpec, **facts: t.Any) -> Vers
 
 def listed(name: str, version: Version, **more: t.Any) -> dict[str, t.Any]:
     """What byok_vault_info says of it."""
-    facts: dict[str, t.Any] = {"name": name, "kind": str(version.public_key or version.type), "type": version.type}
-    facts |= {"thumbprint": version.thumbprint, "kek": version.operations == ("import",), "managed": False}
+    facts: dict[str, t.Any] = {
+        "name": name,
+        "kind": str(version.public_key or version.type),
+        "type": version.type,
+    }
+    facts |= {
+        "thumbprint": version.thumbprint,
+        "kek": version.operations == ("import",),
+        "managed": False,
+    }
     return {**facts, **version.attributes(), **more}
 
 
@@ -103,7 +141,9 @@ def text_of(
     **options: t.Any,
 ) -> str:
     keys = in_vault if isinstance(in_vault, list) else [listed(*each) for each in in_vault.items()]
-    found = {label: Found(sorted(generations, key=by_age), []) for label, generations in in_token.items()}
+    found = {
+        label: Found(sorted(generations, key=by_age), []) for label, generations in in_token.items()
+    }
     listing = write_listing(Listing(INFO, datetime(2026, 11, 22, tzinfo=timezone.utc), found))
     info = {"vault": {"url": "https://contoso.vault.azure.net", "kind": kind}, "vault_keys": keys}
     text: str = discovered(info, listing, host, **options)
@@ -124,7 +164,9 @@ def test_a_key_is_declared_as_it_is() -> None:
         expires=datetime(2030, 1, 1, tzinfo=timezone.utc),
         tags={"owner": 'pay"ments', "yes": "no", "keyferry-token": "1", "Keyferry-x": "1"},
     )
-    text = text_of({"signing-key": version}, {"signing-key": [generation(OURS[0], EC_KEYS[0])]}, token="prod")
+    text = text_of(
+        {"signing-key": version}, {"signing-key": [generation(OURS[0], EC_KEYS[0])]}, token="prod"
+    )
     assert text.partition("\n\n")[2] == (
         '  - name: "signing-key"\n'
         "    type: EC\n"
@@ -144,7 +186,9 @@ def test_a_key_is_declared_as_it_is() -> None:
 def test_what_the_token_demands_is_declared_and_said() -> None:
     vault = {"outside": version_of("outside", EC_KEYS[0]), "locked": version_of("locked", RSA_2048)}
     vault["older"] = version_of("older", EC_KEYS[1])
-    vault["many-tags"] = version_of("many-tags", EC_KEYS[3], tags={str(number): "" for number in range(11)})
+    vault["many-tags"] = version_of(
+        "many-tags", EC_KEYS[3], tags={str(number): "" for number in range(11)}
+    )
     vault["released"] = version_of("released", EC_KEYS[4], operations=("sign", "release"))
     token = {
         "outside": [generation(b"\1", EC_KEYS[0], LOCAL=False)],
@@ -161,7 +205,13 @@ def test_what_the_token_demands_is_declared_and_said() -> None:
     assert keys["older"]["generation"] == OURS[0].hex()
     assert "tags" not in keys["many-tags"]
     assert "operations" not in keys["released"]
-    for said in ("came from outside", "can go to no further vault", "Without generation", "Declare at most 10", "release, sign"):
+    for said in (
+        "came from outside",
+        "can go to no further vault",
+        "Without generation",
+        "Declare at most 10",
+        "release, sign",
+    ):
         assert said in comments(text)
 
 
@@ -170,7 +220,11 @@ def test_what_the_token_demands_is_declared_and_said() -> None:
     [
         (listed("a", version_of("a", RSA_2048, operations=("import",))), {}, "a key exchange key"),
         (listed("a", version_of("a", RSA_2048), managed=True), {}, "belongs to a certificate"),
-        (listed("a", version_of("a", EC_KEYS[0])), {"a": [generation(b"\1", EC_KEYS[1])]}, "not in the token"),
+        (
+            listed("a", version_of("a", EC_KEYS[0])),
+            {"a": [generation(b"\1", EC_KEYS[1])]},
+            "not in the token",
+        ),
         (
             listed("a", version_of("a", EC_KEYS[0])),
             {"b c\n": [generation(b"\1", EC_KEYS[0])]},
@@ -186,9 +240,21 @@ def test_what_the_token_demands_is_declared_and_said() -> None:
             {"a": [generation(b"\1", EC_KEYS[0], SENSITIVE=False)]},
             "CKA_SENSITIVE false",
         ),
-        (listed("a", version_of("a", EC_KEYS[0])), {"a": [generation(b"\1", EC_KEYS[0])] * 2}, "several keys with the CKA_ID 01"),
-        (listed("a", version_of("a", RSA_1024)), {"a": [generation(b"\1", RSA_1024)]}, "Give size as one of 2048"),
-        (listed("a", version_of("a", OCT)), {"a": [generation(OURS[0], OCT)]}, "no tag of it names a generation"),
+        (
+            listed("a", version_of("a", EC_KEYS[0])),
+            {"a": [generation(b"\1", EC_KEYS[0])] * 2},
+            "several keys with the CKA_ID 01",
+        ),
+        (
+            listed("a", version_of("a", RSA_1024)),
+            {"a": [generation(b"\1", RSA_1024)]},
+            "Give size as one of 2048",
+        ),
+        (
+            listed("a", version_of("a", OCT)),
+            {"a": [generation(OURS[0], OCT)]},
+            "no tag of it names a generation",
+        ),
     ],
 )
 def test_what_is_not_declared_stands_in_a_comment(
@@ -203,7 +269,9 @@ def test_what_is_not_declared_stands_in_a_comment(
 def test_an_oct_key_is_known_by_its_tag() -> None:
     version = version_of("a", OCT, tags={"keyferry-generation": OURS[0].hex()})
     text = text_of({"a": version}, {"a": [generation(OURS[0], OCT)]}, kind="managed_hsm")
-    assert yaml.safe_load(text)["keys"] == [{"name": "a", "type": "oct", "size": 256, "operations": ["encrypt", "decrypt"]}]
+    assert yaml.safe_load(text)["keys"] == [
+        {"name": "a", "type": "oct", "size": 256, "operations": ["encrypt", "decrypt"]}
+    ]
     assert "by its tag alone" in comments(text)
 
 
@@ -221,8 +289,13 @@ TOKEN_ONLY = {
 
 
 def test_keys_that_only_the_token_has_are_comments_to_take_away_or_declared() -> None:
-    vault = {"taken": version_of("taken", ec_key()), "other-name": version_of("other-name", EC_KEYS[0])}
-    text = text_of(vault, {**TOKEN_ONLY, "new-2": TOKEN_ONLY["new"], "new": [generation(OURS[1], RSA_2048)]})
+    vault = {
+        "taken": version_of("taken", ec_key()),
+        "other-name": version_of("other-name", EC_KEYS[0]),
+    }
+    text = text_of(
+        vault, {**TOKEN_ONLY, "new-2": TOKEN_ONLY["new"], "new": [generation(OURS[1], RSA_2048)]}
+    )
     assert yaml.safe_load(text)["keys"] == []
     for said in (
         '"new-2": the vault has it as "other-name"',
@@ -237,7 +310,9 @@ def test_keys_that_only_the_token_has_are_comments_to_take_away_or_declared() ->
     ):
         assert f"# - {said}" in comments(text)
     assert 'take the "# " away in front of its lines, and the "[]" behind "keys"' in comments(text)
-    uncommented = re.sub(r"^#   (- name|  )", r"  \1", text, flags=re.MULTILINE).replace("keys: []", "keys:")
+    uncommented = re.sub(r"^#   (- name|  )", r"  \1", text, flags=re.MULTILINE).replace(
+        "keys: []", "keys:"
+    )
     new = {"name": "new", "type": "RSA", "size": 2048}
     assert yaml.safe_load(uncommented)["keys"] == [new]
     token = {**TOKEN_ONLY, "new": [generation(OURS[1], RSA_2048)]}
@@ -246,7 +321,9 @@ def test_keys_that_only_the_token_has_are_comments_to_take_away_or_declared() ->
         {"name": "Taken", "type": "EC", "curve": "P-256"},
     ]
     cases = {"case": TOKEN_ONLY["new"], "CASE": [generation(OURS[0], EC_KEYS[1])]}
-    assert [key["name"] for key in yaml.safe_load(text_of({}, cases, token_keys=True))["keys"]] == ["CASE"]
+    assert [key["name"] for key in yaml.safe_load(text_of({}, cases, token_keys=True))["keys"]] == [
+        "CASE"
+    ]
     both = yaml.safe_load(text_of({}, TOKEN_ONLY, token_keys=True, kind="managed_hsm"))["keys"]
     assert {"name": "aes", "type": "oct", "size": 256} in both
 
@@ -285,11 +362,16 @@ def test_no_text_breaks_out(label: str, tag: str, value: str, host: str) -> None
     ours = {} if tag.lower().startswith("keyferry-") else {tag: value}
     assert keys["a"].get("tags", {}) == ours
     for line in text.splitlines():
-        assert re.match(r'($|#|  #|vaults: \["|token: "|keys:|  - name: "|    [a-z_]+:|      ")', line)
+        assert re.match(
+            r'($|#|  #|vaults: \["|token: "|keys:|  - name: "|    [a-z_]+:|      ")', line
+        )
 
 
 def test_what_is_no_character_leaves_the_file_readable() -> None:
-    text = text_of({"a": version_of("a", EC_KEYS[0], tags={"x": "\ud800"})}, {"a": [generation(OURS[0], EC_KEYS[0])]})
+    text = text_of(
+        {"a": version_of("a", EC_KEYS[0], tags={"x": "\ud800"})},
+        {"a": [generation(OURS[0], EC_KEYS[0])]},
+    )
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
         # As a stream: before ansible-core 2.19 the text is of a kind that the C loader does not take
         assert yaml.load(io.StringIO(text), loader)["keys"][0]["tags"] == {"x": "\ufffd"}
@@ -300,25 +382,47 @@ def test_what_is_no_character_leaves_the_file_readable() -> None:
 def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
     """Whatever token and vault hold: a key that is declared is taken as it is, and nothing has to be done with it."""
     name, oct_keys = "key", data.draw(st.booleans())
-    flags = st.fixed_dictionaries({flag: st.sampled_from([True, False, None]) for flag in ("LOCAL", "SENSITIVE", "EXTRACTABLE")})
+    flags = st.fixed_dictionaries(
+        {
+            flag: st.sampled_from([True, False, None])
+            for flag in ("LOCAL", "SENSITIVE", "EXTRACTABLE")
+        }
+    )
     identifiers = data.draw(st.lists(st.sampled_from([*OURS, b"\1", b"\2", b""]), max_size=4))
     generations = []
     for number, identifier in enumerate(identifiers):
-        material: t.Any = OCT if oct_keys else data.draw(st.sampled_from([EC_KEYS[number], KeySpec("EC", curve="P-256")]))
+        material: t.Any = (
+            OCT
+            if oct_keys
+            else data.draw(st.sampled_from([EC_KEYS[number], KeySpec("EC", curve="P-256")]))
+        )
         made = generation(identifier, material, **data.draw(flags | st.just({})))
         generations.append(replace(made, withdrawn=identifier in OURS and data.draw(st.booleans())))
-    tags = {"keyferry-generation": data.draw(st.sampled_from([each.hex() for each in (*OURS, b"\1")]))}
-    version = version_of(name, OCT if oct_keys else data.draw(st.sampled_from(EC_KEYS)), tags={**tags, "own": "tag"})
+    tags = {
+        "keyferry-generation": data.draw(st.sampled_from([each.hex() for each in (*OURS, b"\1")]))
+    }
+    version = version_of(
+        name, OCT if oct_keys else data.draw(st.sampled_from(EC_KEYS)), tags={**tags, "own": "tag"}
+    )
     text = text_of({name: version}, {name: generations}, kind="managed_hsm")
     generations.sort(key=by_age)
     for key in yaml.safe_load(text)["keys"]:
-        options = {**{option: spec.get("default") for option, spec in DECLARATION_OPTIONS.items()}, **key}
+        options = {
+            **{option: spec.get("default") for option, spec in DECLARATION_OPTIONS.items()},
+            **key,
+        }
         declaration = parse_declaration(options)
         chosen = choose(declaration, generations)
         assert chosen is not None
         refuse_unfit(declaration, chosen, INFO)
-        observed = {"generation": chosen.hex_id, "generations": [each.as_result() for each in generations]}
-        assert plan_key(declaration, in_the_token(declaration, observed), InVault(version)).action == "none"
+        observed = {
+            "generation": chosen.hex_id,
+            "generations": [each.as_result() for each in generations],
+        }
+        assert (
+            plan_key(declaration, in_the_token(declaration, observed), InVault(version)).action
+            == "none"
+        )
     if "keys: []" in text:
         assert f'# - "{name}" (' in text
 

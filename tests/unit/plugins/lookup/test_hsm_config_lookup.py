@@ -42,8 +42,12 @@ def look_up(folder: Path, *terms: str, **options: t.Any) -> t.Any:
 def test_files_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files/HsmConfig.ini").write_text(TEXT.replace("KEY", "one"))
-    (tmp_path / "other.ini").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("KEY", "other").replace("\n", "\r\n").encode())
-    first, second = look_up(tmp_path, "HsmConfig.ini", str(tmp_path / "other.ini"), pkcs11_library="/usr/lib/lib.so")
+    (tmp_path / "other.ini").write_bytes(
+        b"\xef\xbb\xbf" + TEXT.replace("KEY", "other").replace("\n", "\r\n").encode()
+    )
+    first, second = look_up(
+        tmp_path, "HsmConfig.ini", str(tmp_path / "other.ini"), pkcs11_library="/usr/lib/lib.so"
+    )
     assert (first["declaration"]["name"], second["declaration"]["name"]) == ("one", "other")
     assert first["pkcs11_library"] == "/usr/lib/lib.so"
 
@@ -56,7 +60,9 @@ def test_files_are_read_in_order(tmp_path: Path) -> None:
         (b"[ byok ]\nx = 1\n", "line 2: x is no key of hsmbyok"),
     ],
 )
-def test_what_cannot_be_read_is_an_error_of_ansible(tmp_path: Path, content: bytes, says: str) -> None:
+def test_what_cannot_be_read_is_an_error_of_ansible(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     (tmp_path / "HsmConfig.ini").write_bytes(content)
     with pytest.raises(AnsibleError, match=says):
         look_up(tmp_path, "HsmConfig.ini")

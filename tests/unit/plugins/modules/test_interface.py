@@ -20,10 +20,14 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("byok_*.p
 OF_TYPE: dict[str, t.Any] = {"list": [], "dict": {}, "bool": True, "int": 1}
 
 
-def argument_spec(module: t.Any, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+def argument_spec(
+    module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """What the module gives to run_module(): its argument spec, and its constraints."""
     captured: list[t.Any] = []
-    monkeypatch.setattr(module, "run_module", lambda act, spec, **constraints: captured.extend((spec, constraints)))
+    monkeypatch.setattr(
+        module, "run_module", lambda act, spec, **constraints: captured.extend((spec, constraints))
+    )
     module.main()
     spec, constraints = captured
     return spec, constraints
@@ -38,7 +42,9 @@ def rendered(value: t.Any, spec: dict[str, t.Any]) -> t.Any:
 def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tested = []
     for documented in MODULES:
-        module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{documented}")
+        module = importlib.import_module(
+            f"ansible_collections.{COLLECTION}.plugins.modules.{documented}"
+        )
         for task in yaml.safe_load(module.EXAMPLES):
             if f"{COLLECTION}.{name}" in task:
                 tested.append(task[f"{COLLECTION}.{name}"])
@@ -46,7 +52,10 @@ def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, constraints = argument_spec(module, monkeypatch)
     assert tested
     for arguments in tested:
-        values = {option: rendered(value, spec.get(option, {"type": "str"})) for option, value in arguments.items()}
+        values = {
+            option: rendered(value, spec.get(option, {"type": "str"}))
+            for option, value in arguments.items()
+        }
         assert ArgumentSpecValidator(spec, **constraints).validate(values).error_messages == []
 
 
@@ -58,7 +67,14 @@ def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) ->
         "byok_import": "imports",
         "byok_rotate": "rotations",
     }
-    declaration = {"name": "key", "type": "EC", "curve": "P-256", "operations": ["sign"], "tags": {}, "after_transfer": "lock"}
+    declaration = {
+        "name": "key",
+        "type": "EC",
+        "curve": "P-256",
+        "operations": ["sign"],
+        "tags": {},
+        "after_transfer": "lock",
+    }
     for name, option in lists.items():
         module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
         spec, constraints = argument_spec(module, monkeypatch)
@@ -68,12 +84,19 @@ def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) ->
         assert validator.validate({**declaration, **more}).error_messages == []
         assert validator.validate({option: [declaration], **declaration, **more}).error_messages
         # byok_import needs no type of a key that it deletes, and else says itself what is missing.
-        assert bool(validator.validate({"name": "key", **more}).error_messages) == (name != "byok_import")
+        assert bool(validator.validate({"name": "key", **more}).error_messages) == (
+            name != "byok_import"
+        )
         assert validator.validate({option: [{**declaration, "typo": 1}], **more}).error_messages
 
 
-def test_all_modules_take_the_options_that_one_action_group_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS, VAULT_OPTIONS
+def test_all_modules_take_the_options_that_one_action_group_sets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+        TOKEN_OPTIONS,
+        VAULT_OPTIONS,
+    )
 
     for name in MODULES:
         module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.plugin_utils import _declarations_file as file
 from hypothesis import given
 from hypothesis import strategies as st

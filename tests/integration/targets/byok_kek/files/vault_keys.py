@@ -23,7 +23,9 @@ def describe(client: KeyClient, properties: KeyProperties) -> dict[str, Any]:
     told = {
         "id": bundle.id,
         "type": str(getattr(bundle.key_type, "value", bundle.key_type)),
-        "operations": [str(getattr(operation, "value", operation)) for operation in bundle.key_operations],
+        "operations": [
+            str(getattr(operation, "value", operation)) for operation in bundle.key_operations
+        ],
         "expires": properties.expires_on and properties.expires_on.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "tags": properties.tags or {},
     }
@@ -37,13 +39,22 @@ def describe(client: KeyClient, properties: KeyProperties) -> dict[str, Any]:
 
 def main() -> None:
     secret = Path(os.environ["AZURE_SECRET_FILE"]).read_text()
-    credential = ClientSecretCredential(os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret)
+    credential = ClientSecretCredential(
+        os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret
+    )
     client = KeyClient(sys.argv[1], credential)
     there = {
-        key.name: [describe(client, version) for version in client.list_properties_of_key_versions(key.name)]
+        key.name: [
+            describe(client, version)
+            for version in client.list_properties_of_key_versions(key.name)
+        ]
         for key in client.list_properties_of_keys()
     }
-    print(json.dumps({"keys": there, "deleted": sorted(key.name for key in client.list_deleted_keys())}))
+    print(
+        json.dumps(
+            {"keys": there, "deleted": sorted(key.name for key in client.list_deleted_keys())}
+        )
+    )
 
 
 if __name__ == "__main__":

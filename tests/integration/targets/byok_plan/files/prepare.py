@@ -37,7 +37,10 @@ KEYS = {
 
 
 def make(lab: dict[str, Any], host: str, name: str, body: dict[str, Any]) -> dict[str, str]:
-    headers = {"Authorization": f"Bearer {lab['control']['key']}", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {lab['control']['key']}",
+        "Content-Type": "application/json",
+    }
     url = f"{lab['control']['url']}/keys/{host}/{name}"
     with urlopen(Request(url, json.dumps(body).encode(), headers)) as answer:
         jwk: dict[str, str] = json.load(answer)["key"]
@@ -46,11 +49,19 @@ def make(lab: dict[str, Any], host: str, name: str, body: dict[str, Any]) -> dic
 
 def thumbprint(jwk: dict[str, str]) -> str:
     """RFC 7638."""
-    text = json.dumps({member: jwk[member] for member in ("crv", "x", "y")} | {"kty": "EC"}, sort_keys=True)
-    return base64.urlsafe_b64encode(hashlib.sha256(text.replace(" ", "").encode()).digest()).decode().rstrip("=")
+    text = json.dumps(
+        {member: jwk[member] for member in ("crv", "x", "y")} | {"kty": "EC"}, sort_keys=True
+    )
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(text.replace(" ", "").encode()).digest())
+        .decode()
+        .rstrip("=")
+    )
 
 
-def in_token(name: str, generations: Mapping[str, str | None], newest: bool = True) -> dict[str, Any]:
+def in_token(
+    name: str, generations: Mapping[str, str | None], newest: bool = True
+) -> dict[str, Any]:
     listed = [{"generation": name, "thumbprint": known} for name, known in generations.items()]
     wanted = listed[-1 if newest else 0] if listed else {"generation": None, "thumbprint": None}
     return {"name": name, "created": False, **wanted, "generations": listed}
@@ -64,7 +75,9 @@ def main() -> None:
         known = {f"0{word}": thumbprints.get(word, f"of-{name}-{word}") for word in generations}
         observed.append(in_token(name, known, newest=name != "younger"))
     secret = Path(os.environ["AZURE_SECRET_FILE"]).read_text().strip()
-    credential = ClientSecretCredential(os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret)
+    credential = ClientSecretCredential(
+        os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret
+    )
     KeyClient(f"https://{vault}", credential).begin_delete_key("deleted").wait()
     for name, tags in {"marked": {"keyferry-generation": "01"}, "not-marked": {}}.items():
         make(lab, hsm, name, {"kty": "oct-HSM", "key_size": 256, "tags": tags})

@@ -20,7 +20,11 @@ OURS = "019a0000-0000-7000-8000-000000000001".replace("-", "")  # a UUIDv7 of 20
 
 
 def templates(label: str, identifier: str, **private: bool) -> dict[str, dict[Any, Any]]:
-    common = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: bytes.fromhex(identifier)}
+    common = {
+        Attribute.TOKEN: True,
+        Attribute.LABEL: label,
+        Attribute.ID: bytes.fromhex(identifier),
+    }
     flags = {"PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "SIGN": True, **private}
     return {
         "public_template": {**common, Attribute.PRIVATE: False, Attribute.VERIFY: True},
@@ -28,7 +32,9 @@ def templates(label: str, identifier: str, **private: bool) -> dict[str, dict[An
     }
 
 
-def make_ec(session: Any, label: str, identifier: str, curve: str = "secp256r1", **private: bool) -> Any:
+def make_ec(
+    session: Any, label: str, identifier: str, curve: str = "secp256r1", **private: bool
+) -> Any:
     parameters = session.create_domain_parameters(
         KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
     )
@@ -47,8 +53,12 @@ def import_rsa(session: Any, label: str, exponent: int) -> None:
 
 
 def main() -> None:
-    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(token_label=os.environ["BYOK_TOKEN_LABEL"])
-    with token.open(rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text().strip()) as session:
+    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(
+        token_label=os.environ["BYOK_TOKEN_LABEL"]
+    )
+    with token.open(
+        rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text().strip()
+    ) as session:
         make_ec(session, "adopted", "01")
         make_ec(session, "several", "02")
         make_ec(session, "several", "03")
@@ -59,7 +69,9 @@ def main() -> None:
         make_ec(session, "readable", "07", SENSITIVE=False)
         public_key, _private_key = make_ec(session, "no-public-key", "08")
         public_key.destroy()
-        session.generate_keypair(KeyType.RSA, 2048, capabilities=0, **templates("adopted-rsa", "09"))
+        session.generate_keypair(
+            KeyType.RSA, 2048, capabilities=0, **templates("adopted-rsa", "09")
+        )
         import_rsa(session, "planted", 65537)
         import_rsa(session, "exponent-3", 3)
 

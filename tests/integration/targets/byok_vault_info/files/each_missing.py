@@ -13,9 +13,12 @@ from urllib.request import Request, urlopen
 
 sys.path.insert(0, str(Path(sys.argv[1]).parents[2]))
 
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import VAULT_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import PERMISSIONS, WORK
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._vault_info import vault_info
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import VAULT_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.vault_info import vault_info
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
+    PERMISSIONS,
+    WORK,
+)
 
 HSM_DOMAIN = "managedhsm.azure.net"
 

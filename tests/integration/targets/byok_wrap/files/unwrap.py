@@ -18,7 +18,9 @@ from typing import Any
 
 
 def openssl(*arguments: str, stdin: bytes) -> bytes:
-    return subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=True).stdout
+    return subprocess.run(
+        ["openssl", *arguments], input=stdin, capture_output=True, check=True
+    ).stdout
 
 
 def unwrap(kek: str, ciphertext: bytes, kek_bytes: int) -> bytes:
@@ -27,7 +29,16 @@ def unwrap(kek: str, ciphertext: bytes, kek_bytes: int) -> bytes:
     options = [part for option in oaep for part in ("-pkeyopt", option)]
     aes_key = openssl("pkeyutl", "-decrypt", "-inkey", kek, *options, stdin=ciphertext[:kek_bytes])
     assert len(aes_key) == 32
-    return openssl("enc", "-d", "-id-aes256-wrap-pad", "-iv", "A65959A6", "-K", aes_key.hex(), stdin=ciphertext[kek_bytes:])
+    return openssl(
+        "enc",
+        "-d",
+        "-id-aes256-wrap-pad",
+        "-iv",
+        "A65959A6",
+        "-K",
+        aes_key.hex(),
+        stdin=ciphertext[kek_bytes:],
+    )
 
 
 def answer(key: bytes, challenge: dict[str, str]) -> str:
@@ -38,7 +49,9 @@ def answer(key: bytes, challenge: dict[str, str]) -> str:
     else:
         assert challenge["algorithm"] == f"A{bits}CBCPAD"
         options = [f"-aes-{bits}-cbc", "-iv", challenge["iv"]]
-    plain = openssl("enc", "-d", *options, "-K", key.hex(), stdin=bytes.fromhex(challenge["ciphertext"]))
+    plain = openssl(
+        "enc", "-d", *options, "-K", key.hex(), stdin=bytes.fromhex(challenge["ciphertext"])
+    )
     return hashlib.sha256(plain).hexdigest()
 
 
@@ -59,7 +72,12 @@ def describe(kek: str, kek_bytes: int, package: dict[str, Any]) -> dict[str, Any
     pem = openssl("pkey", "-inform", "DER", "-pubout", stdin=plain[:length])
     spki = openssl("pkey", "-pubin", "-outform", "DER", stdin=pem)
     zeros_only = plain[length:] == bytes(len(plain) - length) and len(plain) - length < 8
-    return {**told, "public_key": pem.decode(), "spki_sha256": hashlib.sha256(spki).hexdigest(), "zeros_only": zeros_only}
+    return {
+        **told,
+        "public_key": pem.decode(),
+        "spki_sha256": hashlib.sha256(spki).hexdigest(),
+        "zeros_only": zeros_only,
+    }
 
 
 def main() -> None:

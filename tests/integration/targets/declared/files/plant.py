@@ -14,12 +14,18 @@ import json
 import sys
 from pathlib import Path
 
-VAULT = {"url": "https://keyferry-lab-declared-p.vault.azure.net", "tokens": ["lab"], "tags": {"region": "westeurope"}}
+VAULT = {
+    "url": "https://keyferry-lab-declared-p.vault.azure.net",
+    "tokens": ["lab"],
+    "tags": {"region": "westeurope"},
+}
 KEY = {"name": "dec-planted", "type": "EC", "curve": "P-256"}
 
 
 def write_configuration(folder: Path, name: str, path: str) -> None:
-    control = f"{{{{ lookup('pipe', 'touch {folder}/control && echo rendered by the configuration') }}}}"
+    control = (
+        f"{{{{ lookup('pipe', 'touch {folder}/control && echo rendered by the configuration') }}}}"
+    )
     (folder / f"{name}.byok.yml").write_text(
         json.dumps(
             {
@@ -35,8 +41,15 @@ def write_configuration(folder: Path, name: str, path: str) -> None:
                     }
                 },
                 "vaults": {"planted": VAULT},
-                "compose": {"composed": "byok_keys", "composed_tags": "byok_keys[0].tags", "composed_text": "'' ~ byok_keys"},
-                "keyed_groups": [{"key": "byok_key_tags", "prefix": "tag"}, {"key": "byok_keys[0].tags", "prefix": "all"}],
+                "compose": {
+                    "composed": "byok_keys",
+                    "composed_tags": "byok_keys[0].tags",
+                    "composed_text": "'' ~ byok_keys",
+                },
+                "keyed_groups": [
+                    {"key": "byok_key_tags", "prefix": "tag"},
+                    {"key": "byok_keys[0].tags", "prefix": "all"},
+                ],
                 "strict": True,
             }
         )
@@ -67,22 +80,61 @@ def main(folder: Path) -> None:
     # A file may be named so as well; its name cannot hold a slash, so it is rendered in the working directory
     (folder / "good/{{ lookup('pipe', 'touch rendered') }}.yml").write_text(json.dumps(document))
 
-    fields = ["name", "type", "size", "curve", "operations", "token_operations", "generation", "allow_external_origin"]
-    fields += ["after_transfer", "create", "derive", "modifiable", "enabled", "not_before", "expires", "tags", "rotation"]
-    rotation = ["every", "valid_for", "before_expiry", "overlap", "min_interval", "notify_before", "retire", "on_foreign"]
+    fields = [
+        "name",
+        "type",
+        "size",
+        "curve",
+        "operations",
+        "token_operations",
+        "generation",
+        "allow_external_origin",
+    ]
+    fields += [
+        "after_transfer",
+        "create",
+        "derive",
+        "modifiable",
+        "enabled",
+        "not_before",
+        "expires",
+        "tags",
+        "rotation",
+    ]
+    rotation = [
+        "every",
+        "valid_for",
+        "before_expiry",
+        "overlap",
+        "min_interval",
+        "notify_before",
+        "retire",
+        "on_foreign",
+    ]
     for number, form in enumerate(forms):
         placed = {**KEY, "name": "dec", "vaults": ["planted"]}
         keys: list[object] = [{**placed, field: form} for field in [*fields, "vaults", "token"]]
         keys += [{**placed, "rotation": {field: form}} for field in rotation]
-        keys += [{**placed, field: [form]} for field in ("operations", "token_operations", "vaults")]
+        keys += [
+            {**placed, field: [form]} for field in ("operations", "token_operations", "vaults")
+        ]
         keys += [{**placed, form: form}, {**placed, "rotation": {form: form}}]
         keys.append(form)
-        top = {"vaults": [form], "token": form, "defaults": {form: form, "size": form, "tags": {form: None}}, form: form}
+        top = {
+            "vaults": [form],
+            "token": form,
+            "defaults": {form: form, "size": form, "tags": {form: None}},
+            form: form,
+        }
         (folder / f"bad/{number}.yml").write_text(json.dumps({"keys": keys}))
         (folder / f"bad/{number}-top.yml").write_text(json.dumps({**top, "keys": [KEY]}))
         (folder / f"bad/{number}-text.yml").write_text(form)
-        (folder / f"bad/{number}-defaults.yml").write_text(json.dumps({"keys": [], "defaults": form}))
-    (folder / "planted.json").write_text(json.dumps({"forms": forms, "key": key, "keys": len(keys)}))
+        (folder / f"bad/{number}-defaults.yml").write_text(
+            json.dumps({"keys": [], "defaults": form})
+        )
+    (folder / "planted.json").write_text(
+        json.dumps({"forms": forms, "key": key, "keys": len(keys)})
+    )
 
 
 if __name__ == "__main__":

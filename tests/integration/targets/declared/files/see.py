@@ -19,7 +19,12 @@ def main(folder: Path, vault_keys_script: str) -> None:
     key = planted["key"]
 
     told = subprocess.run(
-        [Path(sys.executable).parent / "ansible-inventory", "--inventory", folder / "bad.byok.yml", "--list"],
+        [
+            Path(sys.executable).parent / "ansible-inventory",
+            "--inventory",
+            folder / "bad.byok.yml",
+            "--list",
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -32,7 +37,9 @@ def main(folder: Path, vault_keys_script: str) -> None:
     for number in range(len(planted["forms"])):
         keys = {int(key) for key in re.findall(rf"bad/{number}\.yml:(?:\d+:)?keys\[(\d+)\]", text)}
         if keys != set(range(planted["keys"])):
-            sys.exit(f"{planted['forms'][number]} is not told of every key, but of {sorted(keys)}: {told.stderr}")
+            sys.exit(
+                f"{planted['forms'][number]} is not told of every key, but of {sorted(keys)}: {told.stderr}"
+            )
         for place in (
             r"-top\.yml:defaults:",
             r"-top\.yml:[\"']",
@@ -45,12 +52,20 @@ def main(folder: Path, vault_keys_script: str) -> None:
 
     for inventory in ("good.byok.yml", "exported.sh"):
         seen = json.loads((folder / f"seen-{inventory}.json").read_text())
-        if seen != {"same": [[key]] * 4, "tags": [key["tags"]] * 2, "defaulted": [{**key, "enabled": True}]}:
+        if seen != {
+            "same": [[key]] * 4,
+            "tags": [key["tags"]] * 2,
+            "defaulted": [{**key, "enabled": True}],
+        }:
             sys.exit(f"By {inventory}, a play sees {seen}, and was declared as {key}.")
 
     url = "https://keyferry-lab-declared-p.vault.azure.net"
-    arrived = json.loads(subprocess.check_output([sys.executable, vault_keys_script, url]))[key["name"]]["tags"]
-    if {tag: value for tag, value in arrived.items() if not tag.startswith("keyferry-")} != key["tags"]:
+    arrived = json.loads(subprocess.check_output([sys.executable, vault_keys_script, url]))[
+        key["name"]
+    ]["tags"]
+    if {tag: value for tag, value in arrived.items() if not tag.startswith("keyferry-")} != key[
+        "tags"
+    ]:
         sys.exit(f"What arrived has the tags {arrived}, and was declared as {key}.")
 
     made = {path.name for path in folder.rglob("*")} & {"control", "rendered"}

@@ -16,12 +16,22 @@ from pkcs11 import Attribute, KeyType
 from pkcs11.util.ec import encode_named_curve_parameters
 from pkcs11.util.rsa import decode_rsa_private_key
 
-LABELS = ["dis-adopted", "dis-waiting", "{{ lookup('pipe', 'touch ' ~ output_dir ~ '/rendered') }}", "x\nkeys: [broken out]\n#"]
+LABELS = [
+    "dis-adopted",
+    "dis-waiting",
+    "{{ lookup('pipe', 'touch ' ~ output_dir ~ '/rendered') }}",
+    "x\nkeys: [broken out]\n#",
+]
 
 
 def templates(label: str, identifier: bytes) -> dict[str, dict[Any, Any]]:
     common = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: identifier}
-    secret = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True, Attribute.SIGN: True}
+    secret = {
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: True,
+        Attribute.SIGN: True,
+    }
     return {
         "public_template": {**common, Attribute.PRIVATE: False, Attribute.VERIFY: True},
         "private_template": {**common, **secret},
@@ -43,8 +53,12 @@ def plant(session: Any) -> None:
 
 
 def main() -> None:
-    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(token_label=os.environ["BYOK_TOKEN_LABEL"])
-    with token.open(rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text().strip()) as session:
+    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(
+        token_label=os.environ["BYOK_TOKEN_LABEL"]
+    )
+    with token.open(
+        rw=True, user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text().strip()
+    ) as session:
         plant(session)
 
 

@@ -26,7 +26,11 @@ def examples(module: Path) -> str:
 
 
 def main() -> None:
-    modules, lab, carrier = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), sys.argv[3]
+    modules, lab, carrier = (
+        Path(sys.argv[1]),
+        json.loads(Path(sys.argv[2]).read_text()),
+        sys.argv[3],
+    )
     # What the examples name, and what stands for it here; the longer names first.
     places = {
         "https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef": '"{{ kek.kek_id }}"',
@@ -56,7 +60,11 @@ def main() -> None:
     rotate, retire = tasks("byok_rotate")
     carry_kek = {
         "name": "Carry the KEK's public key to the token, and let it stand for an escrow key as well",
-        "ansible.builtin.copy": {"content": "{{ kek.kek_public_key }}", "dest": f"{carrier}/{{{{ item }}}}.pem", "mode": "0600"},
+        "ansible.builtin.copy": {
+            "content": "{{ kek.kek_public_key }}",
+            "dest": f"{carrier}/{{{{ item }}}}.pem",
+            "mode": "0600",
+        },
         "loop": ["kek", "escrow"],
     }
     in_order = [

@@ -31,11 +31,16 @@ VAULTS = {name: f"https://keyferry-lab-{name}.vault.azure.net" for name in ("pay
 BASE = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("ANSIBLE_", "AZURE_", "BYOK_", "SOFTHSM2_")) or name == "ANSIBLE_COLLECTIONS_PATH"
+    if not name.startswith(("ANSIBLE_", "AZURE_", "BYOK_", "SOFTHSM2_"))
+    or name == "ANSIBLE_COLLECTIONS_PATH"
 } | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "GIT_CONFIG_GLOBAL": os.devnull,
-    **{f"GIT_{who}_{what}": f"{who}@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    **{
+        f"GIT_{who}_{what}": f"{who}@example.com"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    },
     "AZURE_TENANT": LAB["tenant"],
     "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
 }
@@ -44,11 +49,17 @@ BASE = {
 def federated(client: str) -> dict[str, str]:
     """The environment of a job that is a client by its OIDC token: no secret anywhere."""
     who = LAB["clients"][client]
-    return BASE | {"AZURE_CLIENT_ID": who["client_id"], "AZURE_FEDERATED_TOKEN_FILE": who["federated_token_file"]}
+    return BASE | {
+        "AZURE_CLIENT_ID": who["client_id"],
+        "AZURE_FEDERATED_TOKEN_FILE": who["federated_token_file"],
+    }
 
 
 PLANNER = federated("reader")  # neither token nor PIN
-TRUSTED = federated("operator") | {"SOFTHSM2_CONF": LAB["token"]["softhsm2_conf"], "BYOK_PIN_FILE": LAB["token"]["pin_file"]}
+TRUSTED = federated("operator") | {
+    "SOFTHSM2_CONF": LAB["token"]["softhsm2_conf"],
+    "BYOK_PIN_FILE": LAB["token"]["pin_file"],
+}
 
 
 def run(*command: str | Path, cwd: Path = MAIN, env: dict[str, str] = BASE, code: int = 0) -> str:
@@ -63,7 +74,9 @@ def run(*command: str | Path, cwd: Path = MAIN, env: dict[str, str] = BASE, code
         text=True,
         check=False,
     )
-    assert done.returncode == code, f"{command} returned {done.returncode} and not {code}:\n{done.stdout}"
+    assert done.returncode == code, (
+        f"{command} returned {done.returncode} and not {code}:\n{done.stdout}"
+    )
     return done.stdout
 
 
@@ -82,10 +95,22 @@ def commit(message: str, files: dict[str, str], branch: str = "main") -> None:
 def plan(pull_request: str | None, code: int) -> tuple[str, str]:
     """Plan as a job does: what is checked out is main, and of a pull request the commit is known. Returns log and plan.md."""
     # As GitLab's runner does with GIT_DEPTH 0 before the job's own lines
-    run("git", "fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*", cwd=RUNNER)
+    run(
+        "git",
+        "fetch",
+        "-q",
+        "origin",
+        "+refs/heads/*:refs/remotes/origin/*",
+        "+refs/tags/*:refs/tags/*",
+        cwd=RUNNER,
+    )
     for line in yaml.safe_load((EXAMPLE / ".gitlab-ci.yml").read_text())[".main"]:
         run("sh", "-c", line, cwd=RUNNER, env=BASE | {"CI_DEFAULT_BRANCH": "main"})
-    request = [run("git", "rev-parse", f"refs/remotes/origin/{pull_request}", cwd=RUNNER).strip()] if pull_request else []
+    request = (
+        [run("git", "rev-parse", f"refs/remotes/origin/{pull_request}", cwd=RUNNER).strip()]
+        if pull_request
+        else []
+    )
     log = run("ci/plan.sh", *request, cwd=RUNNER, env=PLANNER, code=code)
     assert (RUNNER / "plan.json").exists() == (code != 1), log
     assert "##" not in log, log  # nor ::, both could be commands to the service
@@ -98,7 +123,9 @@ def plan(pull_request: str | None, code: int) -> tuple[str, str]:
 def client(vault: str) -> KeyClient:
     who = LAB["clients"]["operator"]
     credential = WorkloadIdentityCredential(
-        tenant_id=LAB["tenant"], client_id=who["client_id"], token_file_path=who["federated_token_file"]
+        tenant_id=LAB["tenant"],
+        client_id=who["client_id"],
+        token_file_path=who["federated_token_file"],
     )
     return KeyClient(VAULTS[vault], credential)
 
@@ -138,9 +165,17 @@ def approve_keks() -> None:
     commit("The example", {"fleet.byok.yml": fleet({})})
 
     said = run("ansible-playbook", "kek.yml", env=federated("operator"))
-    keks = dict(zip(re.findall(r'"(pay-\w+)": {', said), re.findall(r'"byok_kek_id": "(.*?)"', said), strict=True))
+    keks = dict(
+        zip(
+            re.findall(r'"(pay-\w+)": {', said),
+            re.findall(r'"byok_kek_id": "(.*?)"', said),
+            strict=True,
+        )
+    )
     fingerprints = dict(zip(keks, re.findall(r'"([0-9a-f]{64})"', said), strict=True))
-    waiting: dict[str, dict[str, Any]] = {"pay-weu": {"byok_kek_id": keks["pay-weu"], "byok_approved_keks": ["0" * 64]}}
+    waiting: dict[str, dict[str, Any]] = {
+        "pay-weu": {"byok_kek_id": keks["pay-weu"], "byok_approved_keks": ["0" * 64]}
+    }
     commit("A KEK that somebody approved wrongly, and none", {"fleet.byok.yml": fleet(waiting)})
     refused = "".join(run("ci/apply.sh", "byok", env=TRUSTED, code=2).split())
     assert f"Itsfingerprintis{fingerprints['pay-weu']}" in refused, refused
@@ -148,9 +183,14 @@ def approve_keks() -> None:
     assert names("pay-weu") == names("pay-neu") == {"keyferry-kek-approved"}
     run("git", "fetch", "-q", "origin", "listings")
     listing = json.loads(run("git", "show", f"FETCH_HEAD:listings/{LAB['token']['serial']}.json"))
-    assert not [key for key in listing["target_keys"] if key["name"].startswith("payments-")], listing
+    assert not [key for key in listing["target_keys"] if key["name"].startswith("payments-")], (
+        listing
+    )
 
-    approved = {name: {"byok_kek_id": kek, "byok_approved_keks": [fingerprints[name]]} for name, kek in keks.items()}
+    approved = {
+        name: {"byok_kek_id": kek, "byok_approved_keks": [fingerprints[name]]}
+        for name, kek in keks.items()
+    }
     commit("Approve the KEKs", {"fleet.byok.yml": fleet(approved)})
 
 
@@ -165,11 +205,21 @@ def bring() -> None:
     assert "more than keys/" not in text, text
 
     signing = client("pay-weu").get_key("payments-signing")
-    client("pay-weu").update_key_properties("payments-signing", signing.properties.version, tags={"team": "nobody"})
+    client("pay-weu").update_key_properties(
+        "payments-signing", signing.properties.version, tags={"team": "nobody"}
+    )
     text = plan(None, 2)[1]
     assert re.search(r"\| pay-weu \| payments-signing \| P-256 \| update \|", text), text
 
-    control("POST", {"vault": VAULTS["pay-neu"].removeprefix("https://"), "operation": "*", "kind": "firewall", "count": 100})
+    control(
+        "POST",
+        {
+            "vault": VAULTS["pay-neu"].removeprefix("https://"),
+            "operation": "*",
+            "kind": "firewall",
+            "count": 100,
+        },
+    )
     log, text = plan(None, 1)
     assert "firewall" in log, log + text
     assert "### Keys: no plan" in text, log + text
@@ -179,17 +229,22 @@ def bring() -> None:
 PAYMENTS = (EXAMPLE / "keys/payments.yml").read_text()
 EXTRA = "  - {name: payments-extra, vaults: [pay-weu]}\n"
 OWNED = WORK / "owned"
-COMMANDS = "##vso[task.complete] ###vso[task.complete] ####[add-mask]x ::stop-commands::x :::debug:::y"
+COMMANDS = (
+    "##vso[task.complete] ###vso[task.complete] ####[add-mask]x ::stop-commands::x :::debug:::y"
+)
 PIPE = f"{{{{ lookup('pipe', 'touch {OWNED}') }}}}"
 
 
 def wicked() -> None:
     """A pull request that changes everything: its declarations are planned, as texts, and all else has no effect."""
     script = f"#!/bin/sh\ntouch {OWNED}\n"
-    planted = f'  - {{name: payments-extra, vaults: [pay-weu], tags: {{note: "{PIPE} {COMMANDS}"}}}}\n'
+    planted = (
+        f'  - {{name: payments-extra, vaults: [pay-weu], tags: {{note: "{PIPE} {COMMANDS}"}}}}\n'
+    )
     files = {
         "keys/payments.yml": PAYMENTS + planted,
-        "fleet.byok.yml": (MAIN / "fleet.byok.yml").read_text() + f"compose:\n  owned: lookup('pipe', 'touch {OWNED}')\n",
+        "fleet.byok.yml": (MAIN / "fleet.byok.yml").read_text()
+        + f"compose:\n  owned: lookup('pipe', 'touch {OWNED}')\n",
         "ansible.cfg": f"[defaults]\ninventory = {WORK}/nothing\ncallback_plugins = callback_plugins\n",
         "byok.yml": "[]\n",
         "group_vars/all.yml": f'byok_vault_url: "{PIPE}"\n',
@@ -212,14 +267,22 @@ def plan_wicked() -> None:
     log, text = plan("wicked", 2)
     assert re.search(r"\| pay-weu \| payments-extra \| P-256 \| transfer \|", text), text
     assert "web-tokens |" not in text, text
-    assert json.loads((RUNNER / "plan.json").read_text())["actions"] == {"none": 3, "update": 1, "transfer": 1}
+    assert json.loads((RUNNER / "plan.json").read_text())["actions"] == {
+        "none": 3,
+        "update": 1,
+        "transfer": 1,
+    }
     assert "more than keys/" in text, text
     assert not OWNED.exists(), log
 
 
 def refuse() -> None:
     """Pull requests that are no plan."""
-    commit("Misspelt", {"keys/payments.yml": PAYMENTS.replace("rotation: {every", "rotation: {evry")}, "misspelt")
+    commit(
+        "Misspelt",
+        {"keys/payments.yml": PAYMENTS.replace("rotation: {every", "rotation: {evry")},
+        "misspelt",
+    )
     log = plan("misspelt", 1)[0]
     told = "".join(log.split())
     assert "keys/payments.yml:10:keys[0](payments-signing):rotation.evryisnotafield" in told, log
@@ -232,19 +295,40 @@ def refuse() -> None:
     def file(path: str) -> None:
         (MAIN / path).write_text("keys: []\n")
 
-    names_of_files = ("::stop-commands::.yml", ":::x.yml", "é###vso[task.complete]x.yml", "####[x.yml", "README.md", "web.json")
-    for make, path in ((link, "keys/link.yml"), (link, "keys"), *((file, f"keys/{name}") for name in names_of_files)):
+    names_of_files = (
+        "::stop-commands::.yml",
+        ":::x.yml",
+        "é###vso[task.complete]x.yml",
+        "####[x.yml",
+        "README.md",
+        "web.json",
+    )
+    for make, path in (
+        (link, "keys/link.yml"),
+        (link, "keys"),
+        *((file, f"keys/{name}") for name in names_of_files),
+    ):
         make(path)
         commit("A file that is none of declarations", {}, "refused")
         assert "is refused: keys/ holds plain files" in plan("refused", 1)[0], path
 
     for field in (f'"{COMMANDS}": 1', f'"{COMMANDS}": 1, "{COMMANDS}": 1'):
-        commit("A field", {"keys/payments.yml": f"{PAYMENTS}  - {{name: payments-x, {field}}}\n"}, "refused")
+        commit(
+            "A field",
+            {"keys/payments.yml": f"{PAYMENTS}  - {{name: payments-x, {field}}}\n"},
+            "refused",
+        )
         assert "vso[task.complete]" in plan("refused", 1)[0], field
     assert "cannot be merged" not in run("ci/plan.sh", "1" * 40, cwd=RUNNER, env=PLANNER, code=1)
 
     run("git", "checkout", "-q", "-B", "refused")
-    run("git", "update-index", "--add", "--cacheinfo", f"160000,{run('git', 'rev-parse', 'HEAD').strip()},keys/sub.yml")
+    run(
+        "git",
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        f"160000,{run('git', 'rev-parse', 'HEAD').strip()},keys/sub.yml",
+    )
     run("git", "commit", "-q", "-m", "A submodule")
     run("git", "push", "-q", "--force", "origin", "refused")
     run("git", "checkout", "-q", "--force", "main")
@@ -273,22 +357,38 @@ def pull() -> None:
     assert "payments-extra" not in names("pay-weu"), checked
     said = run(*command, env=TRUSTED, cwd=WORK)
     assert "payments-extra" in names("pay-weu"), said
-    assert (client("pay-weu").get_key("payments-signing").properties.tags or {})["team"] == "payments", said
+    assert (client("pay-weu").get_key("payments-signing").properties.tags or {})[
+        "team"
+    ] == "payments", said
 
 
 def pipelines() -> None:
     """The pipelines say nothing but what was run here, and put no value into a script."""
     ran = {"ci/plan.sh", "ci/apply.sh", "python3 ci/azure_token.py", "python3 ci/comment.py"}
-    for name in (".github/workflows/keys.yml", ".gitlab-ci.yml", "ci/azure.yml", "azure-pipelines.yml"):
+    for name in (
+        ".github/workflows/keys.yml",
+        ".gitlab-ci.yml",
+        "ci/azure.yml",
+        "azure-pipelines.yml",
+    ):
         text = (EXAMPLE / name).read_text()
         scripts = list(find_scripts(yaml.safe_load(text)))
         called = set(re.findall(r"(?:python3 )?ci/\w+\.(?:sh|py)", "\n".join(scripts)))
         assert called <= ran, (name, called)
         assert bool(called) == (name != "azure-pipelines.yml"), (name, called)
         assert not [script for script in scripts if "${{" in script or "$(" in script], name
-        for line in re.findall(r"test .*\$code.*", "\n".join(scripts)):  # no verdict, or none that is known, is a failure
+        for line in re.findall(
+            r"test .*\$code.*", "\n".join(scripts)
+        ):  # no verdict, or none that is known, is a failure
             for code, passes in ((0, True), (2, True), (1, False), (127, False), (247, False)):
-                run("sh", "-c", line, cwd=WORK, env=BASE | {"code": str(code)}, code=0 if passes else 1)
+                run(
+                    "sh",
+                    "-c",
+                    line,
+                    cwd=WORK,
+                    env=BASE | {"code": str(code)},
+                    code=0 if passes else 1,
+                )
 
 
 def find_scripts(node: Any) -> Any:

@@ -24,7 +24,12 @@ class Stub(BaseHTTPRequestHandler):
     """Comments of one pull request, in the words of each service; authors 7 and 8 are somebody else and the job."""
 
     def do_GET(self) -> None:
-        SEEN.append((self.path, self.headers.get("Authorization") or self.headers.get("PRIVATE-TOKEN") or ""))
+        SEEN.append(
+            (
+                self.path,
+                self.headers.get("Authorization") or self.headers.get("PRIVATE-TOKEN") or "",
+            )
+        )
         if self.path.startswith("/oidc?"):
             return self._answer({"value": f"token for {self.path.partition('&')[2]}"})
         if self.path == "/user":
@@ -34,12 +39,23 @@ class Stub(BaseHTTPRequestHandler):
         rows = [self._comment(number, each) for number, each in enumerate(COMMENTS)]
         if "/threads" not in self.path:
             return self._answer(rows)
-        return self._answer({"value": [{"id": 70 + row["id"], "comments": [row]} for row in rows] + [{"id": 1, "comments": []}]})
+        return self._answer(
+            {
+                "value": [{"id": 70 + row["id"], "comments": [row]} for row in rows]
+                + [{"id": 1, "comments": []}]
+            }
+        )
 
     def _comment(self, number: int, comment: dict[str, Any]) -> dict[str, Any]:
         ours = comment["author"] == 8
         author = {"id": comment["author"], "login": "github-actions[bot]" if ours else "mallory"}
-        return {"id": number, "user": author, "author": author, "body": comment["text"], "content": comment["text"]}
+        return {
+            "id": number,
+            "user": author,
+            "author": author,
+            "body": comment["text"],
+            "content": comment["text"],
+        }
 
     def _write(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,11 +91,23 @@ def services(url: str) -> dict[str, tuple[dict[str, str], list[str]]]:
                 "GITHUB_REPOSITORY": "o/r",
                 "PULL_REQUEST": "5",
             },
-            ["POST /repos/o/r/issues/5/comments?per_page=100", "PATCH /repos/o/r/issues/comments/1"],
+            [
+                "POST /repos/o/r/issues/5/comments?per_page=100",
+                "PATCH /repos/o/r/issues/comments/1",
+            ],
         ),
         "gitlab": (
-            {"GITLAB_CI": "true", "COMMENT_TOKEN": "t", "CI_API_V4_URL": url, "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "5"},
-            ["POST /projects/3/merge_requests/5/notes?per_page=100", "PUT /projects/3/merge_requests/5/notes/1"],
+            {
+                "GITLAB_CI": "true",
+                "COMMENT_TOKEN": "t",
+                "CI_API_V4_URL": url,
+                "CI_PROJECT_ID": "3",
+                "CI_MERGE_REQUEST_IID": "5",
+            },
+            [
+                "POST /projects/3/merge_requests/5/notes?per_page=100",
+                "PUT /projects/3/merge_requests/5/notes/1",
+            ],
         ),
         "azure": (
             {
@@ -104,11 +132,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.md"
         for name, (env, written) in services(url).items():
-            COMMENTS[:] = [{"author": 7, "text": "<!-- keyferry plan -->\nmine, and changed by me later"}]
+            COMMENTS[:] = [
+                {"author": 7, "text": "<!-- keyferry plan -->\nmine, and changed by me later"}
+            ]
             SEEN.clear()
             for text in ("first", "x" * 100_000):
                 plan.write_text(text)
-                subprocess.run([sys.executable, CI / "comment.py", plan], env=base | env, check=True)
+                subprocess.run(
+                    [sys.executable, CI / "comment.py", plan], env=base | env, check=True
+                )
             assert [seen[0] for seen in SEEN if seen[0][0] == "P"] == written, (name, SEEN)
             assert len(COMMENTS) == 2, (name, COMMENTS[0])
             assert "changed by me later" in COMMENTS[0]["text"], (name, COMMENTS[0])
@@ -116,17 +148,28 @@ def main() -> None:
             assert len(COMMENTS[1]["text"]) < 65_536, name
     SEEN.clear()
     show = 'stat -c %a "$AZURE_FEDERATED_TOKEN_FILE"; cat "$AZURE_FEDERATED_TOKEN_FILE"; echo; env; exit 2'
-    github = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{url}/oidc?a=b", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bearer-of-the-job"}
-    for env, token in ((github, "token for audience=api://AzureADTokenExchange"), ({"AZURE_ID_TOKEN": "of-gitlab"}, "of-gitlab")):
+    github = {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{url}/oidc?a=b",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bearer-of-the-job",
+    }
+    for env, token in (
+        (github, "token for audience=api://AzureADTokenExchange"),
+        ({"AZURE_ID_TOKEN": "of-gitlab"}, "of-gitlab"),
+    ):
         command = [sys.executable, str(CI / "azure_token.py"), "sh", "-c", show]
-        done = subprocess.run(command, env=base | env, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, env=base | env, stdout=subprocess.PIPE, text=True, check=False
+        )
         assert done.returncode == 2, done.stdout
         assert done.stdout.startswith(f"600\n{token}\n"), done.stdout
         assert "bearer-of-the-job" not in done.stdout, done.stdout
         assert done.stdout.count("of-gitlab") == (token == "of-gitlab"), done.stdout
     assert SEEN[0][1] == "Bearer bearer-of-the-job", SEEN
     killed = [sys.executable, str(CI / "azure_token.py"), "sh", "-c", "kill -9 $$"]
-    assert subprocess.run(killed, env=base | {"AZURE_ID_TOKEN": "of-gitlab"}, check=False).returncode == 1
+    assert (
+        subprocess.run(killed, env=base | {"AZURE_ID_TOKEN": "of-gitlab"}, check=False).returncode
+        == 1
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-PATTERNS = {"token": rb"eyJ[0-9A-Za-z_-]{10,}\.eyJ|[Bb]earer [0-9A-Za-z]", "PEM": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"}
+PATTERNS = {
+    "token": rb"eyJ[0-9A-Za-z_-]{10,}\.eyJ|[Bb]earer [0-9A-Za-z]",
+    "PEM": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
 
 
 def private_part(private: bytes) -> bytes:
@@ -47,9 +50,13 @@ def spellings(octets: bytes) -> Iterator[bytes]:
 def searched(secrets: Path, vaults: Path) -> dict[str, re.Pattern[bytes]]:
     known = {path.name: path.read_bytes().strip() for path in secrets.iterdir()}
     with sqlite3.connect(vaults) as database:
-        for name, private in database.execute("SELECT name, private FROM versions WHERE name LIKE 'ferried%'"):
+        for name, private in database.execute(
+            "SELECT name, private FROM versions WHERE name LIKE 'ferried%'"
+        ):
             known[name] = private_part(private)[:30]  # a part of it is too much already
-    patterns = {name: b"|".join(map(re.escape, spellings(secret))) for name, secret in known.items()}
+    patterns = {
+        name: b"|".join(map(re.escape, spellings(secret))) for name, secret in known.items()
+    }
     return {name: re.compile(pattern) for name, pattern in {**patterns, **PATTERNS}.items()}
 
 
@@ -57,8 +64,15 @@ def main() -> None:
     secrets, vaults, *paths = map(Path, sys.argv[1:])
     wanted = searched(secrets, vaults)
     files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
-    found = [f"{name} in {file}" for file in files for name, pattern in wanted.items() if pattern.search(file.read_bytes())]
-    print(json.dumps({"searched_for": sorted(wanted), "files": list(map(str, files)), "found": found}))
+    found = [
+        f"{name} in {file}"
+        for file in files
+        for name, pattern in wanted.items()
+        if pattern.search(file.read_bytes())
+    ]
+    print(
+        json.dumps({"searched_for": sorted(wanted), "files": list(map(str, files)), "found": found})
+    )
 
 
 if __name__ == "__main__":

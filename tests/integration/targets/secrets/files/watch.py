@@ -17,7 +17,9 @@ from pathlib import Path
 
 
 def sample(seen: set[bytes]) -> None:
-    for process, name in itertools.product(filter(str.isdecimal, os.listdir("/proc")), ("cmdline", "environ")):
+    for process, name in itertools.product(
+        filter(str.isdecimal, os.listdir("/proc")), ("cmdline", "environ")
+    ):
         try:
             seen.add(Path("/proc", process, name).read_bytes())
         except OSError:  # it has ended, or it is another user's
@@ -27,7 +29,9 @@ def sample(seen: set[bytes]) -> None:
 def main() -> int:
     seen: set[bytes] = set()
     with open(sys.argv[1], "wb") as output:
-        process = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            sys.argv[3:], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
         while process.poll() is None:
             sample(seen)
             time.sleep(0.02)

@@ -19,10 +19,31 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 from pkcs11.util.ec import encode_ec_public_key
 from pkcs11.util.rsa import encode_rsa_public_key
 
-USAGES = ("ENCRYPT", "DECRYPT", "SIGN", "VERIFY", "WRAP", "UNWRAP", "DERIVE")  # SoftHSM sets those with RECOVER by itself
-FLAGS = ("TOKEN", "PRIVATE", "SENSITIVE", "EXTRACTABLE", "LOCAL", "ALWAYS_SENSITIVE", "NEVER_EXTRACTABLE")
+USAGES = (
+    "ENCRYPT",
+    "DECRYPT",
+    "SIGN",
+    "VERIFY",
+    "WRAP",
+    "UNWRAP",
+    "DERIVE",
+)  # SoftHSM sets those with RECOVER by itself
+FLAGS = (
+    "TOKEN",
+    "PRIVATE",
+    "SENSITIVE",
+    "EXTRACTABLE",
+    "LOCAL",
+    "ALWAYS_SENSITIVE",
+    "NEVER_EXTRACTABLE",
+)
 COORDINATE_BYTES = {"secp256r1": 32, "secp384r1": 48, "secp521r1": 66, "secp256k1": 32}
-CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp256k1": "secp256k1"}
+CURVES = {
+    "secp256r1": "P-256",
+    "secp384r1": "P-384",
+    "secp521r1": "P-521",
+    "secp256k1": "secp256k1",
+}
 
 
 def true_attributes(item: Any, names: tuple[str, ...]) -> list[str]:
@@ -43,7 +64,10 @@ def thumbprint(key: Any) -> str:
     """RFC 7638, 3: the required members in lexicographic order, without white space."""
     numbers = key.public_numbers()
     if isinstance(key, rsa.RSAPublicKey):
-        e, n = (base64url(number.to_bytes(-(-number.bit_length() // 8), "big")) for number in (numbers.e, numbers.n))
+        e, n = (
+            base64url(number.to_bytes(-(-number.bit_length() // 8), "big"))
+            for number in (numbers.e, numbers.n)
+        )
         text = f'{{"e":"{e}","kty":"RSA","n":"{n}"}}'
     else:
         size = COORDINATE_BYTES[numbers.curve.name]
@@ -62,13 +86,17 @@ def describe(item: Any) -> dict[str, Any]:
     }
     if item.object_class is ObjectClass.PUBLIC_KEY and item.label != "odd-curve":
         key = public_key(item)
-        described["pem"] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        described["pem"] = key.public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        ).decode()
         described["thumbprint"] = thumbprint(key)
     return described
 
 
 def main() -> None:
-    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(token_label=os.environ["BYOK_TOKEN_LABEL"])
+    token = pkcs11.lib(os.environ["BYOK_PKCS11_LIBRARY"]).get_token(
+        token_label=os.environ["BYOK_TOKEN_LABEL"]
+    )
     with token.open(user_pin=Path(os.environ["BYOK_PIN_FILE"]).read_text().strip()) as session:
         print(json.dumps([describe(item) for item in session.get_objects()]))
 

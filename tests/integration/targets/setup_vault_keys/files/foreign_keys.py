@@ -13,14 +13,24 @@ from urllib.request import Request, urlopen
 
 def make(control: dict[str, str], host: str, name: str, body: dict[str, object]) -> str:
     headers = {"Authorization": f"Bearer {control['key']}", "Content-Type": "application/json"}
-    with urlopen(Request(f"{control['url']}/keys/{host}/{name}", json.dumps(body).encode(), headers)) as answer:
+    with urlopen(
+        Request(f"{control['url']}/keys/{host}/{name}", json.dumps(body).encode(), headers)
+    ) as answer:
         return str(json.load(answer)["key"]["kid"])
 
 
 def main() -> None:
     control = json.loads(Path(sys.argv[1]).read_text())["control"]
     wanted = json.loads(sys.argv[2])
-    print(json.dumps({name: make(control, host, name, body) for host in wanted for name, body in wanted[host].items()}))
+    print(
+        json.dumps(
+            {
+                name: make(control, host, name, body)
+                for host in wanted
+                for name, body in wanted[host].items()
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

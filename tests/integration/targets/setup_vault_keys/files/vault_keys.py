@@ -18,8 +18,20 @@ from azure.identity import ClientSecretCredential
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 from azure.keyvault.keys.crypto import EncryptionAlgorithm, KeyWrapAlgorithm, SignatureAlgorithm
 
-SIGNATURES = {"RSA": "RS256", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "P-256K": "ES256K"}
-HASHES = {"RS256": "sha256", "ES256": "sha256", "ES384": "sha384", "ES512": "sha512", "ES256K": "sha256"}
+SIGNATURES = {
+    "RSA": "RS256",
+    "P-256": "ES256",
+    "P-384": "ES384",
+    "P-521": "ES512",
+    "P-256K": "ES256K",
+}
+HASHES = {
+    "RS256": "sha256",
+    "ES256": "sha256",
+    "ES384": "sha384",
+    "ES512": "sha512",
+    "ES256K": "sha256",
+}
 PLAINTEXT = b"0123456789abcdef"
 
 
@@ -55,11 +67,17 @@ def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
             used.append("sign")
     if {"encrypt", "decrypt"} <= allowed:
         encryption = EncryptionAlgorithm.rsa_oaep_256
-        if crypto.decrypt(encryption, crypto.encrypt(encryption, PLAINTEXT).ciphertext).plaintext == PLAINTEXT:
+        if (
+            crypto.decrypt(encryption, crypto.encrypt(encryption, PLAINTEXT).ciphertext).plaintext
+            == PLAINTEXT
+        ):
             used.append("decrypt")
     if {"wrapKey", "unwrapKey"} <= allowed:
         wrapping = KeyWrapAlgorithm.rsa_oaep_256
-        if crypto.unwrap_key(wrapping, crypto.wrap_key(wrapping, PLAINTEXT).encrypted_key).key == PLAINTEXT:
+        if (
+            crypto.unwrap_key(wrapping, crypto.wrap_key(wrapping, PLAINTEXT).encrypted_key).key
+            == PLAINTEXT
+        ):
             used.append("unwrapKey")
     return used
 
@@ -74,7 +92,9 @@ def use_oct(client: KeyClient, key: KeyVaultKey, size: int) -> list[str]:
         if {there, back} <= set(key.key_operations):
             value = base64url(PLAINTEXT)
             for operation in (there, back):
-                request = HttpRequest("POST", f"{key.id}/{operation.lower()}", json={**body, "value": value})
+                request = HttpRequest(
+                    "POST", f"{key.id}/{operation.lower()}", json={**body, "value": value}
+                )
                 value = client.send_request(request).json()["value"]
             if value == base64url(PLAINTEXT):
                 used.append(back)
@@ -83,7 +103,9 @@ def use_oct(client: KeyClient, key: KeyVaultKey, size: int) -> list[str]:
 
 def describe(client: KeyClient, name: str, used: bool) -> dict[str, object]:
     key = client.get_key(name)
-    versions = [client.get_key(name, each.version) for each in client.list_properties_of_key_versions(name)]
+    versions = [
+        client.get_key(name, each.version) for each in client.list_properties_of_key_versions(name)
+    ]
     properties, digits = key.properties, name.rpartition("-")[2]
     return {
         "type": key.key_type,
@@ -104,10 +126,14 @@ def describe(client: KeyClient, name: str, used: bool) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("urls", nargs="+")
-    parser.add_argument("--use", action="store_true", help="oct keys tell their size by the end of their name")
+    parser.add_argument(
+        "--use", action="store_true", help="oct keys tell their size by the end of their name"
+    )
     arguments = parser.parse_args()
     secret = Path(os.environ["AZURE_SECRET_FILE"]).read_text().strip()
-    credential = ClientSecretCredential(os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret)
+    credential = ClientSecretCredential(
+        os.environ["AZURE_TENANT"], os.environ["AZURE_CLIENT_ID"], secret
+    )
     found = {}
     for url in arguments.urls:
         client = KeyClient(url, credential)

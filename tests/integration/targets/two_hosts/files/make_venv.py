@@ -34,7 +34,11 @@ def main() -> None:
     paths = {"base": str(folder), "platbase": str(folder)}
     packages = Path(sysconfig.get_path("purelib", vars=paths))
     for distribution in needed(names).values():
-        for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+        for top in {
+            file.parts[0]
+            for file in distribution.files or []
+            if file.parts[0] not in ("..", "__pycache__")
+        }:
             target = packages / top
             if not target.is_symlink():
                 target.symlink_to(str(distribution.locate_file(top)))

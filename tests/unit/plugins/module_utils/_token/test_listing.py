@@ -10,31 +10,41 @@ import typing as t
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import KeySpec
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._public_key import EcPublicKey, PublicKey, RsaPublicKey
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generation_id import make_id
-from ansible_collections.keyferry.azure.plugins.module_utils._token._generations import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import make_id
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    EcPublicKey,
+    PublicKey,
+    RsaPublicKey,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     EVIDENCE,
     Found,
     Generation,
     Leftover,
     by_age,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token._listing import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.listing import (
     Listing,
     parse_listing,
     read_listing,
     write_listing,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token._session import TokenInfo
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import TokenInfo
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=timezone.utc)
 INFO = TokenInfo("byok", "1312109861410", "SafeNet", "LunaSA 7.4.0", "7.4", "/lib/cryptoki.so")
-TOLD = {"LOCAL": True, "ALWAYS_SENSITIVE": True, "SENSITIVE": True, "EXTRACTABLE": True, "NEVER_EXTRACTABLE": False}
+TOLD = {
+    "LOCAL": True,
+    "ALWAYS_SENSITIVE": True,
+    "SENSITIVE": True,
+    "EXTRACTABLE": True,
+    "NEVER_EXTRACTABLE": False,
+}
 
 
 def ec_public_key(curve: str, kind: ec.EllipticCurve) -> PublicKey:
@@ -47,7 +57,13 @@ def rsa_public_key(bits: int) -> PublicKey:
     return RsaPublicKey(numbers.n, numbers.e)
 
 
-def key(identifier: bytes, kind: PublicKey | KeySpec | str, *, withdrawn: bool = False, **told: bool | None) -> Generation:
+def key(
+    identifier: bytes,
+    kind: PublicKey | KeySpec | str,
+    *,
+    withdrawn: bool = False,
+    **told: bool | None,
+) -> Generation:
     public_key = None if isinstance(kind, (str, KeySpec)) else kind
     spec = kind if isinstance(kind, KeySpec) else None
     if isinstance(public_key, RsaPublicKey):
@@ -69,7 +85,11 @@ GENERATIONS = [
     key(OURS[2], KeySpec("EC", curve="P-384")),  # half-made
     key(b"\x03", KeySpec("oct", size=256)),
 ]
-LISTING = Listing(INFO, NOW, {"b": Found(sorted(GENERATIONS, key=by_age), []), "a\n": Found([], [Leftover(OURS[0])])})
+LISTING = Listing(
+    INFO,
+    NOW,
+    {"b": Found(sorted(GENERATIONS, key=by_age), []), "a\n": Found([], [Leftover(OURS[0])])},
+)
 
 
 def test_a_listing_survives_its_text() -> None:
@@ -81,20 +101,30 @@ def test_a_listing_survives_its_text() -> None:
 
 def paths(value: t.Any, path: tuple[t.Any, ...] = ()) -> list[tuple[t.Any, ...]]:
     """The paths to everything in a document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(each for at, member in inner for each in paths(member, (*path, at)))]
 
 
 DOCUMENT = write_listing(LISTING)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("00"),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=3,
 )
 
 
 @given(st.sampled_from(paths(DOCUMENT)[1:]), JSON)
-def test_a_listing_that_was_changed_is_an_error_or_consistent(path: tuple[t.Any, ...], value: t.Any) -> None:
+def test_a_listing_that_was_changed_is_an_error_or_consistent(
+    path: tuple[t.Any, ...], value: t.Any
+) -> None:
     changed: t.Any = copy.deepcopy(DOCUMENT)
     at = changed
     for step in path[:-1]:
@@ -130,9 +160,15 @@ def test_a_listing_that_was_changed_is_an_error_or_consistent(path: tuple[t.Any,
 )
 def test_a_fact_that_contradicts_another_one_is_an_error(fact: str, value: t.Any) -> None:
     document = copy.deepcopy(DOCUMENT)
-    place = next(number for number, each in enumerate(document["target_keys"][1]["generations"]) if each["kind"] == "P-256K")
+    place = next(
+        number
+        for number, each in enumerate(document["target_keys"][1]["generations"])
+        if each["kind"] == "P-256K"
+    )
     document["target_keys"][1]["generations"][place][fact] = value
-    with pytest.raises(ByokError, match=rf"at target_keys\[1\].generations\[{place}\] what the listing"):
+    with pytest.raises(
+        ByokError, match=rf"at target_keys\[1\].generations\[{place}\] what the listing"
+    ):
         read_listing(document, "It")
 
 
@@ -146,10 +182,17 @@ def test_a_fact_that_contradicts_another_one_is_an_error(fact: str, value: t.Any
         ('{"format": "keyferry-listing", "version": 1}', "at token what"),
         (json.dumps({**DOCUMENT, "listed_at": "yesterday"}), "at listed_at what"),
         (
-            json.dumps({**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": []}] * 2}),
+            json.dumps(
+                {**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": []}] * 2}
+            ),
             r"at target_keys\[1\] what",
         ),
-        (json.dumps({**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": ["x"]}]}), "leftovers what"),
+        (
+            json.dumps(
+                {**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": ["x"]}]}
+            ),
+            "leftovers what",
+        ),
     ],
 )
 def test_what_is_no_listing_is_an_error(text: str, says: str) -> None:
@@ -159,7 +202,13 @@ def test_what_is_no_listing_is_an_error(text: str, says: str) -> None:
 
 @pytest.mark.parametrize(
     ("age", "says"),
-    [(-25, "is yet to come"), (-1, None), (24, None), (24.1, "is 1 day old"), (73, "is 3 days old")],
+    [
+        (-25, "is yet to come"),
+        (-1, None),
+        (24, None),
+        (24.1, "is 1 day old"),
+        (73, "is 3 days old"),
+    ],
 )
 def test_a_listing_that_is_more_than_a_day_away_is_warned_of(age: float, says: str | None) -> None:
     warning = LISTING.age_warning(NOW + timedelta(hours=age))

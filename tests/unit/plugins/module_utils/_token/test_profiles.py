@@ -5,9 +5,17 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import TOKEN_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._token._profiles import PROFILES, Profile, choose_profile
-from ansible_collections.keyferry.azure.plugins.module_utils._token._return_codes import NUMBERS, REMEDIES, name_of
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+    PROFILES,
+    Profile,
+    choose_profile,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
+    NUMBERS,
+    REMEDIES,
+    name_of,
+)
 
 NEVER = {0x2109, 0x210C, 0x80000965, 0x8000210A, 0xCE534352, 0x1085}  # no RFC 5649, or CBC
 LUNA_LIBRARY = "/usr/safenet/lunaclient/lib/libCryptoki2_64.so"
@@ -54,25 +62,41 @@ def test_a_profile_says_where_it_is_from(profile: Profile) -> None:
 
 
 @every_profile
-def test_a_vendor_s_return_codes_are_the_vendor_s_own_and_no_remedy_is_for_a_code_that_nobody_returns(profile: Profile) -> None:
-    assert all(number >= 0x80000000 and name.startswith("CKR_") for number, name in profile.return_codes.items())
+def test_a_vendor_s_return_codes_are_the_vendor_s_own_and_no_remedy_is_for_a_code_that_nobody_returns(
+    profile: Profile,
+) -> None:
+    assert all(
+        number >= 0x80000000 and name.startswith("CKR_")
+        for number, name in profile.return_codes.items()
+    )
     assert set(profile.remedies) <= set(NUMBERS) | set(profile.return_codes.values())
 
 
 @every_profile
 def test_an_initial_value_is_never_anything_but_the_standard_s(profile: Profile) -> None:
-    assert {mechanism.parameter for mechanism in profile.wrap_mechanisms} <= {None, bytes.fromhex("a65959a6")}
+    assert {mechanism.parameter for mechanism in profile.wrap_mechanisms} <= {
+        None,
+        bytes.fromhex("a65959a6"),
+    }
 
 
 def test_a_luna_is_given_the_standard_initial_value_before_none() -> None:
-    tried = [each.parameter for each in PROFILES["luna"].wrap_mechanisms if each.number == 0x80000171]
+    tried = [
+        each.parameter for each in PROFILES["luna"].wrap_mechanisms if each.number == 0x80000171
+    ]
     assert tried == [bytes.fromhex("a65959a6"), None]
 
 
 def test_vendors_numbers_are_tried_on_their_own_tokens_alone() -> None:
     standard = {mechanism.number for mechanism in PROFILES["generic"].wrap_mechanisms}
-    own = {name: {mechanism.number for mechanism in profile.wrap_mechanisms} - standard for name, profile in PROFILES.items()}
-    assert {name: numbers for name, numbers in own.items() if numbers} == {"luna": {0x80000171}, "cloudhsm": {0x8000216F}}
+    own = {
+        name: {mechanism.number for mechanism in profile.wrap_mechanisms} - standard
+        for name, profile in PROFILES.items()
+    }
+    assert {name: numbers for name, numbers in own.items() if numbers} == {
+        "luna": {0x80000171},
+        "cloudhsm": {0x8000216F},
+    }
 
 
 def test_the_option_offers_every_profile() -> None:
@@ -81,6 +105,9 @@ def test_the_option_offers_every_profile() -> None:
 
 def test_return_codes_have_names_and_numbers() -> None:
     assert name_of(0x69, {}) == "CKR_KEY_NOT_WRAPPABLE (0x69)"
-    assert name_of(0x80000105, PROFILES["luna"].return_codes) == "CKR_ECC_CURVE_NOT_ALLOWED (0x80000105)"
+    assert (
+        name_of(0x80000105, PROFILES["luna"].return_codes)
+        == "CKR_ECC_CURVE_NOT_ALLOWED (0x80000105)"
+    )
     assert name_of(0x80000105, PROFILES["generic"].return_codes) == "0x80000105"
     assert set(REMEDIES) <= set(NUMBERS)

@@ -8,7 +8,11 @@ import functools
 import os
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._token._rehearsal import GOOD, classify, unwrap_unchecked
+from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
+    GOOD,
+    classify,
+    unwrap_unchecked,
+)
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -34,7 +38,10 @@ def pkcs8() -> bytes:
 
 def wrapped(body: bytes, algorithm: hashes.HashAlgorithm | None = None) -> bytes:
     algorithm = algorithm or hashes.SHA1()
-    return kek().public_key().encrypt(AES_KEY, padding.OAEP(padding.MGF1(algorithm), algorithm, None)) + body
+    return (
+        kek().public_key().encrypt(AES_KEY, padding.OAEP(padding.MGF1(algorithm), algorithm, None))
+        + body
+    )
 
 
 def kwp(plain: bytes, initial: bytes = AIV) -> bytes:
@@ -61,25 +68,37 @@ def test_unwrapping_undoes_what_another_implementation_wrapped(plain: bytes) -> 
     assert padded == plain + bytes(-len(plain) % 8)
 
 
-@given(st.binary(min_size=2, max_size=200).map(lambda half: half.ljust(16, b"x")[: max(16, len(half) // 8 * 8)]))
+@given(
+    st.binary(min_size=2, max_size=200).map(
+        lambda half: half.ljust(16, b"x")[: max(16, len(half) // 8 * 8)]
+    )
+)
 def test_unwrapping_undoes_rfc_3394(plain: bytes) -> None:
     assert unwrap_unchecked(AES_KEY, aes_key_wrap(AES_KEY, plain)) == (b"\xa6" * 8, plain)
 
 
 def test_what_azure_unwraps_is_good() -> None:
-    assert kwp(pkcs8()) == aes_key_wrap_with_padding(AES_KEY, pkcs8())  # the test's own wrap is right
+    assert kwp(pkcs8()) == aes_key_wrap_with_padding(
+        AES_KEY, pkcs8()
+    )  # the test's own wrap is right
     assert classify(kek(), wrapped(kwp(pkcs8()))) == GOOD
 
 
 @pytest.mark.parametrize("zeros", range(1, 8))
 def test_zero_bytes_behind_the_key_are_counted(zeros: int) -> None:
-    assert classify(kek(), wrapped(kwp(pkcs8() + bytes(zeros)))) == f"{GOOD}, followed by {zeros} zero bytes"
+    assert (
+        classify(kek(), wrapped(kwp(pkcs8() + bytes(zeros))))
+        == f"{GOOD}, followed by {zeros} zero bytes"
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "finding"),
     [
-        (lambda: aes_key_wrap(AES_KEY, pkcs7(pkcs8())), "RFC 3394 over PKCS#7 padding instead of RFC 5649"),
+        (
+            lambda: aes_key_wrap(AES_KEY, pkcs7(pkcs8())),
+            "RFC 3394 over PKCS#7 padding instead of RFC 5649",
+        ),
         (lambda: aes_key_wrap(AES_KEY, pkcs8()[:64]), "RFC 3394 instead of RFC 5649"),
         (
             lambda: kwp(pkcs8(), bytes.fromhex("01020303")),
@@ -91,7 +110,10 @@ def test_zero_bytes_behind_the_key_are_counted(zeros: int) -> None:
             lambda: kwp(pkcs8(), b"1234") + b"1234" + bytes(12),
             "RFC 5649 with the initial value 31323334 instead of a65959a6, with 16 bytes appended",
         ),
-        (lambda: aes_key_wrap(AES_KEY, pkcs7(pkcs8())) + b"\xa6" * 8, "RFC 3394 over PKCS#7 padding instead of RFC 5649, with 8"),
+        (
+            lambda: aes_key_wrap(AES_KEY, pkcs7(pkcs8())) + b"\xa6" * 8,
+            "RFC 3394 over PKCS#7 padding instead of RFC 5649, with 8",
+        ),
         (lambda: kwp(b"no key at all"), "RFC 5649 over something that is no PKCS#8"),
         (lambda: os.urandom(80), "no AES key wrap that is known"),
         (lambda: b"", "no AES key wrap that is known"),

@@ -5,15 +5,22 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import CLOUDS, parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
+    CLOUDS,
+    parse_address,
+)
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_both_kinds_in_every_cloud(cloud: str) -> None:
     vault_suffix, hsm_suffix, login_host = CLOUDS[cloud]
     vault = parse_address(f"https://Contoso.{vault_suffix}/", cloud)
-    assert (vault.url, vault.managed_hsm, str(vault)) == (f"https://contoso.{vault_suffix}", False, "vault contoso")
+    assert (vault.url, vault.managed_hsm, str(vault)) == (
+        f"https://contoso.{vault_suffix}",
+        False,
+        "vault contoso",
+    )
     hsm = parse_address(f"https://contoso.{hsm_suffix}", cloud)
     assert (hsm.managed_hsm, hsm.login_host, str(hsm)) == (True, login_host, "Managed HSM contoso")
 

@@ -8,10 +8,10 @@ import typing as t
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Uncertain, Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Uncertain, Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 URL = "https://contoso.vault.azure.net"
@@ -25,14 +25,20 @@ def answered(status: int) -> HttpResponseError:
 
 
 LOST = ServiceResponseError("the connection was lost")
-UNSENT = ServiceRequestError("(Caused by NewConnectionError('Failed to establish a new connection: no route'))")
-LOST_BEHIND_A_PROXY = ServiceRequestError("(Caused by ProxyError('Unable to connect to proxy', RemoteDisconnected()))")
+UNSENT = ServiceRequestError(
+    "(Caused by NewConnectionError('Failed to establish a new connection: no route'))"
+)
+LOST_BEHIND_A_PROXY = ServiceRequestError(
+    "(Caused by ProxyError('Unable to connect to proxy', RemoteDisconnected()))"
+)
 
 
 class Service:
     """Answers with the given outcomes in turn, then well; counts, and passes time when somebody sleeps."""
 
-    def __init__(self, *outcomes: Exception, commits: t.Collection[int] = (), late: float | None = None) -> None:
+    def __init__(
+        self, *outcomes: Exception, commits: t.Collection[int] = (), late: float | None = None
+    ) -> None:
         self.outcomes = list(outcomes)
         self.commits = commits
         self.late = late
@@ -83,7 +89,9 @@ def test_429_for_ever_ends_after_the_time_that_was_given() -> None:
     assert service.waited == [1, 2, 4, 8, 16, 9]
 
 
-@pytest.mark.parametrize("outcome", [LOST, LOST_BEHIND_A_PROXY, answered(503), answered(500), answered(408)])
+@pytest.mark.parametrize(
+    "outcome", [LOST, LOST_BEHIND_A_PROXY, answered(503), answered(500), answered(408)]
+)
 def test_a_lost_answer_is_read_back_and_not_sent_again(outcome: Exception) -> None:
     service = Service(outcome, commits=[1])
     assert (service.write(), service.sent, service.now) == ("read back", 1, 0)

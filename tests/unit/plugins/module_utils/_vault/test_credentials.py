@@ -8,12 +8,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._credentials import make_credential
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
+    make_credential,
+)
 from azure import identity
 
 LOGIN = "login.microsoftonline.us"
-IDS = {"tenant": "11111111-1111-1111-1111-111111111111", "client_id": "22222222-2222-2222-2222-222222222222"}
+IDS = {
+    "tenant": "11111111-1111-1111-1111-111111111111",
+    "client_id": "22222222-2222-2222-2222-222222222222",
+}
 
 
 def options(**given: t.Any) -> dict[str, t.Any]:
@@ -34,10 +39,16 @@ def certificate(folder: Path) -> str:
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "byok")])
     now = datetime.now(timezone.utc)
-    signed = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(key, hashes.SHA256())
+    signed = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now, now + timedelta(days=1)
+    ).sign(key, hashes.SHA256())
     path = folder / "certificate.pem"
     path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         + signed.public_bytes(serialization.Encoding.PEM)
     )
     return str(path)
@@ -52,7 +63,10 @@ def test_every_source_makes_its_credential(tmp_path: Path) -> None:
         ({**IDS, "secret": "s", **by_certificate}, identity.ClientSecretCredential),
         ({**IDS, **by_certificate, **federated}, identity.CertificateCredential),
         ({**IDS, **federated}, identity.WorkloadIdentityCredential),
-        ({**IDS, "secret": "s", **federated, "auth_source": "workload_identity"}, identity.WorkloadIdentityCredential),
+        (
+            {**IDS, "secret": "s", **federated, "auth_source": "workload_identity"},
+            identity.WorkloadIdentityCredential,
+        ),
         ({**IDS, "secret": "s", "auth_source": "env"}, identity.ClientSecretCredential),
         ({"auth_source": "msi"}, identity.ManagedIdentityCredential),
         ({**IDS, "secret": "s", "auth_source": "cli"}, identity.AzureCliCredential),
@@ -70,7 +84,9 @@ def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
 
 @pytest.mark.parametrize("missing", ["tenant", "client_id"])
 @pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
-def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(missing: str, way: str) -> None:
+def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(
+    missing: str, way: str
+) -> None:
     with pytest.raises(ByokError, match=f"{missing} is not given.*AZURE_TENANT"):
         make_credential(options(**{**IDS, missing: None, way: "x"}), LOGIN)
 

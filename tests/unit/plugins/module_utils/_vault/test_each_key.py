@@ -7,19 +7,25 @@ from __future__ import annotations
 import threading
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._module import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._each_key import each_key
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import VaultUnavailable
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 
 Item = t.Mapping[str, t.Any]
 
 
 def vault(concurrency: int) -> Vault:
-    return Vault(parse_address("https://contoso.vault.azure.net", "AzureCloud"), None, 60, 60, Pace(concurrency, None))
+    return Vault(
+        parse_address("https://contoso.vault.azure.net", "AzureCloud"),
+        None,
+        60,
+        60,
+        Pace(concurrency, None),
+    )
 
 
 def keys(number: int) -> list[Item]:
@@ -64,4 +70,6 @@ def test_where_the_vault_does_not_serve_only_one_key_finds_out() -> None:
     each_key(vault(8), keys(4), outcome, work)
     assert tried == ["key-0"]
     assert [failure["name"] for failure in outcome.failures.as_result()] == ["key-0"]
-    assert outcome.warnings == ["Not tried, because the vault does not serve this run now: key-1, key-2, key-3"]
+    assert outcome.warnings == [
+        "Not tried, because the vault does not serve this run now: key-1, key-2, key-3"
+    ]

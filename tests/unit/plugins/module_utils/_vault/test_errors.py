@@ -7,8 +7,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import VaultUnavailable, explain
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ODataV4Format, ServiceRequestError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    VaultUnavailable,
+    explain,
+)
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ODataV4Format,
+    ServiceRequestError,
+)
 from azure.identity import CredentialUnavailableError
 
 
@@ -16,30 +24,78 @@ def answer(status: int, code: str, inner: str | None, message: str) -> HttpRespo
     """What the SDK raises for a body of Key Vault."""
     error = HttpResponseError(message=message)
     error.status_code = status
-    error.error = ODataV4Format({"code": code, "message": message, **({"innererror": {"code": inner}} if inner else {})})
+    error.error = ODataV4Format(
+        {"code": code, "message": message, **({"innererror": {"code": inner}} if inner else {})}
+    )
     return error
 
 
 @pytest.mark.parametrize(
     ("status", "code", "inner", "message", "says"),
     [
-        (403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized.\r\nCaller: appid=1", "Key Vault Crypto Officer"),
-        (403, "Forbidden", "ForbiddenByPolicy", "does not have keys purge permission", "access policy"),
+        (
+            403,
+            "Forbidden",
+            "ForbiddenByRbac",
+            "Caller is not authorized.\r\nCaller: appid=1",
+            "Key Vault Crypto Officer",
+        ),
+        (
+            403,
+            "Forbidden",
+            "ForbiddenByPolicy",
+            "does not have keys purge permission",
+            "access policy",
+        ),
         (403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized", "firewall"),
-        (403, "Forbidden", "ForbiddenByConnection", "Connection is not an approved private link", "private endpoint is reached"),
-        (403, "Forbidden", None, 'Operation "purge" is not allowed because purge protection is enabled', "purge off"),
-        (403, "Forbidden", None, "Operation sign is not permitted on this key.", "role for this action"),
-        (409, "Conflict", "ObjectIsDeletedButRecoverable", "deleted but recoverable state", "Recover the deleted key"),
-        (409, "Conflict", "ObjectIsBeingDeleted", "is currently being deleted", "Wait until the deletion"),
+        (
+            403,
+            "Forbidden",
+            "ForbiddenByConnection",
+            "Connection is not an approved private link",
+            "private endpoint is reached",
+        ),
+        (
+            403,
+            "Forbidden",
+            None,
+            'Operation "purge" is not allowed because purge protection is enabled',
+            "purge off",
+        ),
+        (
+            403,
+            "Forbidden",
+            None,
+            "Operation sign is not permitted on this key.",
+            "role for this action",
+        ),
+        (
+            409,
+            "Conflict",
+            "ObjectIsDeletedButRecoverable",
+            "deleted but recoverable state",
+            "Recover the deleted key",
+        ),
+        (
+            409,
+            "Conflict",
+            "ObjectIsBeingDeleted",
+            "is currently being deleted",
+            "Wait until the deletion",
+        ),
         (429, "Throttled", None, "too many requests", "throttle_timeout"),
         (400, "BadParameter", None, "Unsupported key operation(s)", "what Azure names"),
         (418, "Teapot", None, "short and stout", "Run again later"),
     ],
 )
-def test_answers_in_words(status: int, code: str, inner: str | None, message: str, says: str) -> None:
+def test_answers_in_words(
+    status: int, code: str, inner: str | None, message: str, says: str
+) -> None:
     error = explain(answer(status, code, inner, message), "Importing the key x into the vault y")
     first_line = message.splitlines()[0].rstrip(".")
-    assert str(error).startswith(f"Importing the key x into the vault y failed: Azure answered {status} ({inner or code}): ")
+    assert str(error).startswith(
+        f"Importing the key x into the vault y failed: Azure answered {status} ({inner or code}): "
+    )
     assert first_line in str(error)
     assert says in str(error)
     assert "\n" not in str(error)
@@ -50,8 +106,14 @@ def test_answers_in_words(status: int, code: str, inner: str | None, message: st
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        ("Authentication failed: AADSTS7000215: Invalid client secret provided.", "the secret's value"),
-        ("Authentication failed: AADSTS7000222: The provided client secret keys are expired.", "has expired"),
+        (
+            "Authentication failed: AADSTS7000215: Invalid client secret provided.",
+            "the secret's value",
+        ),
+        (
+            "Authentication failed: AADSTS7000222: The provided client secret keys are expired.",
+            "has expired",
+        ),
         ("Please run 'az login' to set up an account", "log in again"),
     ],
 )
@@ -67,10 +129,22 @@ def test_who_has_no_credential_at_all_hears_what_makes_one() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("HTTPSConnectionPool(host='x'): Max retries exceeded (Caused by NameResolutionError('x'))", "could not be resolved"),
-        ("(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]')))", "is not trusted here"),
-        ("('Unable to connect to proxy', OSError('Tunnel connection failed: 403 This is the lab'))", "(403 This is the lab)"),
-        ("(Caused by NewConnectionError('Failed to establish a new connection: refused'))", "no connection could be made"),
+        (
+            "HTTPSConnectionPool(host='x'): Max retries exceeded (Caused by NameResolutionError('x'))",
+            "could not be resolved",
+        ),
+        (
+            "(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]')))",
+            "is not trusted here",
+        ),
+        (
+            "('Unable to connect to proxy', OSError('Tunnel connection failed: 403 This is the lab'))",
+            "(403 This is the lab)",
+        ),
+        (
+            "(Caused by NewConnectionError('Failed to establish a new connection: refused'))",
+            "no connection could be made",
+        ),
         ("('Connection aborted.', RemoteDisconnected())", "the connection broke"),
     ],
 )
@@ -80,16 +154,26 @@ def test_no_answer_in_words(text: str, says: str) -> None:
     assert isinstance(error, VaultUnavailable)
 
 
-@pytest.mark.parametrize(("status", "stops"), [(401, True), (429, True), (503, True), (403, False), (404, False), (400, False)])
+@pytest.mark.parametrize(
+    ("status", "stops"),
+    [(401, True), (429, True), (503, True), (403, False), (404, False), (400, False)],
+)
 def test_which_answers_are_the_vault_s_and_not_the_key_s(status: int, stops: bool) -> None:
-    assert isinstance(explain(answer(status, "Code", None, "text"), "Reading"), VaultUnavailable) == stops
+    assert (
+        isinstance(explain(answer(status, "Code", None, "text"), "Reading"), VaultUnavailable)
+        == stops
+    )
 
 
 @pytest.mark.parametrize(
-    ("code", "stops"), [("ForbiddenByFirewall", True), ("ForbiddenByConnection", True), ("ForbiddenByRbac", False)]
+    ("code", "stops"),
+    [("ForbiddenByFirewall", True), ("ForbiddenByConnection", True), ("ForbiddenByRbac", False)],
 )
 def test_who_is_not_let_through_has_no_key_to_go_on_with(code: str, stops: bool) -> None:
-    assert isinstance(explain(answer(403, "Forbidden", code, "text"), "Reading"), VaultUnavailable) == stops
+    assert (
+        isinstance(explain(answer(403, "Forbidden", code, "text"), "Reading"), VaultUnavailable)
+        == stops
+    )
 
 
 HSM_ROLE = "Managed HSM Crypto User, and for deleted keys one of your own with keys/deletedKeys/read/action"
@@ -99,14 +183,36 @@ HSM_ROLE = "Managed HSM Crypto User, and for deleted keys one of your own with k
     ("url", "inner", "message", "says"),
     [
         ("https://contoso.managedhsm.azure.net/keys/x", None, "Caller is not authorized", HSM_ROLE),
-        ("https://contoso.managedhsm.usgovcloudapi.net/deletedkeys/x", "ForbiddenByRbac", "no", HSM_ROLE),
-        ("https://contoso.managedhsm.azure.net/deletedkeys/x", None, "because purge protection is enabled", "purge off"),
-        ("https://contoso.managedhsm.azure.net/keys/x", "ForbiddenByFirewall", "Client address", "vault's firewall"),
+        (
+            "https://contoso.managedhsm.usgovcloudapi.net/deletedkeys/x",
+            "ForbiddenByRbac",
+            "no",
+            HSM_ROLE,
+        ),
+        (
+            "https://contoso.managedhsm.azure.net/deletedkeys/x",
+            None,
+            "because purge protection is enabled",
+            "purge off",
+        ),
+        (
+            "https://contoso.managedhsm.azure.net/keys/x",
+            "ForbiddenByFirewall",
+            "Client address",
+            "vault's firewall",
+        ),
         ("https://managedhsm.vault.azure.net/keys/x", None, "no", "role for this action"),
-        ("https://contoso.vault.azure.net/keys/x", "ForbiddenByRbac", "no", "Key Vault Crypto Officer"),
+        (
+            "https://contoso.vault.azure.net/keys/x",
+            "ForbiddenByRbac",
+            "no",
+            "Key Vault Crypto Officer",
+        ),
     ],
 )
-def test_a_managed_hsm_has_roles_of_its_own(url: str, inner: str | None, message: str, says: str) -> None:
+def test_a_managed_hsm_has_roles_of_its_own(
+    url: str, inner: str | None, message: str, says: str
+) -> None:
     error = answer(403, "Forbidden", inner, message)
     headers = {"x-ms-request-id": "request-1"}
     error.response = SimpleNamespace(request=SimpleNamespace(url=url), headers=headers)

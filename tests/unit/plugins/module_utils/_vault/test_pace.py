@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._pace import Pace
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 class Service:
     """A vault that takes some calls in 10 s, each of which lasts a while; and what it does to a run, with a clock of its own."""
 
-    def __init__(self, calls: int, duration: float, concurrency: int = 8, max_rate: float | None = None) -> None:
+    def __init__(
+        self, calls: int, duration: float, concurrency: int = 8, max_rate: float | None = None
+    ) -> None:
         self.calls, self.duration = calls, duration
         self.now, self.refused = 0.0, 0
         self.taken: deque[float] = deque()

@@ -10,9 +10,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._arguments import DECLARATION_OPTIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._declaration import Declaration, parse_declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._permissions import (
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    DECLARATION_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    Declaration,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
     BRINGING,
     HSM_CRYPTO_OFFICER,
     IN_WORDS,
@@ -40,7 +45,10 @@ OCT = declared(type="oct", size=256)
 
 
 def rotated(type: str = "EC", **rotation: str) -> Declaration:
-    empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS["rotation"]["options"].items()}
+    empty = {
+        name: spec.get("default")
+        for name, spec in DECLARATION_OPTIONS["rotation"]["options"].items()
+    }
     shape: dict[str, t.Any] = {"curve": "P-256"} if type == "EC" else {"size": 256}
     return declared(type=type, **shape, rotation={**empty, "valid_for": "P2Y", **rotation})
 
@@ -58,9 +66,16 @@ def test_every_operation_is_described_and_every_one_that_can_be_missing_says_wha
 
 
 def test_deleted_keys_are_the_other_role_s_on_a_managed_hsm() -> None:
-    officer = {operation for operation, permission in PERMISSIONS.items() if permission.hsm_role == HSM_CRYPTO_OFFICER}
+    officer = {
+        operation
+        for operation, permission in PERMISSIONS.items()
+        if permission.hsm_role == HSM_CRYPTO_OFFICER
+    }
     assert officer == {"get_deleted", "recover", "purge"}
-    assert all(("/deletedKeys/" in each.hsm_action) == (name in officer) for name, each in PERMISSIONS.items())
+    assert all(
+        ("/deletedKeys/" in each.hsm_action) == (name in officer)
+        for name, each in PERMISSIONS.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +94,9 @@ def test_deleted_keys_are_the_other_role_s_on_a_managed_hsm() -> None:
         ([], set(), set()),
     ],
 )
-def test_what_each_kind_of_work_takes(work: list[str], required: set[str], optional: set[str]) -> None:
+def test_what_each_kind_of_work_takes(
+    work: list[str], required: set[str], optional: set[str]
+) -> None:
     needs = needed_operations(work, True)
     assert musts(needs) == required
     assert needs.keys() == required | optional
@@ -107,30 +124,53 @@ def test_a_need_names_the_work_and_what_cannot_do_without() -> None:
         ([EC, RSA], True, {"sign", "unwrapKey"}),
         ([declared(type="EC", curve="P-256", operations=["verify"])], True, set()),
         ([OCT], False, {"decrypt"}),
-        ([declared(type="oct", size=128, operations=["wrapKey", "unwrapKey"])], False, {"unwrapKey"}),
+        (
+            [declared(type="oct", size=128, operations=["wrapKey", "unwrapKey"])],
+            False,
+            {"unwrapKey"},
+        ),
         ([declared(type="oct", size=128, operations=["encrypt"])], False, set()),
-        ([declared(type="oct", size=128, operations=["decrypt"], token_operations=["encrypt"])], False, {"decrypt"}),
+        (
+            [declared(type="oct", size=128, operations=["decrypt"], token_operations=["encrypt"])],
+            False,
+            {"decrypt"},
+        ),
     ],
 )
-def test_what_the_declared_keys_are_proved_by(declarations: list[Declaration], prove: bool, operations: set[str]) -> None:
+def test_what_the_declared_keys_are_proved_by(
+    declarations: list[Declaration], prove: bool, operations: set[str]
+) -> None:
     assert musts(needed_operations(["transfer"], True, declarations, prove)) == BROUGHT | operations
-    assert musts(needed_operations(["show"], True, declarations, prove)) == {"list", "get"}  # which brings nothing to be proved
+    assert musts(needed_operations(["show"], True, declarations, prove)) == {
+        "list",
+        "get",
+    }  # which brings nothing to be proved
 
 
 def test_an_oct_key_is_proved_again_before_an_older_version_is_disabled() -> None:
     retired = {"list", "get", "update"}
-    assert musts(needed_operations(["retire"], True, [rotated("oct", retire="disable")])) == retired | {"decrypt"}
+    assert musts(
+        needed_operations(["retire"], True, [rotated("oct", retire="disable")])
+    ) == retired | {"decrypt"}
     assert musts(needed_operations(["retire"], True, [rotated("oct"), OCT], True)) == retired
     assert musts(needed_operations(["retire"], True, [rotated(retire="disable")], True)) == retired
 
 
 def test_policies_count_where_a_key_declares_its_rotation() -> None:
-    for kind, looked_at in (("transfer", POLICY), ("rotate", POLICY), ("prepare", {"get_policy"}), ("show", {"get_policy"})):
+    for kind, looked_at in (
+        ("transfer", POLICY),
+        ("rotate", POLICY),
+        ("prepare", {"get_policy"}),
+        ("show", {"get_policy"}),
+    ):
         assert needed_operations([kind], True).keys() >= looked_at
         assert needed_operations([kind], True, [EC]).keys().isdisjoint(POLICY)
         assert needed_operations([kind], True, [EC, rotated()]).keys() >= looked_at
         assert musts(needed_operations([kind], True, [EC, rotated()])).isdisjoint(POLICY)
-        assert musts(needed_operations([kind], True, [rotated(notify_before="P30D")])) & POLICY == looked_at
+        assert (
+            musts(needed_operations([kind], True, [rotated(notify_before="P30D")])) & POLICY
+            == looked_at
+        )
 
 
 def in_code(names: t.Iterable[str]) -> str:
@@ -141,11 +181,23 @@ def in_code(names: t.Iterable[str]) -> str:
     ("title", "name"),
     [
         ("Access policies", lambda operation: PERMISSIONS[operation].access_policy),
-        ("Azure RBAC", lambda operation: PERMISSIONS[operation].rbac_action.removeprefix("Microsoft.KeyVault/vaults/")),
-        ("Managed HSM", lambda operation: PERMISSIONS[operation].hsm_action.removeprefix("Microsoft.KeyVault/managedHsm/")),
+        (
+            "Azure RBAC",
+            lambda operation: PERMISSIONS[operation].rbac_action.removeprefix(
+                "Microsoft.KeyVault/vaults/"
+            ),
+        ),
+        (
+            "Managed HSM",
+            lambda operation: PERMISSIONS[operation].hsm_action.removeprefix(
+                "Microsoft.KeyVault/managedHsm/"
+            ),
+        ),
     ],
 )
-def test_the_documentation_has_what_each_kind_of_work_takes(title: str, name: t.Callable[[str], str]) -> None:
+def test_the_documentation_has_what_each_kind_of_work_takes(
+    title: str, name: t.Callable[[str], str]
+) -> None:
     section = DOC.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     rows = [row for row in section.splitlines() if re.match(r"\| `", row)][1:]  # without the head
     expected = []
@@ -179,5 +231,6 @@ def test_the_roles_to_copy_have_what_their_work_takes_and_no_more() -> None:
     for roles, action in ((vault, "rbac_action"), (hsm, "hsm_action")):
         needed = {name: needed_operations(kinds, True) for name, kinds in ROLES.items()}
         assert {name: sorted(actions) for name, actions in roles.items()} == {
-            name: sorted({getattr(PERMISSIONS[operation], action) for operation in needs}) for name, needs in needed.items()
+            name: sorted({getattr(PERMISSIONS[operation], action) for operation in needs})
+            for name, needs in needed.items()
         }

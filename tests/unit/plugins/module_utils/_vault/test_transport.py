@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._client import open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import open_vault
 
 HOST = "contoso.vault.azure.net"
 URL = f"https://{HOST}"
@@ -32,7 +32,9 @@ OPTIONS = {
 
 
 @pytest.fixture
-def send(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[requests.PreparedRequest, dict[str, t.Any]]]:
+def send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> t.Callable[..., tuple[requests.PreparedRequest, dict[str, t.Any]]]:
     """Open a vault in an environment, and return what is handed to the network when a key is read."""
     for name in ("https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
@@ -43,12 +45,18 @@ def send(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[requests.Prep
             monkeypatch.setenv(name, value)
         seen: list[tuple[requests.PreparedRequest, dict[str, t.Any]]] = []
 
-        def answer(adapter: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, **options: t.Any) -> t.Any:
+        def answer(
+            adapter: requests.adapters.HTTPAdapter,
+            request: requests.PreparedRequest,
+            **options: t.Any,
+        ) -> t.Any:
             seen.append((request, options))
             response = requests.Response()
             response.status_code = 200
             response.headers["Content-Type"] = "application/json"
-            response._content = b'{"key": {"kid": "https://contoso.vault.azure.net/keys/x/1", "kty": "oct-HSM"}}'
+            response._content = (
+                b'{"key": {"kid": "https://contoso.vault.azure.net/keys/x/1", "kty": "oct-HSM"}}'
+            )
             response.raw = type("Raw", (), {"enforce_content_length": True})()
             return response
 
@@ -60,7 +68,9 @@ def send(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[requests.Prep
     return send_in
 
 
-def test_without_a_word_of_the_environment_there_is_no_proxy_and_the_usual_authorities_count(send: t.Any) -> None:
+def test_without_a_word_of_the_environment_there_is_no_proxy_and_the_usual_authorities_count(
+    send: t.Any,
+) -> None:
     _request, options = send()
     assert (dict(options["proxies"]), options["verify"]) == ({}, True)
 
@@ -71,8 +81,13 @@ def test_a_proxy_of_the_environment_is_used(send: t.Any, variable: str) -> None:
     assert requests.utils.select_proxy(URL, options["proxies"]) == "http://proxy.example:3128"
 
 
-@pytest.mark.parametrize(("exception", "used"), [(HOST, False), (".azure.net", False), ("*", False), ("example.com", True)])
-def test_a_vault_that_no_proxy_names_is_asked_directly(send: t.Any, exception: str, used: bool) -> None:
+@pytest.mark.parametrize(
+    ("exception", "used"),
+    [(HOST, False), (".azure.net", False), ("*", False), ("example.com", True)],
+)
+def test_a_vault_that_no_proxy_names_is_asked_directly(
+    send: t.Any, exception: str, used: bool
+) -> None:
     _request, options = send(HTTPS_PROXY="http://proxy.example:3128", NO_PROXY=exception)
     assert bool(requests.utils.select_proxy(URL, options["proxies"])) is used
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._errors import AzureError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault._unmanaged import list_unmanaged
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import list_unmanaged
 
 
 class Refusing:
@@ -24,10 +24,19 @@ class Refusing:
 
 @pytest.mark.parametrize(
     ("status", "code", "can_do_without"),
-    [(403, "ForbiddenByRbac", True), (403, "ForbiddenByPolicy", True), (403, "ForbiddenByFirewall", False), (401, None, False)],
+    [
+        (403, "ForbiddenByRbac", True),
+        (403, "ForbiddenByPolicy", True),
+        (403, "ForbiddenByFirewall", False),
+        (401, None, False),
+    ],
 )
-def test_who_may_not_list_can_do_without_and_others_cannot(status: int, code: str | None, can_do_without: bool) -> None:
+def test_who_may_not_list_can_do_without_and_others_cannot(
+    status: int, code: str | None, can_do_without: bool
+) -> None:
     vault: t.Any = Refusing(status, code)
     with pytest.raises(ByokError, match="Ask for the permission") as refused:
         list_unmanaged(vault, [])
-    assert ("set unmanaged to ignore (byok_unmanaged of the role)" in str(refused.value)) == can_do_without
+    assert (
+        "set unmanaged to ignore (byok_unmanaged of the role)" in str(refused.value)
+    ) == can_do_without

@@ -1,0 +1,172 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Argument specs that the modules share; documented in plugins/doc_fragments/."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    CURVES,
+    OPERATIONS,
+)
+
+Spec = dict[str, dict[str, t.Any]]
+
+
+def _env(*names: str) -> tuple[t.Any, list[str]]:
+    return (env_fallback, list(names))
+
+
+#: Every module takes the token's and the vault's options, so that one action group can set them once for a play.
+TOKEN_OPTIONS: Spec = {
+    "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},
+    "token_label": {"type": "str", "no_log": False, "fallback": _env("BYOK_TOKEN_LABEL")},
+    "token_serial": {"type": "str", "no_log": False},
+    "pin_file": {"type": "path", "fallback": _env("BYOK_PIN_FILE")},
+    "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
+    "library_environment": {"type": "dict"},
+    "library_parameters": {"type": "str"},
+    "profile": {
+        "type": "str",
+        "default": "auto",
+        "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
+    },
+    "sessions": {"type": "int", "default": 1},
+    "lock_directory": {"type": "path", "default": "/tmp"},
+    "lock_timeout": {"type": "int", "default": 600},
+}
+
+VAULT_OPTIONS: Spec = {
+    "vault_url": {"type": "str"},
+    "auth_source": {
+        "type": "str",
+        "default": "auto",
+        "choices": ["auto", "cli", "env", "msi", "workload_identity"],
+        "fallback": _env("ANSIBLE_AZURE_AUTH_SOURCE"),
+    },
+    "client_id": {"type": "str", "fallback": _env("AZURE_CLIENT_ID")},
+    "secret": {
+        "type": "str",
+        "no_log": True,
+        "fallback": _env("AZURE_SECRET", "AZURE_CLIENT_SECRET"),
+    },
+    "tenant": {"type": "str", "fallback": _env("AZURE_TENANT", "AZURE_TENANT_ID")},
+    "x509_certificate_path": {
+        "type": "path",
+        "fallback": _env("AZURE_X509_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PATH"),
+    },
+    "federated_token_file": {
+        "type": "path",
+        "no_log": False,
+        "fallback": _env("AZURE_FEDERATED_TOKEN_FILE"),
+    },
+    "cloud_environment": {
+        "type": "str",
+        "default": "AzureCloud",
+        "choices": ["AzureCloud", "AzureChinaCloud", "AzureUSGovernment"],
+        "fallback": _env("AZURE_CLOUD_ENVIRONMENT"),
+    },
+    "settle_time": {"type": "int", "default": 60},
+    "throttle_timeout": {"type": "int", "default": 120},
+    "concurrency": {"type": "int", "default": 8},
+    "max_rate": {"type": "float"},
+}
+
+#: One declared key: the same fields in every module, so that one declaration serves them all
+DECLARATION_OPTIONS: Spec = {
+    "name": {"type": "str"},
+    "type": {"type": "str", "choices": list(OPERATIONS)},
+    "size": {"type": "int"},
+    "curve": {"type": "str", "choices": list(CURVES)},
+    "operations": {"type": "list", "elements": "str", "choices": list(OPERATIONS["RSA"])},
+    "generation": {"type": "str"},
+    "allow_external_origin": {"type": "bool", "default": False},
+    "after_transfer": {"type": "str", "default": "keep", "choices": ["keep", "lock"]},
+    "create": {"type": "bool", "default": True},
+    "derive": {"type": "bool", "default": False},
+    "modifiable": {"type": "bool", "default": True},
+    "token_operations": {"type": "list", "elements": "str", "choices": list(OPERATIONS["RSA"])},
+    "enabled": {"type": "bool"},
+    "not_before": {"type": "str"},
+    "expires": {"type": "str"},
+    "tags": {"type": "dict"},
+    "rotation": {
+        "type": "dict",
+        "options": {
+            "every": {"type": "str"},
+            "valid_for": {"type": "str"},
+            "before_expiry": {"type": "str"},
+            "overlap": {"type": "str", "default": "P2D"},
+            "min_interval": {"type": "str", "default": "P1D"},
+            "notify_before": {"type": "str"},
+            "retire": {"type": "str", "default": "keep", "choices": ["keep", "disable"]},
+            "on_foreign": {"type": "str", "default": "conflict", "choices": ["conflict", "rotate"]},
+        },
+    },
+}
+
+#: What byok_target_key, byok_plan and byok_wrap return of one key or vault, as options of the modules that take it
+TARGET_KEY_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "created": {"type": "bool"},
+    "locked": {"type": "bool"},
+    "generation": {"type": "str"},
+    "thumbprint": {"type": "str"},
+    "generations": {"type": "list", "elements": "dict", "required": True},
+}
+ROTATION_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "newer_than": {"type": "str"},
+    "made_at": {"type": "str"},
+    "reason": {"type": "str"},
+}
+VERSIONS_RESULT: Spec = {
+    "vault_url": {"type": "str", "required": True},
+    "read_at": {"type": "str", "required": True},
+    "target_keys": {"type": "list", "elements": "dict", "required": True, "no_log": False},
+}
+PACKAGE_RESULT: Spec = {
+    "name": {"type": "str", "required": True},
+    "generation": {"type": "str"},
+    "thumbprint": {"type": "str"},
+    "kek_id": {"type": "str"},
+    "path": {"type": "path"},
+    "content": {"type": "jsonarg"},  # before 2.19 Ansible makes a dict of a JSON text
+    "sha256": {"type": "str"},
+    "wrapped": {"type": "bool"},
+    "challenge": {"type": "dict"},
+    "receipt": {"type": "dict"},
+}
+
+
+def key_options(
+    list_option: str, required: tuple[str, ...] = ("name", "type"), **item_options: dict[str, t.Any]
+) -> Spec:
+    """Return the options of a module that takes one key by its options, or many as a list of dicts with the same.
+
+    :param required: of a dict of the list
+    :param item_options: what the module wants to know of a key beside its declaration
+    """
+    item = {**DECLARATION_OPTIONS, **item_options}
+    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: key_list(item, required)}
+
+
+def key_list(item: Spec, required: tuple[str, ...] = ("name", "type")) -> dict[str, t.Any]:
+    """Return the option that takes many keys, each with these options."""
+    options = {**item, **{name: {**item[name], "required": True} for name in required}}
+    return {"type": "list", "elements": "dict", "options": options, "no_log": False}
+
+
+def key_constraints(list_option: str) -> dict[str, t.Any]:
+    """Return the constraints that go with key_options()."""
+    return {
+        "mutually_exclusive": [("name", list_option)],
+        "required_one_of": [("name", list_option)],
+        "required_by": {"name": ("type",)},
+    }

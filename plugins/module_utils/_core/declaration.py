@@ -1,0 +1,228 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What users declare of a key, validated before any token or vault is touched; pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
+    Rotation,
+    parse_rotation,
+)
+
+#: What Azure Key Vault and Managed HSM can import (Microsoft, "Import HSM-protected keys", supported key types)
+RSA_SIZES = (2048, 3072, 4096)
+OCT_SIZES = (128, 192, 256)
+CURVES = ("P-256", "P-384", "P-521", "P-256K")
+
+#: Azure's key operations per type; EC takes no others (Azure answers BadParameter), nor does oct-HSM
+OPERATIONS = {
+    "RSA": ("encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"),
+    "EC": ("sign", "verify"),
+    "oct": ("encrypt", "decrypt", "wrapKey", "unwrapKey"),
+}
+
+#: Key Vault REST reference: ^[0-9a-zA-Z-]+$, at most 127 characters
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
+
+#: Key Vault, "About keys": 15 tags, names and values of at most 256 characters
+MAX_TAGS = 15
+MAX_TAG_LENGTH = 256
+
+#: Tags that Keyferry sets on what it imports begin so; five places are kept for them
+OUR_TAGS = "keyferry-"
+MAX_OWN_TAGS = MAX_TAGS - 5
+
+
+@dataclass(frozen=True)
+class KeySpec:
+    """Type and strength of a key.
+
+    :ivar type: ``RSA``, ``EC`` or ``oct``
+    :ivar size: bits, for RSA and oct
+    :ivar curve: Azure's curve name, for EC
+    """
+
+    type: str
+    size: int | None = None
+    curve: str | None = None
+
+    def __str__(self) -> str:
+        return self.curve or f"{'AES' if self.type == 'oct' else self.type}-{self.size}"
+
+    @property
+    def azure_type(self) -> str:
+        """Azure's kty of an imported key of this type."""
+        return f"{self.type}-HSM"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A key as it shall be, in the token and in the vault; ``None`` means: not declared, so left as it is.
+
+    :ivar create: make it where the token has none
+    :ivar derive: CKA_DERIVE of a key that is made; Azure has no such operation
+    :ivar modifiable: CKA_MODIFIABLE of a key that is made
+    :ivar token_operations: what a key that is made may do in the token, where that is not what it may do in the vault
+    """
+
+    name: str
+    spec: KeySpec
+    operations: tuple[str, ...] | None = None
+    enabled: bool | None = None
+    not_before: datetime | None = None
+    expires: datetime | None = None
+    tags: t.Mapping[str, str] | None = None
+    generation: str | None = None
+    allow_external_origin: bool = False
+    after_transfer: str = "keep"
+    create: bool = True
+    derive: bool = False
+    modifiable: bool = True
+    token_operations: tuple[str, ...] | None = None
+    rotation: Rotation | None = None
+
+    @property
+    def wanted_operations(self) -> tuple[str, ...]:
+        """The operations of a key that is made or imported: where none are declared all of its type, as Azure does."""
+        return self.operations or OPERATIONS[self.spec.type]
+
+    @property
+    def made_for(self) -> tuple[str, ...]:
+        """The operations of a key that is made in the token."""
+        return self.token_operations or self.wanted_operations
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if Azure takes it as a key's name.
+
+    :raises ByokError: otherwise
+    """
+    if not _NAME.fullmatch(name):
+        raise ByokError(
+            f"{name!r} cannot be a key's name in Azure",
+            "Use 1 to 127 letters, digits and hyphens, and nothing else",
+        )
+    return name
+
+
+def parse_spec(options: t.Mapping[str, t.Any]) -> KeySpec:
+    """Read ``type``, ``size`` and ``curve`` (sizes in bits).
+
+    :raises ByokError: when the type does not come in that size or curve
+    """
+    name, kind, size, curve = (options.get(option) for option in ("name", "type", "size", "curve"))
+    if kind == "EC":
+        if curve not in CURVES or size is not None:
+            raise ByokError(
+                f"The EC key {name} is declared with curve {curve} and size {size}",
+                f"Give curve as one of {', '.join(CURVES)}, and no size",
+            )
+        return KeySpec("EC", curve=curve)
+    sizes = {"RSA": RSA_SIZES, "oct": OCT_SIZES}.get(str(kind))
+    if sizes is None:
+        raise ByokError(
+            f"The key {name} is declared with type {kind}", "Give type as one of RSA, EC and oct"
+        )
+    if size not in sizes or curve is not None:
+        raise ByokError(
+            f"The {kind} key {name} is declared with size {size} and curve {curve}",
+            f"Give size as one of {', '.join(map(str, sizes))} bits, and no curve",
+        )
+    return KeySpec(str(kind), size=size)
+
+
+def parse_operations(
+    name: str, spec: KeySpec, operations: t.Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """Return the declared operations in Azure's order.
+
+    :raises ByokError: when the type does not allow one of them
+    """
+    allowed = OPERATIONS[spec.type]
+    if operations is None:
+        return None
+    if not operations or set(operations) - set(allowed):
+        raise ByokError(
+            f"The {spec.type} key {name} is declared with the operations {', '.join(operations) or '(none)'}",
+            f"Azure allows {spec.type} keys one or more of {', '.join(allowed)}",
+        )
+    return tuple(operation for operation in allowed if operation in operations)
+
+
+def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] | None:
+    """Return the tags with their values as strings.
+
+    :raises ByokError: when they break Azure's limits, or are named like Keyferry's own
+    """
+    if tags is None:
+        return None
+    texts = {str(tag): str(value) for tag, value in tags.items()}
+    if any(tag.lower().startswith(OUR_TAGS) for tag in texts):
+        raise ByokError(
+            f"The key {name} is declared with a tag that begins with {OUR_TAGS}",
+            "Give it another name; tags named so are set by Keyferry on what it imports",
+        )
+    if len(texts) > MAX_OWN_TAGS or any(
+        len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair
+    ):
+        raise ByokError(
+            f"The key {name} is declared with tags that Azure does not take",
+            f"Declare at most {MAX_OWN_TAGS} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
+        )
+    return texts
+
+
+def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
+    """Read the options of one declared key.
+
+    :raises ByokError: naming the key and the first field that cannot be
+    """
+    name = check_name(options["name"])
+    spec = parse_spec(options)
+    not_before, expires = (
+        options[at] and parse_moment(options[at]) for at in ("not_before", "expires")
+    )
+    if not_before and expires and expires <= not_before:
+        raise ByokError(
+            f"The key {name} expires before it becomes valid",
+            "Give expires a later moment than not_before",
+        )
+    return Declaration(
+        name=name,
+        spec=spec,
+        operations=parse_operations(name, spec, options["operations"]),
+        enabled=options["enabled"],
+        not_before=not_before,
+        expires=expires,
+        tags=parse_tags(name, options["tags"]),
+        generation=options["generation"] and options["generation"].lower(),
+        allow_external_origin=options["allow_external_origin"],
+        after_transfer=options["after_transfer"],
+        create=options["create"],
+        derive=options["derive"],
+        modifiable=options["modifiable"],
+        token_operations=parse_operations(name, spec, options["token_operations"]),
+        rotation=parse_rotation(name, options["rotation"], expires),
+    )
+
+
+def check_unique(names: t.Iterable[str]) -> None:
+    """See that no name is declared twice; Azure compares names without regard to case.
+
+    :raises ByokError: naming those that are
+    """
+    twice = [name for name, count in Counter(name.lower() for name in names).items() if count > 1]
+    if twice:
+        raise ByokError(f"Declared more than once: {', '.join(twice)}", "Declare every key once")

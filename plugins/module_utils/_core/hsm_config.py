@@ -1,0 +1,340 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""HsmConfig.ini, the configuration of Thales' hsmbyok: read it, and say the same in the words of this collection; pure.
+
+The only source is the public guide "Microsoft Azure Key Vault BYOK: Integration Guide" (Thales, 007-013885-002). People copy
+their file out of its PDF, so what such a copy does to a text is tolerated; what cannot be honoured is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    OPERATIONS,
+    RSA_SIZES,
+    KeySpec,
+    check_name,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
+
+_FILE = "HsmConfig.ini"
+_SECTION = "byok"
+_KEYS = (
+    "libraryName",
+    "tokenLabel",
+    "wrappingCiphers",
+    "targetKeyName",
+    "targetKeySpec",
+    "targetKeyFlags",
+    "kid",
+    "SchemaVersion",
+)
+_SPELLINGS = {key.lower(): key for key in _KEYS}
+_QUOTES = (
+    '"\u201c\u201d\u201e\u201f',
+    "'\u2018\u2019\u201a\u201b",
+)  # straight and typographic, double and single
+
+#: What Azure unwraps, and nothing else: OAEP with SHA-1, and AES-KWP (Microsoft's BYOK specification)
+_CIPHERS = {"CKG_MGF1_SHA1", "CKM_AES_KWP"}
+
+#: targetKeySpec in upper case -> the key
+_SPECS = {
+    **{("CKK_RSA", str(size), "NONE"): KeySpec("RSA", size=size) for size in RSA_SIZES},
+    **{
+        ("CKK_EC", size, name): KeySpec("EC", curve=curve)
+        for size, curve, alias in (
+            ("256", "P-256", "X9_62_PRIME256V1"),
+            ("384", "P-384", "SECP384R1"),
+            ("521", "P-521", "SECP521R1"),
+        )
+        for name in (curve, alias)
+    },
+}
+
+_OPERATION_OF_FLAG = {
+    "CKF_ENCRYPT": "encrypt",
+    "CKF_DECRYPT": "decrypt",
+    "CKF_SIGN": "sign",
+    "CKF_VERIFY": "verify",
+    "CKF_WRAP": "wrapKey",
+    "CKF_UNWRAP": "unwrapKey",
+}
+_NEEDED_FLAGS = {
+    "CKF_TOKEN": "without it the key would be gone with the session that makes it",
+    "CKF_EXTRACTABLE": "without it the key could never leave the token",
+}
+_FLAGS = {
+    *_OPERATION_OF_FLAG,
+    *_NEEDED_FLAGS,
+    "CKF_DERIVE",
+    "CKF_MODIFIABLE",
+    "CKF_CREATE_IF_NOT_FOUND",
+}
+
+#: What is in the file, and what comes in a package by the BYOK specification
+_SCHEMA_VERSIONS = ("1.0.0.0", "1.0.0")
+
+
+@dataclass(frozen=True)
+class HsmConfig:
+    """What an HsmConfig.ini says.
+
+    :ivar library: path of the PKCS#11 library, as it stands there
+    :ivar key_name: label of the key to find or to make
+    :ivar flags: targetKeyFlags, known ones only
+    :ivar kek_id: identifier of the KEK with its version
+    """
+
+    library: str
+    token_label: str
+    key_name: str
+    spec: KeySpec
+    flags: frozenset[str]
+    kek_id: str
+
+    @property
+    def vault_url(self) -> str:
+        """The vault that the KEK is in, in lower case."""
+        return parse_kid(self.kek_id).vault
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """What the flags allow of what Azure knows for this type of key."""
+        wanted = {_OPERATION_OF_FLAG.get(flag) for flag in self.flags}
+        return tuple(operation for operation in OPERATIONS[self.spec.type] if operation in wanted)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One key of the file, its value with wrapped lines joined."""
+
+    key: str
+    line: int
+    text: str
+
+    def error(self, what: str, remedy: str) -> ByokError:
+        return ByokError(f"{_FILE}, line {self.line}: {self.key} {what}", remedy)
+
+
+def parse_hsm_config(text: str) -> HsmConfig:
+    """Read an HsmConfig.ini.
+
+    :raises ByokError: naming key and line of what is missing, is unknown, or cannot be honoured
+    """
+    entries = _entries(text)
+    missing = [key for key in _KEYS if key not in entries]
+    if missing:
+        raise ByokError(
+            f"{_FILE} has no {', '.join(missing)}",
+            "Add what is missing, as the guide of hsmbyok shows it",
+        )
+    schema, ciphers = entries["SchemaVersion"], entries["wrappingCiphers"]
+    if _string(schema) not in _SCHEMA_VERSIONS:
+        raise schema.error(f"is {schema.text}, which is not known", f"Give {_SCHEMA_VERSIONS[0]}")
+    if set(_list(ciphers)) != _CIPHERS:
+        raise ciphers.error(
+            f"is {ciphers.text}",
+            f"Give {', '.join(sorted(_CIPHERS))}: Azure unwraps these two, and nothing else",
+        )
+    config = HsmConfig(
+        library=_string(entries["libraryName"]),
+        token_label=_string(entries["tokenLabel"]),
+        key_name=_string(entries["targetKeyName"]),
+        spec=_spec(entries["targetKeySpec"]),
+        flags=_flags(entries["targetKeyFlags"]),
+        kek_id=_kek_id(entries["kid"]),
+    )
+    if not config.operations:
+        raise entries["targetKeyFlags"].error(
+            f"has nothing that a key of type {config.spec.type} could do in Azure",
+            f"Add flags for some of {', '.join(OPERATIONS[config.spec.type])}",
+        )
+    return config
+
+
+def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> dict[str, t.Any]:
+    """Return what a transfer has to know, as the lookup and the filter document it.
+
+    :param pkcs11_library: path of the library where this runs, instead of the one in the file
+    :raises ByokError: for a library of Windows that nothing stands in for, and for a name that Azure does not take
+    """
+    if not pkcs11_library and ("\\" in config.library or config.library.lower().endswith(".dll")):
+        raise ByokError(
+            f"{_FILE}: libraryName is {config.library}, a library for Windows, and PKCS#11 is used on Linux here",
+            "Set byok_pkcs11_library (lookup and filter: pkcs11_library) to its path on the host with the token, such as "
+            "/usr/safenet/lunaclient/lib/libCryptoki2_64.so",
+        )
+    try:
+        check_name(config.key_name)
+    except ByokError as error:
+        raise ByokError(
+            f"{_FILE}: targetKeyName: {error.what}, and the key has one name in token and vault",
+            "Give the key in the token a label of 1 to 127 letters, digits and hyphens, and name it so in the file",
+        ) from error
+    strength = {"curve": config.spec.curve} if config.spec.curve else {"size": config.spec.size}
+    return {
+        "pkcs11_library": pkcs11_library or config.library,
+        "token_label": config.token_label,
+        "vault_url": config.vault_url,
+        "kek_id": config.kek_id,
+        "declaration": {
+            "name": config.key_name,
+            "type": config.spec.type,
+            **strength,
+            "token_operations": list(config.operations),
+            "derive": "CKF_DERIVE" in config.flags,
+            "modifiable": "CKF_MODIFIABLE" in config.flags,
+            "create": "CKF_CREATE_IF_NOT_FOUND" in config.flags,
+        },
+        "notes": list(_notes(config)),
+    }
+
+
+def _notes(config: HsmConfig) -> t.Iterator[str]:
+    """Say what is done otherwise than hsmbyok and az keyvault key import together would."""
+    allowed = OPERATIONS[config.spec.type]
+    if "CKF_DERIVE" in config.flags:
+        yield "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation."
+    impossible = [
+        flag
+        for flag, operation in _OPERATION_OF_FLAG.items()
+        if flag in config.flags and operation not in allowed
+    ]
+    if impossible:
+        yield f"{', '.join(impossible)}: left out, as a key of type {config.spec.type} does that neither in Azure nor in a token."
+    rest = [operation for operation in allowed if operation not in config.operations]
+    if rest:
+        yield (
+            f"targetKeyFlags count in the token. In the vault a new key may {', '.join(rest)} as well, as after az keyvault key "
+            "import without --ops, and a key that is there keeps its operations; hsmbyok_operations declares others."
+        )
+
+
+def _entries(text: str) -> dict[str, _Entry]:
+    """Take the file apart by its keys, as the guide spells them."""
+    entries: dict[str, _Entry] = {}
+    in_section, last = False, ""
+    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        line = re.sub(r"\s", " ", raw).strip()  # no-break spaces as well
+        if (
+            not line.strip("`") or line[0] in ";#"
+        ):  # a line of ` fences the pages of a guide that was turned to Markdown
+            continue
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if line[0] == "[":
+            if line[-1] != "]" or line[1:-1].strip().lower() != _SECTION:
+                raise ByokError(
+                    f"{_FILE}, line {number}: {line} is not [ {_SECTION} ]",
+                    f"Keep the section [ {_SECTION} ] alone",
+                )
+            in_section, last = True, ""
+        elif not in_section:
+            raise ByokError(
+                f"{_FILE}, line {number}: {line} stands outside of a section",
+                f"Begin the file with [ {_SECTION} ]",
+            )
+        elif equals:
+            last = _SPELLINGS.get(name.lower(), "")
+            if not last:
+                raise ByokError(
+                    f"{_FILE}, line {number}: {name} is no key of hsmbyok",
+                    f"Its keys are {', '.join(_KEYS)}",
+                )
+            if last in entries:
+                raise entries[last].error(f"stands in line {number} again", "Keep one of them")
+            entries[last] = _Entry(last, number, value)
+        elif last:
+            entry = entries[last]
+            entries[last] = replace(
+                entry, text=entry.text + ("" if _is_open(entry.text) else " ") + line
+            )
+        else:
+            raise ByokError(
+                f"{_FILE}, line {number}: {line} is no KEY = VALUE",
+                "Make it a comment with ; or remove it",
+            )
+    return entries
+
+
+def _is_open(text: str) -> bool:
+    return any(sum(map(text.count, quotes)) % 2 for quotes in _QUOTES)
+
+
+def _string(entry: _Entry) -> str:
+    """Return a value without its quotes; backslashes and percent signs are nothing special."""
+    quotes = next((quotes for quotes in _QUOTES if entry.text.startswith(tuple(quotes))), None)
+    if quotes is None:
+        value = _uncommented(entry)
+    elif len(entry.text) < 2 or entry.text[-1] not in quotes or set(entry.text[1:-1]) & set(quotes):
+        raise entry.error(
+            f"is {entry.text}, whose quotes do not hold all of it",
+            "Put the value between two quotes",
+        )
+    else:
+        value = entry.text[1:-1]
+    if not value:
+        raise entry.error("is empty", "Give it a value")
+    return value
+
+
+def _list(entry: _Entry) -> list[str]:
+    """Return a value's parts, in which a copy of a PDF has blanks for underscores."""
+    parts = (part.strip(" " + "".join(_QUOTES)) for part in _uncommented(entry).split(","))
+    return [re.sub("[ _]+", "_", part).upper() for part in parts if part]
+
+
+def _uncommented(entry: _Entry) -> str:
+    # A label may hold these, so a comment behind a value cannot be told from it.
+    if ";" in entry.text or "#" in entry.text:
+        raise entry.error(
+            f"is {entry.text}",
+            "Put a comment on a line of its own, and a value with ; or # between quotes",
+        )
+    return entry.text
+
+
+def _spec(entry: _Entry) -> KeySpec:
+    parts = _list(entry)
+    spec = _SPECS.get((parts[0], parts[1], parts[2])) if len(parts) == 3 else None
+    if spec is None:
+        raise entry.error(
+            f"is {entry.text}, which is no key that Azure imports",
+            f"Give CKK_RSA, one of {', '.join(map(str, RSA_SIZES))}, and none; or CKK_EC, size and curve: "
+            '256, "P-256" ("X9_62_prime256v1"); 384, "P-384" ("secp384r1"); 521, "P-521" ("secp521r1")',
+        )
+    return spec
+
+
+def _flags(entry: _Entry) -> frozenset[str]:
+    flags = frozenset(_list(entry))
+    unknown = sorted(flags - _FLAGS)
+    if unknown:
+        raise entry.error(
+            f"has {', '.join(unknown)}, which is not known",
+            f"The flags are {', '.join(sorted(_FLAGS))}",
+        )
+    for flag, why in _NEEDED_FLAGS.items():
+        if flag not in flags:
+            raise entry.error(f"lacks {flag}: {why}", f"Add {flag}")
+    return flags
+
+
+def _kek_id(entry: _Entry) -> str:
+    kid = _string(entry).replace(" ", "")  # a URL has none: a line broke there
+    try:
+        parse_kid(kid)
+    except ByokError as error:
+        raise entry.error(
+            f"is {kid}, and names no version of a key",
+            "Give https://VAULT/keys/NAME/VERSION of the KEK",
+        ) from error
+    return kid

@@ -1,0 +1,106 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Moments and durations as users write them: ISO 8601, in UTC; pure."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+
+_DURATION = re.compile(
+    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: More than any key lives for, and less than datetime holds
+_MOST_YEARS = 1000
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A duration as it was written; years and months are those of the calendar.
+
+    :ivar text: ISO 8601, such as ``P6M``
+    :ivar months: twelve of them are a year
+    :ivar rest: what is longer or shorter independent of the calendar
+    """
+
+    text: str
+    months: int
+    rest: timedelta
+
+    def __str__(self) -> str:
+        return self.text
+
+    def after(self, moment: datetime) -> datetime:
+        """Return the moment so long after another one; a day that its month does not have is the month's last."""
+        return _add_months(moment, self.months) + self.rest
+
+    def before(self, moment: datetime) -> datetime:
+        """Return the moment so long before another one."""
+        return _add_months(moment, -self.months) - self.rest
+
+
+def parse_moment(text: str) -> datetime:
+    """Read an ISO 8601 moment such as ``2027-01-31T00:00:00Z``; whole seconds, as Azure keeps them.
+
+    :raises ByokError: when it is not one, names no time zone, or is before 1970, where the seconds begin that Azure counts
+    """
+    try:
+        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+        in_utc = moment.astimezone(timezone.utc).replace(microsecond=0) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        in_utc = None
+    if in_utc is None or in_utc < _EPOCH:
+        what = "not a moment with a time zone" if in_utc is None else "before 1970"
+        raise ByokError(
+            f"{text!r} is {what}", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z"
+        )
+    return in_utc
+
+
+@lru_cache
+def parse_duration(text: str) -> Duration:
+    """Read an ISO 8601 duration, such as ``P90D``, ``P6M``, ``P2Y`` or ``PT4H``.
+
+    :raises ByokError: when it is not one, is zero, or is longer than a thousand years
+    """
+    match = _DURATION.fullmatch(text.strip())
+    parts = (
+        {unit: int(number) for unit, number in match.groupdict(default="0").items()}
+        if match
+        else {}
+    )
+    months = 12 * parts.pop("years", 0) + parts.pop("months", 0)
+    try:
+        rest = timedelta(**parts)
+    except OverflowError:
+        rest = timedelta.max
+    if not (months or rest) or months / 12 + rest.days / 365 > _MOST_YEARS:
+        raise ByokError(
+            f"{text!r} is not a duration",
+            "Write it as ISO 8601, such as PT4H for four hours, P2D for two days, P6M for six months or P2Y for two years",
+        )
+    return Duration(text.strip(), months, rest)
+
+
+def format_moment(moment: datetime) -> str:
+    """Write a moment as ISO 8601 in UTC, whole seconds: ``2027-01-31T00:00:00Z``."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _add_months(moment: datetime, months: int) -> datetime:
+    year, month = divmod(12 * moment.year + moment.month - 1 + months, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)

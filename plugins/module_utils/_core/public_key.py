@@ -1,0 +1,227 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Public keys of the token and of the vault, compared as integers; pure.
+
+Azure pads integers (``AAEAAQ`` for 65537) and strips them, and tokens do either, so encodings are never compared.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
+)
+
+#: Azure's curve name -> (crv of RFC 7518 and RFC 8812, bytes of a coordinate, DER of the curve's OBJECT IDENTIFIER)
+_CURVES = {
+    "P-256": ("P-256", 32, bytes.fromhex("06082a8648ce3d030107")),
+    "P-384": ("P-384", 48, bytes.fromhex("06052b81040022")),
+    "P-521": ("P-521", 66, bytes.fromhex("06052b81040023")),
+    "P-256K": ("secp256k1", 32, bytes.fromhex("06052b8104000a")),
+}
+
+
+@dataclass(frozen=True)
+class RsaPublicKey:
+    """Modulus ``n`` and public exponent ``e``."""
+
+    n: int
+    e: int
+
+    @property
+    def size(self) -> int:
+        """Length of the modulus in bits."""
+        return self.n.bit_length()
+
+    def __str__(self) -> str:
+        return f"RSA-{self.size}"
+
+
+@dataclass(frozen=True)
+class EcPublicKey:
+    """The point ``x``, ``y`` on ``curve`` (Azure's name of it)."""
+
+    curve: str
+    x: int
+    y: int
+
+    def __str__(self) -> str:
+        return self.curve
+
+
+PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
+
+
+def curve_parameters(curve: str) -> bytes:
+    """Return CKA_EC_PARAMS (DER of the named curve) of Azure's ``curve``."""
+    return _CURVES[curve][2]
+
+
+def curve_of_parameters(parameters: bytes) -> str | None:
+    """Return Azure's name of the curve in CKA_EC_PARAMS, or None for any other curve."""
+    return next((curve for curve, (_crv, _size, der) in _CURVES.items() if der == parameters), None)
+
+
+def ec_public_key(curve: str, point: bytes) -> EcPublicKey:
+    """Read CKA_EC_POINT: a DER OCTET STRING (PKCS#11 v3.1, 6.3.3) or, on some tokens, the bare uncompressed point.
+
+    :raises ByokError: when it is neither
+    """
+    size = _CURVES[curve][1]
+    uncompressed = point[-(2 * size + 1) :]
+    header = point[: -(2 * size + 1)]
+    if (
+        uncompressed[:1] != b"\x04"
+        or len(uncompressed) != 2 * size + 1
+        or header[:1] not in (b"", b"\x04")
+    ):
+        raise ByokError(
+            f"The token's CKA_EC_POINT of {len(point)} bytes is no uncompressed point on {curve}",
+            "See whether the public key object in the token is intact",
+        )
+    return EcPublicKey(
+        curve,
+        int.from_bytes(uncompressed[1 : size + 1], "big"),
+        int.from_bytes(uncompressed[size + 1 :], "big"),
+    )
+
+
+def thumbprint(key: PublicKey) -> str:
+    """Return the JWK thumbprint (RFC 7638, SHA-256) as base64url without padding."""
+    if isinstance(key, RsaPublicKey):
+        members = {"e": _base64url(key.e), "kty": "RSA", "n": _base64url(key.n)}
+    else:
+        crv, size, _der = _CURVES[key.curve]
+        members = {
+            "crv": crv,
+            "kty": "EC",
+            "x": _base64url(key.x, size),
+            "y": _base64url(key.y, size),
+        }
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+def fingerprint(pem: str) -> str:
+    """Return the SHA-256 of the SubjectPublicKeyInfo of a PEM as hexadecimal digits."""
+    return hashlib.sha256(_decode_pem(pem)).hexdigest()
+
+
+def to_pem(key: PublicKey) -> str:
+    """Return the key as a PEM of its SubjectPublicKeyInfo (RFC 5280), the form of C(az keyvault key download)."""
+    with _cryptography():
+        from cryptography.hazmat.primitives import serialization
+
+        text: bytes = to_cryptography(key).public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    return text.decode()
+
+
+def rsa_from_pem(pem: str) -> RsaPublicKey:
+    """Read an RSA public key from a PEM.
+
+    :raises ByokError: when it is none
+    """
+    key = from_pem(pem)
+    if not isinstance(key, RsaPublicKey):
+        raise ByokError(
+            "The PEM given is no RSA public key",
+            "Give the PEM that byok_kek or az keyvault key download returned",
+        )
+    return key
+
+
+def from_pem(pem: str) -> PublicKey | None:
+    """Read a public key from a PEM; None for one that Azure does not know.
+
+    :raises ByokError: when it is no PEM of a public key
+    """
+    with _cryptography():
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+        try:
+            key = load_der_public_key(_decode_pem(pem))
+        except (ValueError, UnsupportedAlgorithm):
+            return None
+        if isinstance(key, rsa.RSAPublicKey):
+            return RsaPublicKey(key.public_numbers().n, key.public_numbers().e)
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            numbers = key.public_numbers()
+            known = (
+                curve for curve in _CURVES if isinstance(key.curve, _cryptography_curves()[curve])
+            )
+            return next((EcPublicKey(curve, numbers.x, numbers.y) for curve in known), None)
+    return None
+
+
+def to_cryptography(key: PublicKey) -> t.Any:
+    """Return the key as an object of the library cryptography.
+
+    :raises ByokError: when the numbers are no public key
+    """
+    with _cryptography():
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+        try:
+            if isinstance(key, RsaPublicKey):
+                return rsa.RSAPublicNumbers(key.e, key.n).public_key()
+            return ec.EllipticCurvePublicNumbers(
+                key.x, key.y, _cryptography_curves()[key.curve]()
+            ).public_key()
+        except ValueError as error:
+            raise ByokError(
+                f"A public key on {key} is invalid ({error})", "See where it came from"
+            ) from error
+
+
+def _cryptography_curves() -> dict[str, t.Any]:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return {
+        "P-256": ec.SECP256R1,
+        "P-384": ec.SECP384R1,
+        "P-521": ec.SECP521R1,
+        "P-256K": ec.SECP256K1,
+    }
+
+
+class _cryptography:
+    """Says so when the library cryptography is missing."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ImportError):
+            raise MissingLibrary("cryptography", error) from error
+
+
+def _decode_pem(pem: str) -> bytes:
+    lines = pem.strip().splitlines()
+    try:
+        if lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
+            raise ValueError(lines[0])
+        return base64.b64decode("".join(lines[1:-1]), validate=True)
+    except (IndexError, ValueError):
+        raise ByokError(
+            "The text given as public key is no PEM of a SubjectPublicKeyInfo",
+            "It begins with -----BEGIN PUBLIC KEY-----, as az keyvault key download writes it",
+        ) from None
+
+
+def _base64url(number: int, size: int | None = None) -> str:
+    octets = number.to_bytes(size or (number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")

@@ -1,0 +1,418 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Which vault gets which keys from which token, by files of declarations and by what each file may name; pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import Spec
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import (
+    NO_DEFAULTS,
+    DeclaredKey,
+    read_defaults,
+    read_keys,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation import (
+    MOST_PROBLEMS,
+    FieldCheck,
+    Forms,
+    check_texts,
+    kind_of,
+    shown,
+    suggestion,
+)
+
+_NAMES: dict[str, t.Any] = {"type": "list", "elements": "str"}
+
+#: What the configuration says of a file, and of a vault
+RULE_OPTIONS: Spec = {"path": {"type": "str"}, "vaults": _NAMES, "tokens": _NAMES, "names": _NAMES}
+VAULT_OPTIONS: Spec = {
+    "url": {"type": "str"},
+    "tokens": _NAMES,
+    "tags": {"type": "dict"},
+    "variables": {"type": "dict"},
+}
+FORMS: Forms = {"tags": check_texts}
+
+#: What a file of declarations holds, and what its keys have beside their declarations
+FILE_OPTIONS: Spec = {
+    "keys": {"type": "list", "elements": "raw"},
+    "vaults": _NAMES,
+    "token": {"type": "str"},
+    "defaults": {"type": "raw"},
+}
+PLACE_OPTIONS: Spec = {"vaults": _NAMES, "token": {"type": "str"}}
+
+#: Host variables that the configuration cannot give
+OWN_VARIABLES = (
+    "byok_declared_in",
+    "byok_key_tags",
+    "byok_keys",
+    "byok_keys_also_on",
+    "byok_keys_elsewhere",
+    "byok_token_name",
+    "byok_vault_name",
+    "byok_vault_tags",
+    "byok_vault_url",
+)
+
+#: Groups that are there in every inventory
+_NAMES_OF_ANSIBLE = ("all", "ungrouped")
+
+_WILDCARD = re.compile(r"[*?\[]")
+_LONGEST_NAME = 127
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A vault of the configuration.
+
+    :ivar tokens: names of those that it may have keys from; the first is meant where none is named
+    """
+
+    name: str
+    url: str
+    tokens: list[str]
+    tags: t.Mapping[str, t.Any]
+    variables: t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a file may declare.
+
+    :ivar path: of the file or files
+    :ivar vaults: names of the vaults that it may name, and so of tokens
+    :ivar names: patterns of the names that its keys may have
+    """
+
+    path: str
+    vaults: list[str]
+    tokens: list[str]
+    names: list[str]
+
+
+@dataclass
+class Share:
+    """What one vault gets from one token: a host of the inventory.
+
+    :ivar files: those that declare the keys
+    :ivar elsewhere: names of keys that the vault gets from other tokens
+    :ivar also_on: by names of keys that other hosts get from the same token as well, those hosts
+    """
+
+    host: str
+    vault: Vault
+    token: str
+    keys: list[dict[str, t.Any]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    also_on: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_vaults(
+    given: t.Mapping[str, t.Any], tokens: t.Mapping[str, t.Any], problems: list[str]
+) -> dict[str, Vault]:
+    """Read the vaults of a configuration, by their names.
+
+    :param tokens: the variables of each token, which are checked as well
+    :param problems: gets a sentence for each problem
+    """
+    vaults: dict[str, Vault] = {}
+    for name, variables in tokens.items():
+        _check_name("tokens", name, problems)
+        _check_variables(f"tokens.{shown(name)}", variables, problems)
+    for name, fields in given.items():
+        place = f"vaults.{shown(name)}"
+        if not _check_name("vaults", name, problems):
+            continue
+        if not isinstance(fields, t.Mapping):
+            problems.append(
+                f"{place} is {kind_of(fields)}, and has to be a mapping with url and tokens."
+            )
+            continue
+        check = FieldCheck(place, FORMS, problems, exact=True)
+        vault = {"tags": {}, "variables": {}, **check.typed(VAULT_OPTIONS, fields)}
+        for option in ("url", "tokens"):
+            if not vault.get(option) and option not in check.unfit:
+                check.refuse(option, "is missing")
+        for token in vault.get("tokens", []):
+            if token not in tokens:
+                check.refuse(
+                    "tokens",
+                    f"holds {shown(token)}, which is not known{suggestion(token, tokens) or '.'}",
+                )
+        _check_variables(f"{place}.variables", vault["variables"], problems)
+        if not check.unfit:
+            vaults[name] = Vault(name, **vault)
+    for url, names in _names_by_url(vaults.values()).items():
+        if len(names) > 1:
+            problems.append(
+                f"vaults: {' and '.join(names)} have the same url {url}. Name each vault once."
+            )
+    hosts = list(vaults) + [
+        f"{vault.name}.{token}" for vault in vaults.values() for token in vault.tokens[1:]
+    ]
+    problems += [
+        f"vaults: two hosts would be named {host}."
+        for host in sorted({host for host in hosts if hosts.count(host) > 1})
+    ]
+    return vaults
+
+
+def read_rules(
+    given: t.Iterable[t.Any],
+    vaults: t.Collection[str],
+    tokens: t.Collection[str],
+    problems: list[str],
+) -> list[Rule]:
+    """Read what files of a configuration there are, and what they may name; everything, where nothing is said.
+
+    :param problems: gets a sentence for each problem
+    """
+    rules = []
+    for number, fields in enumerate(given):
+        place = f"files[{number}]"
+        if not isinstance(fields, t.Mapping):
+            problems.append(f"{place} is {kind_of(fields)}, and has to be a mapping with path.")
+            continue
+        check = FieldCheck(place, {}, problems, exact=True)
+        rule = check.typed(RULE_OPTIONS, fields)
+        if not rule.get("path") and "path" not in check.unfit:
+            check.refuse("path", "is missing")
+        named = {
+            option: choose(option, rule[option], known, known, check.tell)
+            if option in rule
+            else list(known)
+            for option, known in (("vaults", vaults), ("tokens", tokens))
+        }
+        if not check.unfit:
+            rules.append(Rule(rule["path"], **named, names=rule.get("names", ["*"])))
+    return rules
+
+
+def _check_name(what: str, name: t.Any, problems: list[str]) -> bool:
+    if not isinstance(name, str):
+        problems.append(f"{what} holds {kind_of(name)}, and has to hold names. Put it into quotes.")
+    elif not name or name in _NAMES_OF_ANSIBLE:
+        problems.append(f"{what} holds {shown(name)}, which is no name for one. Choose another.")
+    else:
+        return True
+    return False
+
+
+def _names_by_url(vaults: t.Iterable[Vault]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for vault in vaults:
+        found.setdefault(vault.url.lower().rstrip("/"), []).append(vault.name)
+    return found
+
+
+def _check_variables(place: str, variables: t.Any, problems: list[str]) -> None:
+    if variables is not None and not isinstance(variables, t.Mapping):
+        problems.append(f"{place} is {kind_of(variables)}, and has to be a mapping of variables.")
+    for name in set(variables or {}).intersection(OWN_VARIABLES):
+        problems.append(f"{place}.{name} cannot be given, because the inventory plugin sets it.")
+
+
+class Fleet:
+    """The vaults and tokens of a configuration, and what files declare for them."""
+
+    def __init__(
+        self, vaults: t.Mapping[str, Vault], tokens: t.Collection[str], problems: list[str]
+    ) -> None:
+        """Begin with nothing declared.
+
+        :param problems: gets a sentence for each problem
+        """
+        self._vaults = vaults
+        self._tokens = tokens
+        self._problems = problems
+        self._shares: dict[tuple[str, str], Share] = {}
+        self._in_vault: dict[
+            tuple[str, str], str
+        ] = {}  # vault and name without case -> where it is declared
+        self._in_token: dict[
+            tuple[str, str], tuple[DeclaredKey, str]
+        ] = {}  # token and name without case -> key, file
+        for vault in vaults.values():
+            for token in vault.tokens:
+                first = token == vault.tokens[0]
+                self._shares[vault.name, token] = Share(
+                    vault.name if first else f"{vault.name}.{token}", vault, token
+                )
+
+    def declare(
+        self, path: str, document: t.Any, lines: t.Mapping[tuple[str | int, ...], int], rule: Rule
+    ) -> None:
+        """Add what a file declares.
+
+        :param path: names the file in messages
+        :param lines: on which its mappings begin
+        """
+        if not isinstance(document, t.Mapping):
+            self._problems.append(
+                f"{path} is {kind_of(document)}, and has to be a mapping with keys."
+            )
+            return
+        check = FieldCheck(path, {}, self._problems, exact=True)
+        top = check.typed(FILE_OPTIONS, document)
+        if "keys" not in document:
+            check.refuse("keys", "is missing")
+        defaults = NO_DEFAULTS
+        if "defaults" in top:
+            defaults = read_defaults(
+                top["defaults"], f"{path}: defaults", self._problems, exact=True
+            )
+        keys = read_keys(
+            top.get("keys", []),
+            defaults,
+            lambda number: _place_of(path, lines, number),
+            self._problems,
+            more=PLACE_OPTIONS,
+            exact=True,
+        )
+        above = {option: top[option] for option in PLACE_OPTIONS if option in top}
+        for key in keys:
+            if len(self._problems) < MOST_PROBLEMS:
+                self._place(path, key, {**above, **key.fields}, rule, check.unfit)
+
+    def _place(
+        self,
+        path: str,
+        key: DeclaredKey,
+        fields: t.Mapping[str, t.Any],
+        rule: Rule,
+        unfit_above: set[str],
+    ) -> None:
+        def tell(what: str) -> None:
+            self._problems.append(f"{key.place}: {what}")
+
+        name = fields.get("name")
+        if name is None or "name" in key.unfit:
+            return
+        if not any(fnmatchcase(name, pattern) for pattern in rule.names):
+            tell(f"name is not one that this file may declare; those are {', '.join(rule.names)}.")
+        if {"vaults", "token"} & (key.unfit | unfit_above):
+            return
+        token = fields.get("token")
+        if token is not None and token not in rule.tokens:
+            tell(f"token is {_refusal(token, rule.tokens, self._tokens)}")
+            return
+        if not fields.get("vaults"):
+            tell("vaults is missing, for the key and for the file.")
+            return
+        declared = {
+            option: value for option, value in key.fields.items() if option not in PLACE_OPTIONS
+        }
+        for vault in choose("vaults", fields["vaults"], rule.vaults, self._vaults, tell):
+            chosen = token or self._vaults[vault].tokens[0]
+            if chosen not in self._vaults[vault].tokens:
+                tell(
+                    f"token {shown(chosen)} is none of the vault {vault}; those are {', '.join(self._vaults[vault].tokens)}."
+                )
+            elif chosen not in rule.tokens:
+                tell(
+                    f"token is missing: {chosen}, the first of the vault {vault}, is not allowed for this file."
+                )
+            elif self._is_new(path, key, vault, chosen, tell):
+                share = self._shares[vault, chosen]
+                share.keys.append(declared)
+                if path not in share.files:
+                    share.files.append(path)
+
+    def _is_new(
+        self, path: str, key: DeclaredKey, vault: str, token: str, tell: t.Callable[[str], None]
+    ) -> bool:
+        name = key.fields["name"].lower()
+        place = self._in_vault.setdefault((vault, name), key.place)
+        if place != key.place:
+            tell(f"it is declared for the vault {vault} already, as {place}.")
+            return False
+        other, file = self._in_token.setdefault((token, name), (key, path))
+        if file != path:
+            # or else a team could bring another team's key, which it finds in the token, into a vault of its own
+            tell(
+                f"{file} declares a key of that name in the token {token}, as {other.place}; one file has to declare both."
+            )
+        elif any(
+            other.fields.get(fact) != key.fields.get(fact)
+            for fact in ("name", "type", "size", "curve")
+        ):
+            tell(
+                f"name, type, size or curve is another than that of the same key in the token {token}, as {other.place}."
+            )
+        return True
+
+    def shares(self) -> list[Share]:
+        """Return a share for each vault and token with keys, and for each vault one at least."""
+        hosts: dict[tuple[str, str], list[str]] = {}
+        for share in self._shares.values():
+            for key in share.keys:
+                hosts.setdefault((share.token, key["name"]), []).append(share.host)
+        for share in self._shares.values():
+            share.also_on = {
+                key["name"]: [
+                    host for host in hosts[share.token, key["name"]] if host != share.host
+                ]
+                for key in share.keys
+                if len(hosts[share.token, key["name"]]) > 1
+            }
+            share.elsewhere = sorted(
+                key["name"]
+                for other in self._shares.values()
+                if other.vault is share.vault and other is not share
+                for key in other.keys
+            )
+        return [
+            share for share in self._shares.values() if share.keys or share.host == share.vault.name
+        ]
+
+
+def _place_of(path: str, lines: t.Mapping[tuple[str | int, ...], int], number: int) -> str:
+    line = lines.get(("keys", number))  # None for what is no mapping
+    return f"{path}:{line}: keys[{number}]" if line else f"{path}: keys[{number}]"
+
+
+def choose(
+    what: str,
+    patterns: t.Iterable[str],
+    allowed: t.Collection[str],
+    known: t.Collection[str],
+    tell: t.Callable[[str], None],
+) -> list[str]:
+    """Return the allowed names that patterns match, in the order of the allowed.
+
+    :param known: all names, to say whether one is unknown or not allowed
+    :param tell: gets a sentence for each pattern that is not all right
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {pattern}.intersection(allowed)
+        if not matched and _WILDCARD.search(pattern):
+            # A pattern is translated to a regular expression, which takes its time
+            matched = {
+                name
+                for name in allowed
+                if len(pattern) <= _LONGEST_NAME and fnmatchcase(name, pattern)
+            }
+            if not matched:
+                tell(f"{what} holds {shown(pattern)}, which matches none of {', '.join(allowed)}.")
+        elif not matched:
+            tell(f"{what} holds {_refusal(pattern, allowed, known)}")
+        chosen |= matched
+    return [name for name in allowed if name in chosen]
+
+
+def _refusal(name: str, allowed: t.Collection[str], known: t.Collection[str]) -> str:
+    if name in known:
+        return f"{name}, which is not allowed for this file; allowed are {', '.join(allowed)}."
+    return f"{shown(name)}, which is not known{suggestion(name, allowed) or '.'}"

@@ -1,0 +1,136 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The plans of many vaults as one: the verdict for programs, and a few lines for people; pure."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import Counter
+
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.overview import vaults_behind
+
+Item = t.Mapping[str, t.Any]
+
+#: Rows of a table or list, and items of a sentence: a comment on a pull request can hold a few hundred
+_MOST_ROWS = 100
+_MOST_NAMED = 10
+
+
+def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
+    """Return the verdict on the plans of a run.
+
+    :param hosts: the variables of its hosts, after the role's entry point ``plan``: ``byok_planned`` is the plan of one
+    :param made_at: when the plans were made, for the record
+    :returns: ``status`` is ``clean`` where nothing is to be done nor decided, else ``changes``
+    """
+    planned = {host["inventory_hostname"]: host for host in hosts if host.get("byok_planned")}
+    declared = {
+        url: _declared(planned.values(), url) for url in {_url(host) for host in planned.values()}
+    }
+    summary: dict[str, t.Any] = {
+        name: {
+            "vault_url": host["byok_planned"]["vault_url"],
+            "actions": dict(Counter(entry["action"] for entry in host["byok_planned"]["plan"])),
+            "plan": list(host["byok_planned"]["plan"]),
+            "unmanaged": [
+                key
+                for key in host["byok_planned"]["unmanaged"]
+                if key["name"].lower() not in declared[_url(host)]
+            ],
+        }
+        for name, host in sorted(planned.items())
+    }
+    actions: Counter[str] = sum((Counter(host["actions"]) for host in summary.values()), Counter())
+    return {
+        "status": "changes" if set(actions) - {"none"} else "clean",
+        "made_at": made_at,
+        "actions": dict(actions),
+        "behind": vaults_behind(planned.values()),
+        "hosts": summary,
+    }
+
+
+def to_markdown(summary: Item) -> str:
+    """Return the summary for a pull request, as Markdown."""
+    changes = [
+        (host, entry)
+        for host, of_host in summary["hosts"].items()
+        for entry in of_host["plan"]
+        if entry["action"] != "none"
+    ]
+    actions = (
+        ", ".join(f"{count} {action}" for action, count in sorted(summary["actions"].items()))
+        or "no keys declared"
+    )
+    due = sorted(
+        (entry["next_due"], host, entry["name"])
+        for host, of_host in summary["hosts"].items()
+        for entry in of_host["plan"]
+        if entry["next_due"]
+    )
+    unmanaged = [
+        f"{key['name']} ({host})"
+        for host, of_host in summary["hosts"].items()
+        for key in of_host["unmanaged"]
+    ]
+    vaults = len(
+        {str(of_host["vault_url"]).lower().rstrip("/") for of_host in summary["hosts"].values()}
+    )
+    counted = f"{vaults} vault{'' if vaults == 1 else 's'}"
+    parts = [f"### Keys: {summary['status']}", f"{counted}, {summary['made_at']}: {actions}."]
+    if changes:
+        rows = [
+            (host, entry["name"], entry["kind"], entry["action"], entry["reason"])
+            for host, entry in changes
+        ]
+        parts.append(_table(("vault", "key", "kind", "action", "why"), rows))
+    if summary["behind"]:
+        sentences = [f"- {_cell(sentence)}" for sentence in summary["behind"][:_MOST_ROWS]]
+        parts.append("Behind another vault:\n\n" + "\n".join(sentences) + _more(summary["behind"]))
+    if unmanaged:
+        parts.append(f"Not declared: {_some(unmanaged)}.")
+    if due:
+        parts.append(
+            f"Due next: {_some([f'{name} ({host}) {moment}' for moment, host, name in due])}."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _url(host: Item) -> str:
+    return str(host["byok_planned"]["vault_url"]).lower().rstrip("/")
+
+
+def _declared(hosts: t.Iterable[Item], url: str) -> set[str]:
+    """Return what any host declares for a vault: two may bring keys there, of two tokens."""
+    return {
+        key["name"].lower()
+        for host in hosts
+        if _url(host) == url
+        for key in host.get("byok_keys") or []
+    }
+
+
+def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows[:_MOST_ROWS]]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + _more(rows)
+
+
+def _more(rows: t.Sequence[t.Any]) -> str:
+    return f"\n\nand {len(rows) - _MOST_ROWS} more in plan.json" if len(rows) > _MOST_ROWS else ""
+
+
+def _some(texts: t.Sequence[str]) -> str:
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return ", ".join(map(_cell, texts[:_MOST_NAMED])) + more
+
+
+def _cell(value: t.Any) -> str:
+    """Return text that is one cell, and neither markup nor a mention of somebody."""
+    text = " ".join(str(value).split())
+    for character in "\\`*_<>[]|@#":
+        text = text.replace(character, f"\\{character}")
+    return text

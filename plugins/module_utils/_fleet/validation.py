@@ -1,0 +1,170 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Fields checked against an argument spec, each problem told with the path of its field; pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from difflib import get_close_matches
+
+from ansible.module_utils.common.validation import check_type_bool, check_type_int
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import Spec
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+
+Fields = t.Mapping[str, t.Any]
+
+#: For values that have a form of their own, by their path: what raises ByokError where they have another one
+Forms = t.Mapping[str, t.Callable[[t.Any], t.Any]]
+
+#: No more problems are told than somebody reads, because telling them takes time
+MOST_PROBLEMS = 1000
+
+_KINDS: dict[str, tuple[t.Any, str]] = {
+    "str": (str, "a text"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+    "list": (list, "a list"),
+    "dict": (t.Mapping, "a mapping"),
+    "raw": (object, "anything"),
+}
+
+#: What a template of ansible-core before 2.19 makes a text of, and modules read
+_FROM_TEXT = {"int": check_type_int, "bool": check_type_bool}
+
+_PLAIN = re.compile(r"[\w.-]{1,127}")
+_MOST_SHOWN = 60
+
+
+class FieldCheck:
+    """The check of one mapping of fields.
+
+    :ivar unfit: its fields that have a problem
+    """
+
+    def __init__(self, place: str, forms: Forms, problems: list[str], exact: bool) -> None:
+        """Begin.
+
+        :param place: names the mapping in messages
+        :param problems: gets a sentence for each problem
+        :param exact: take no text for a number or a boolean, as modules do
+        """
+        self.place = place
+        self.unfit: set[str] = set()
+        self._forms = forms
+        self._problems = problems
+        self._exact = exact
+
+    def refuse(self, path: str, what: str) -> None:
+        """Tell a problem of the field with this path."""
+        self.unfit.add(re.split(r"[.:\[]", path, maxsplit=1)[0])
+        self.tell(f"{path} {what}")
+
+    def tell(self, what: str) -> None:
+        """Tell a problem."""
+        self._problems.append(f"{self.place}: {what}" + ("" if what.endswith((".", "?")) else "."))
+
+    def typed(self, options: Spec, fields: Fields, path: str = "") -> dict[str, t.Any]:
+        """Return the fields that are fit, as a module would take them."""
+        typed = {}
+        for field, value in fields.items():
+            if len(self._problems) >= MOST_PROBLEMS:
+                break
+            if field not in options:
+                self.refuse(f"{path}{shown(field)}", f"is not a field{suggestion(field, options)}")
+            elif value is not None:
+                typed[field] = self._typed(options[field], value, f"{path}{field}")
+            elif self._exact:
+                self.refuse(f"{path}{field}", "has no value")
+        return {field: value for field, value in typed.items() if path or field not in self.unfit}
+
+    def _typed(self, option: dict[str, t.Any], value: t.Any, path: str) -> t.Any:
+        kind = option["type"]
+        wanted, name = _KINDS[kind]
+        if not isinstance(value, wanted) or (kind == "int" and isinstance(value, bool)):
+            try:
+                if self._exact or not isinstance(value, str):
+                    raise TypeError
+                value = _FROM_TEXT[kind](value)
+            except (KeyError, TypeError):
+                quotes = (
+                    ": put it into quotes"
+                    if kind == "str" and not isinstance(value, (list, t.Mapping))
+                    else ""
+                )
+                self.refuse(path, f"is {kind_of(value)}, and has to be {name}{quotes}")
+                return None
+        if "options" in option:
+            return self.typed(option["options"], value, f"{path}.")
+        if kind == "list":
+            element = {"type": option["elements"], "choices": option.get("choices")}
+            return [
+                self._typed(element, each, f"{path}[{number}]") for number, each in enumerate(value)
+            ]
+        if option.get("choices") and value not in option["choices"]:
+            self.refuse(
+                path, f"is {kind_of(value)}, and has to be one of {', '.join(option['choices'])}"
+            )
+        elif path in self._forms:
+            try:
+                self._forms[path](value)
+            except ByokError as error:
+                self.refuse(f"{path}:", str(error))
+        return value
+
+
+def kind_of(value: t.Any) -> str:
+    """Say what a value is, for a message."""
+    if value is None:
+        return "empty"
+    if isinstance(value, str):
+        return f"the text {_quoted(value)}"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {_quoted(str(value))[1:-1]}"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, t.Mapping):
+        return "a mapping"
+    return f"a {type(value).__name__}"
+
+
+def shown(name: t.Any) -> str:
+    """Return a name for a message, in quotes where it is none."""
+    if not isinstance(name, str):
+        return kind_of(name)
+    return str(name) if _PLAIN.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    # Without control characters, and not longer than somebody reads
+    return repr(str(text[:_MOST_SHOWN])) + ("..." if len(text) > _MOST_SHOWN else "")
+
+
+def suggestion(name: t.Any, names: t.Iterable[str]) -> str:
+    """Return the question whether the nearest of the names is meant, to follow a statement."""
+    near = (
+        get_close_matches(name, names, n=1)
+        if isinstance(name, str) and len(name) <= _MOST_SHOWN
+        else []
+    )
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_texts(values: Fields) -> None:
+    """See that tags are texts, or whole numbers, which look the same.
+
+    :raises ByokError: otherwise, because true would become True, and 1.10 become 1.1
+    """
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise ByokError(f"{kind_of(name)} is no name of a tag", "Put it into quotes")
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            raise ByokError(
+                f"{shown(name)} is {kind_of(value)}, and has to be a text", "Put it into quotes"
+            )

@@ -1,0 +1,68 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Files that a run leaves: written whole or not at all, and readable by their owner only."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+
+
+def write_private(path: str, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, with mode 0600.
+
+    :raises ByokError: when it cannot be written
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(
+            dir=os.path.dirname(path) or ".", prefix=".byok-"
+        )  # mode 0600
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise ByokError(
+            f"The file {path} cannot be written ({error.strerror})",
+            "Give a path in a directory that can be written",
+        ) from error
+
+
+def see_directory(path: str, what: str) -> None:
+    """See that files can be made in a directory, before there is something to write.
+
+    :param what: what goes there, for an error
+    :raises ByokError: when they cannot
+    """
+    if not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
+        raise ByokError(
+            f"The directory {path} for {what} is not there or cannot be written",
+            "Make it, or name another one",
+        )
+
+
+def read_text(path: str) -> str | None:
+    """Return what the file holds; None when there is none.
+
+    :raises ByokError: when it is there and cannot be read
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ByokError(
+            f"The file {path} cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})",
+            "See that it is the right file and that the user who runs the module can read it",
+        ) from None

@@ -1,0 +1,413 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The job log: what the results of the modules say, as events; and the file that they are appended to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import stat
+import typing as t
+
+Event = dict[str, t.Any]
+
+#: The members of an event, in the order of a line and of a CSV's columns; nothing else is ever written.
+FIELDS = (
+    "time",
+    "level",
+    "job",
+    "awx_job",
+    "check",
+    "host",
+    "vault",
+    "action",
+    "key",
+    "kid",
+    "version",
+    "generation",
+    "thumbprint",
+    "request_ids",
+    "duration",
+    "message",
+)
+#: From the least to the worst
+LEVELS = ("INFO", "WARNING", "ERROR")
+
+_COLLECTION = "keyferry.azure."
+_SECRET_OPTIONS = ("pin", "secret", "client_secret", "password")
+
+
+class Row(t.NamedTuple):
+    """How a list of a module's result becomes events.
+
+    :ivar module: the module
+    :ivar where: the list
+    :ivar member: what tells of an entry what became of it
+    :ivar words: its values in the log's words, None for no event; ``*`` stands for any other. A text that is not here is taken
+        as it is, because a newer module may say more.
+    :ivar message: sentences; one that names something that the entry does not tell is left out
+    """
+
+    module: str
+    where: str
+    member: str
+    words: t.Mapping[t.Any, str | None]
+    message: tuple[str, ...]
+
+
+ROWS = (
+    Row("byok_target_key", "target_keys", "created", {True: "create"}, ("Made in the token.",)),
+    Row(
+        "byok_target_key",
+        "target_keys",
+        "locked",
+        {True: "lock"},
+        ("Locked: it can go to no further vault.",),
+    ),
+    Row(
+        "byok_target_key",
+        "withdrawn",
+        "state",
+        {"*": "withdraw"},
+        ("Withdrawn: never brought to any vault again.",),
+    ),
+    Row("byok_target_key", "destroyed", "state", {"*": "destroy"}, ("Destroyed in the token.",)),
+    Row(
+        "byok_plan",
+        "plan",
+        "action",
+        {"none": None, None: None, "conflict": None, "*": "plan"},
+        ("To do: {action} ({reason}).",),
+    ),
+    Row("byok_plan", "plan", "action", {"conflict": "conflict", "*": None}, ("{reason}",)),
+    Row(
+        "byok_kek",
+        "made",
+        "state",
+        {"*": "set_kek"},
+        ("KEK made or changed.", "Trust: {kek_trust}."),
+    ),
+    Row("byok_kek", "deleted", "state", {"*": "delete_kek"}, ("KEK deleted.",)),
+    Row("byok_wrap", "packages", "wrapped", {True: "wrap"}, ("Wrapped.", "KEK: {kek_id}")),
+    Row("byok_wrap", "escrows", "wrapped", {True: "escrow"}, ("Wrapped under the escrow key.",)),
+    Row(
+        "byok_import",
+        "deletions",
+        "state",
+        {"deleted": "delete", "purged": "purge", "recovered": "recover"},
+        ("State in the vault: {state}.",),
+    ),
+    Row(
+        "byok_import",
+        "imports",
+        "imported",
+        {True: "import"},
+        ("Imported.", "Recognised by: {identity}.", "Version before: {replaced}."),
+    ),
+    Row("byok_import", "imports", "updated", {True: "update"}, ("Attributes changed.",)),
+    Row("byok_rotate", "rotations", "done", {"conflict": "conflict", "*": None}, ("{reason}",)),
+    Row(
+        "byok_rotate",
+        "rotations",
+        "done",
+        {"none": None, "conflict": None},
+        ("Why: {reason}.", "Version before: {replaced}."),
+    ),
+    Row(
+        "byok_rotate",
+        "rotations",
+        "locked",
+        {True: "lock"},
+        ("Locked: it can go to no further vault.",),
+    ),
+    Row(
+        "byok_rotate",
+        "retired",
+        "state",
+        {"*": "retire"},
+        ("Disabled, as a newer version has taken its place.",),
+    ),
+)
+
+
+def events(
+    action: str,
+    result: t.Mapping[str, t.Any],
+    *,
+    failed: bool = False,
+    ignored: bool = False,
+    check: bool = False,
+) -> list[Event]:
+    """Return what the result of a task says, without what is the same for all events of the task.
+
+    :param action: full name of the module
+    :param failed: the task failed
+    :param ignored: what failed does not stop the play
+    :param check: the task ran in check mode
+    """
+    module = action.removeprefix(_COLLECTION)
+    trouble = "WARNING" if ignored else "ERROR"
+    if "censored" in result:
+        return [
+            {
+                "level": trouble if failed else "INFO",
+                "action": module,
+                "message": "no_log hides what became of it.",
+            }
+        ]
+    lists = _lists(module, result)
+    told = [
+        event
+        for row in ROWS
+        if row.module == module
+        for entry in lists[row.where]
+        for event in _told(row, entry)
+    ]
+    if (
+        check
+    ):  # a look that reports no change, as the role's into the token, would have done nothing
+        told = [
+            _would(event)
+            for event in told
+            if event["action"] in ("plan", "conflict") or result.get("changed")
+        ]
+    conflicts = [event["key"] for event in told if event["action"] == "conflict"]
+    failures = [
+        _problem(trouble, module, each)
+        for each in _dicts(result, "failures")
+        if text_of(each, "name") not in conflicts
+    ]
+    if not (failures or conflicts) and (
+        failed or "msg" in result
+    ):  # modules say msg only where they fail, even if the task was told not to
+        said = (
+            text_of(result, "msg")
+            if "failures" in result
+            else "It failed without a sentence of its own; see the play's output."
+        )
+        failures = [_problem(trouble if failed else "WARNING", module, {"msg": said})]
+    warnings = [
+        _problem("WARNING", module, {"msg": _warning(each)}) for each in _list(result, "warnings")
+    ]
+    seen = sum(map(len, lists.values()))
+    nothing = f"Nothing was changed. Keys: {seen}." if seen else "Nothing was changed."
+    return [*told, *failures, *warnings] or [
+        {"level": "INFO", "action": module, "message": nothing}
+    ]
+
+
+def _problem(level: str, module: str, entry: t.Mapping[str, t.Any]) -> Event:
+    return {**_facts(entry), "level": level, "action": module, "message": text_of(entry, "msg")}
+
+
+def _lists(module: str, result: t.Mapping[str, t.Any]) -> dict[str, list[t.Mapping[str, t.Any]]]:
+    """Return the lists that the module's rows are about; those that a result tells in another form are made here."""
+    lists = {row.where: _dicts(result, row.where) for row in ROWS if row.module == module}
+    if module == "byok_kek":
+        kek, kid = result.get("kek"), text_of(result, "kek_id")
+        name = text_of(kek, "name") if isinstance(kek, t.Mapping) else ""
+        made = {
+            "name": name,
+            "kid": kid,
+            "version": kid.rpartition("/")[2],
+            "kek_trust": result.get("kek_trust"),
+        }
+        lists["made"] = [made] if result.get("changed") and "kek_id" in result else []
+        lists["deleted"] = [{"name": name} for name in _list(result, "deleted")]
+    if module == "byok_rotate":
+        rotations = lists["rotations"]
+        failed = {text_of(each, "name") for each in _dicts(result, "failures")}
+        lists["rotations"] = [_rotated(each, text_of(each, "name") in failed) for each in rotations]
+        lists["retired"] = [
+            {"name": each.get("name"), "version": version}
+            for each in rotations
+            for version in _list(each, "retired")
+        ]
+    return lists
+
+
+def _rotated(entry: t.Mapping[str, t.Any], failed: bool) -> t.Mapping[str, t.Any]:
+    """Add what was done with a key of byok_rotate, which tells as its action what it had planned."""
+    action, imported = text_of(entry, "action"), entry.get("imported")
+    if action == "conflict" or imported is True:
+        return {**entry, "done": action}
+    if imported is False:  # it was there; only attributes may have changed
+        return {**entry, "done": action if action in ("update", "recover") else "none"}
+    if action in ("transfer", "rotate") and not failed:
+        return {
+            **entry,
+            "done": "prepare",
+            "kid": None,
+            "version": None,
+        }  # these are what is to be replaced
+    return {**entry, "done": "none"}
+
+
+def _told(row: Row, entry: t.Mapping[str, t.Any]) -> t.Iterator[Event]:
+    value = entry.get(row.member)
+    known = value if isinstance(value, (str, bool)) else None
+    word = row.words.get(known, row.words.get("*", known))
+    if isinstance(word, str):
+        level = "ERROR" if word == "conflict" else "INFO"
+        yield {
+            **_facts(entry),
+            "level": level,
+            "action": word,
+            "message": _sentences(row.message, entry),
+        }
+
+
+def _facts(entry: t.Mapping[str, t.Any]) -> Event:
+    facts = {fact: text_of(entry, fact) for fact in ("kid", "version", "generation", "thumbprint")}
+    request, said = text_of(entry, "request_id"), text_of(entry, "msg")
+    # A module's sentence names the request as "Azure answered 403 (Forbidden, request ...)".
+    return {
+        "key": text_of(entry, "name"),
+        **facts,
+        "request_ids": [request] if request else _REQUEST.findall(said),
+    }
+
+
+_REQUEST = re.compile(r"\brequest ([0-9A-Za-z-]{8,})[,)]")
+
+
+def _would(event: Event) -> Event:
+    return (
+        event
+        if event["action"] in ("plan", "conflict")
+        else {**event, "message": f"Check mode, not done: {event['message']}"}
+    )
+
+
+def _sentences(templates: t.Iterable[str], entry: t.Mapping[str, t.Any]) -> str:
+    said = {name: value for name, value in entry.items() if isinstance(value, str) and value}
+    sentences = []
+    for template in templates:
+        with contextlib.suppress(KeyError):
+            sentences.append(template.format_map(said))
+    return " ".join(sentences)
+
+
+def _warning(warning: t.Any) -> str:
+    """Return the text of a warning, which some ansible-core tell with more around it."""
+    if isinstance(warning, t.Mapping):
+        event = warning.get("event")
+        return text_of(event if isinstance(event, t.Mapping) else warning, "msg")
+    return warning if isinstance(warning, str) else ""
+
+
+def text_of(entry: t.Mapping[str, t.Any], name: str) -> str:
+    """Return a member that is a text; anything else counts as none."""
+    value = entry.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _list(entry: t.Mapping[str, t.Any], name: str) -> list[t.Any]:
+    value = entry.get(name)
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _dicts(entry: t.Mapping[str, t.Any], name: str) -> list[t.Mapping[str, t.Any]]:
+    return [each for each in _list(entry, name) if isinstance(each, t.Mapping)]
+
+
+def secrets_in(arguments: t.Mapping[str, t.Any]) -> set[str]:
+    """Return the values of a task's arguments that must not be written, whatever type they were given."""
+    found: set[str] = set()
+    values: list[t.Any] = [arguments.get(name) for name in _SECRET_OPTIONS]
+    while values:
+        value = values.pop()
+        if isinstance(value, t.Mapping):
+            values.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            values.extend(value)
+        elif value not in (None, ""):
+            found |= {str(value), str(value).strip()}
+    return found
+
+
+def redact(text: str, secrets: t.Iterable[str]) -> str:
+    """Return the text without the secrets; one of less than four characters counts as a whole word only."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        pattern = re.escape(secret)
+        text = re.sub(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)", "***", text)
+    return text
+
+
+def to_line(event: Event) -> str:
+    """Return an event as a line; what does not apply is left out."""
+    return (
+        json.dumps({name: event[name] for name in FIELDS if event.get(name) not in (None, "", [])})
+        + "\n"
+    )
+
+
+class LogFile:
+    """A file that several runs append whole lines to, and that is renamed when it has grown.
+
+    :param rotation_failed: called with the error when it cannot be renamed; it is written to all the same
+    """
+
+    def __init__(
+        self,
+        path: str,
+        max_bytes: int,
+        backups: int,
+        rotation_failed: t.Callable[[OSError], None] = lambda error: None,
+    ) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._backups = max(backups, 1)
+        self._rotation_failed = rotation_failed
+        self._first = True
+
+    def append(self, line: str) -> None:
+        """Append a line by one write.
+
+        :raises OSError: when it could not be written, or not all of it
+        """
+        data = line.encode()
+        # Not to wait for ever where the path is a pipe.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(self.path, flags, 0o600)
+        try:
+            if self._first and not self._is_whole(descriptor):
+                data = b"\n" + data  # what a full disk cut off must not spoil this line as well
+            self._first = False
+            if os.write(descriptor, data) != len(data):
+                raise OSError(f"only a part of a line could be written to {self.path}")
+            if self._max_bytes > 0 and os.fstat(descriptor).st_size >= self._max_bytes:
+                self._rotate(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
+    def _is_whole(descriptor: int) -> bool:
+        status = os.fstat(descriptor)
+        return (
+            not (stat.S_ISREG(status.st_mode) and status.st_size)
+            or os.pread(descriptor, 1, status.st_size - 1) == b"\n"
+        )
+
+    def _rotate(self, descriptor: int) -> None:
+        """Rename the files, unless another run does; nobody waits for a lock, as a line in the renamed file is not lost."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino != os.stat(self.path).st_ino:
+                return
+            for number in range(self._backups - 1, 0, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
+            os.replace(self.path, f"{self.path}.1")
+        except (BlockingIOError, FileNotFoundError):
+            return
+        except OSError as error:
+            self._max_bytes = 0
+            self._rotation_failed(error)

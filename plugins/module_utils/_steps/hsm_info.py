@@ -1,0 +1,430 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What byok_hsm_info does: say what a token is, what state it is in, and which keys can be made there and wrapped."""
+
+from __future__ import annotations
+
+import typing as t
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    CURVES,
+    OCT_SIZES,
+    RSA_SIZES,
+    Declaration,
+    KeySpec,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError, Failures
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    curve_parameters,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Slot, Value
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
+    choose,
+    list_generations,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.listing import (
+    Listing,
+    write_listing,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.policies import (
+    read_firmware,
+    read_policies,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+    CKM_AES_KEY_GEN,
+    CKM_EC_KEY_PAIR_GEN,
+    CKM_RSA_AES_KEY_WRAP,
+    CKM_RSA_PKCS_OAEP,
+    Mechanism,
+    Policy,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
+    Rehearsal,
+    rehearse,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import (
+    CKF_LOGIN_REQUIRED,
+    CKF_USER_PIN_COUNT_LOW,
+    CKF_USER_PIN_FINAL_TRY,
+    CKF_USER_PIN_LOCKED,
+    Token,
+    open_token,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.wrapping import (
+    destroyed_at_the_end,
+)
+
+_SPECS = (
+    *(KeySpec("RSA", size=size) for size in RSA_SIZES),
+    *(KeySpec("EC", curve=curve) for curve in CURVES),
+    *(KeySpec("oct", size=size) for size in OCT_SIZES),
+)
+_EC_BITS = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
+
+_OAEP = Mechanism("CKM_RSA_PKCS_OAEP", CKM_RSA_PKCS_OAEP)
+_EC_GENERATION = Mechanism("CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN)
+_AES_GENERATION = Mechanism("CKM_AES_KEY_GEN", CKM_AES_KEY_GEN)
+
+_PIN_STATES = {
+    CKF_USER_PIN_LOCKED: (
+        "locked",
+        "The user PIN is locked. The token's Security Officer has to unlock it.",
+    ),
+    CKF_USER_PIN_FINAL_TRY: (
+        "final_try",
+        "One more wrong PIN locks the token, so no login was tried. Log in once with the token's own tool, which resets the "
+        "count, or set accept_final_try.",
+    ),
+    CKF_USER_PIN_COUNT_LOW: ("count_low", ""),
+}
+
+_NO_BACKUP = (
+    "Private keys of this partition can be wrapped, and so they cannot be cloned: an HA group does not replicate them and a "
+    "Backup HSM does not take them. Wrap each generation under an escrow key as well (byok_wrap, escrow_public_key), or lose it "
+    "with the partition."
+)
+
+
+@dataclass
+class _Verdict:
+    """Whether keys of one kind can be made here and wrapped; None where that was not tried and nothing else tells."""
+
+    spec: KeySpec
+    make: bool | None = None
+    wrap: bool | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    def deny(self, what: str, reason: str) -> None:
+        """Say that something cannot be done, and why."""
+        setattr(self, what, False)
+        self.reasons.append(reason)
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return the verdict as a return value."""
+        return {
+            "kind": str(self.spec),
+            "make": self.make,
+            "wrap": self.wrap,
+            "reasons": self.reasons,
+        }
+
+
+@dataclass
+class _Findings:
+    """What is found on the way to the verdicts."""
+
+    policies: list[dict[str, t.Any]] = field(default_factory=list)
+    unmet: list[tuple[Policy, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rehearsal: Rehearsal | None = None
+    no_wrap: str | None = None
+
+
+def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Look at the token and change nothing, not even in normal mode.
+
+    :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in the outcome's failures
+    """
+    declarations = [parse_declaration(item) for item in params["target_keys"] or []]
+
+    def login(slot: Slot) -> bool:
+        given = bool(params["pin"] or params["pin_file"])
+        blocked = slot.flags & CKF_USER_PIN_LOCKED or (
+            slot.flags & CKF_USER_PIN_FINAL_TRY and not params["accept_final_try"]
+        )
+        return given and not blocked
+
+    with open_token(params, login, final_try=params["accept_final_try"]) as token:
+        pin, pin_problem = next(
+            (state for flag, state in _PIN_STATES.items() if token.slot.flags & flag), ("ok", "")
+        )
+        findings = _Findings()
+        logged_in = login(token.slot)
+        usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
+        if pin_problem and not logged_in:
+            findings.problems.append(pin_problem)
+        firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
+        values = (
+            read_policies(token.library, token.slot.id) if token.profile.policies else None
+        ) or {}
+        _judge_policies(token, values, findings)
+        rehearsing = params["rehearse"] and usable
+        if rehearsing:
+            _rehearse(token, params["allow_trailing_zeros"], findings)
+        fips, fips_source = _fips_mode(token, values)
+        verdicts = [_judge(token, spec, firmware, fips, findings) for spec in _SPECS]
+        if rehearsing:
+            for verdict in verdicts:
+                _try_to_make(token, verdict)
+        in_token = _already_there(token, declarations) if usable else set()
+        listing = _list_keys(token, usable) if params["list_keys"] else None
+    described = {
+        "token": {**vars(token.info), "firmware": firmware},
+        "profile": {
+            "name": token.profile_name,
+            "title": token.profile.title,
+            "source": token.profile.source,
+        },
+        "pin": pin,
+        "logged_in": logged_in,
+        "free_memory": {
+            "public": token.slot.free_public_memory,
+            "private": token.slot.free_private_memory,
+        },
+        "mechanisms": _mechanisms(token),
+        "policies": findings.policies,
+        "fips_mode": fips,
+        "fips_mode_source": fips_source,
+        "rehearsal": findings.rehearsal.as_result() if findings.rehearsal else None,
+        "key_types": [verdict.as_result() for verdict in verdicts],
+        "problems": findings.problems,
+        "notes": findings.notes,
+    }
+    outcome = Outcome({"hsm": described, "listing": listing}, warnings=findings.problems)
+    _refuse(token, declarations, in_token, verdicts, outcome.failures)
+    return outcome
+
+
+def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:
+    profile = token.profile
+    for policy in profile.policies:
+        if policy.number not in values:
+            continue
+        value = values[policy.number]
+        met = policy.wanted is None or value == policy.wanted
+        command = (
+            "" if met else profile.policy_command.format(number=policy.number, value=policy.wanted)
+        )
+        findings.policies.append(
+            {
+                "number": policy.number,
+                "name": policy.name,
+                "value": value,
+                "wanted": policy.wanted,
+                "met": met,
+                "why": policy.why,
+                "command": command,
+            }
+        )
+        if not met:
+            findings.unmet.append(
+                (policy, f"partition policy {policy.number} ({policy.name}) is {value} ({command})")
+            )
+            findings.problems.append(
+                f"Partition policy {policy.number} ({policy.name}) is {value} and has to be {policy.wanted}: {policy.why}. "
+                f"As the partition's Security Officer: {command}."
+            )
+    if profile.policies and not values:
+        findings.notes.append(
+            "The token does not tell its partition policies; look at them with the vendor's own tool."
+        )
+    if profile.no_backup_when and all(
+        values.get(number) == value for number, value in profile.no_backup_when.items()
+    ):
+        findings.notes.append(_NO_BACKUP)
+
+
+def _rehearse(token: Token, allow_trailing_zeros: bool, findings: _Findings) -> None:
+    try:
+        findings.rehearsal = rehearse(token, allow_trailing_zeros)
+    except ByokError as error:
+        findings.no_wrap = error.what
+        findings.problems.append(str(error))
+
+
+def _fips_mode(token: Token, values: t.Mapping[int, int]) -> tuple[bool | None, str]:
+    """Return whether the token is in FIPS mode, and what tells so; None where nothing does."""
+    profile = token.profile
+    if profile.fips_policy in values:
+        return values[
+            t.cast(int, profile.fips_policy)
+        ] == 0, f"partition policy {profile.fips_policy}"
+    # That it is offered tells nothing: a client may map it to those that FIPS mode allows.
+    if profile.fips_hides is not None and profile.fips_hides not in token.mechanisms:
+        return True, f"the mechanism {profile.fips_hides:#x} is not offered"
+    return None, ""
+
+
+def _judge(
+    token: Token, spec: KeySpec, firmware: str, fips: bool | None, findings: _Findings
+) -> _Verdict:
+    verdict = _Verdict(spec)
+    _judge_making(token, verdict, fips)
+    _judge_wrapping(token, verdict, findings)
+    first = max(
+        (
+            version
+            for kind, version in token.profile.first_firmware.items()
+            if kind in ("*", str(spec))
+        ),
+        default=(0, 0),
+    )
+    if _version(firmware) < first:
+        verdict.reasons.append(
+            "the vendor supports it from firmware {}.{} on, and this is {}".format(*first, firmware)
+        )
+    return verdict
+
+
+def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
+    spec = verdict.spec
+    candidates = {
+        "RSA": token.profile.rsa_generation,
+        "EC": (_EC_GENERATION,),
+        "oct": (_AES_GENERATION,),
+    }[spec.type]
+    offered = [each for each in candidates if each.number in token.mechanisms]
+    if not offered:
+        verdict.deny(
+            "make", f"the token offers none of {', '.join(each.name for each in candidates)}"
+        )
+        return
+    bits = {"RSA": spec.size, "EC": _EC_BITS.get(str(spec.curve))}.get(spec.type)
+    if bits:  # of secret keys, some tokens tell bits and some bytes
+        sizes = [token.library.key_sizes(token.slot.id, each.number) for each in offered]
+        if not any(smallest <= bits <= largest for smallest, largest in sizes):
+            verdict.deny("make", f"the token makes keys of {sizes[0][0]} to {sizes[0][1]} bits")
+            return
+    if fips and spec.curve == "P-256K":
+        verdict.deny("make", "FIPS mode does not have this curve")
+        return
+    verdict.make = True
+
+
+def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> None:
+    candidates = [each for each in token.profile.wrap_mechanisms if each.number in token.mechanisms]
+    needs_oaep = all(each.number != CKM_RSA_AES_KEY_WRAP for each in candidates)
+    relevant = [
+        reason
+        for policy, reason in findings.unmet
+        if not policy.private or verdict.spec.type != "oct"
+    ]
+    if not candidates:
+        verdict.deny(
+            "wrap", "the token offers no mechanism that is known to make what Azure unwraps"
+        )
+    elif needs_oaep and CKM_RSA_PKCS_OAEP not in token.mechanisms:
+        verdict.deny("wrap", "the token does not offer CKM_RSA_PKCS_OAEP")
+    elif findings.rehearsal:
+        verdict.wrap = True  # what the token did counts, not what documents say about policies
+    elif relevant:
+        for reason in relevant:
+            verdict.deny("wrap", reason)
+    elif findings.unmet:
+        pass  # a policy about private keys; the rehearsal is one with such a key, so it tells nothing about secret ones
+    elif findings.no_wrap:
+        verdict.deny("wrap", findings.no_wrap)
+
+
+def _try_to_make(token: Token, verdict: _Verdict) -> None:
+    """Make a session key of the kind where that is quick, because a list of mechanisms names no curves."""
+    spec, session = verdict.spec, token.session
+    private: dict[str, Value] = {
+        "TOKEN": False,
+        "PRIVATE": True,
+        "SENSITIVE": True,
+        "EXTRACTABLE": True,
+    }
+    if not verdict.make or spec.type == "RSA":
+        return
+    try:
+        with ExitStack() as stack, token.calling(f"Making a throw-away {spec} key"):
+            if spec.type == "oct":
+                made = [session.generate_secret(spec.size or 0, {**private, "ENCRYPT": True})]
+            else:
+                public: dict[str, Value] = {
+                    "TOKEN": False,
+                    "VERIFY": True,
+                    "EC_PARAMS": curve_parameters(str(spec.curve)),
+                }
+                made = list(
+                    reversed(
+                        session.generate_pair(
+                            CKM_EC_KEY_PAIR_GEN, public, {**private, "SIGN": True}
+                        )
+                    )
+                )
+            for key in made:
+                stack.enter_context(destroyed_at_the_end(token, session, key))
+    except ByokError as error:
+        verdict.deny("make", error.what)
+
+
+def _already_there(token: Token, declarations: list[Declaration]) -> set[str]:
+    listed = (
+        list_generations(token, [declaration.name for declaration in declarations])
+        if declarations
+        else {}
+    )
+    there = set()
+    for declaration in declarations:
+        with suppress(ByokError):  # byok_target_key says which of several is not clear
+            if choose(declaration, listed[declaration.name].generations) is None:
+                continue
+        there.add(declaration.name)
+    return there
+
+
+def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
+    if not usable:
+        raise ByokError(
+            f"The keys of the {token.info} cannot be listed without a login",
+            "Give pin_file, and see that the PIN works",
+        )
+    return write_listing(
+        Listing(token.info, datetime.now(timezone.utc), list_generations(token, None))
+    )
+
+
+def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
+    """Return those mechanisms that matter and are offered."""
+    profile = token.profile
+    matter = (
+        *profile.wrap_mechanisms,
+        *profile.rsa_generation,
+        _OAEP,
+        _EC_GENERATION,
+        _AES_GENERATION,
+    )
+    known = {each.number: each.name for each in matter}
+    offered = sorted(set(known) & token.mechanisms)
+    return [{"name": known[number], "number": f"{number:#x}"} for number in offered]
+
+
+def _refuse(
+    token: Token,
+    declarations: list[Declaration],
+    in_token: set[str],
+    verdicts: list[_Verdict],
+    failures: Failures,
+) -> None:
+    """Name the keys that cannot be made or wrapped, before anything is."""
+    by_kind = {str(verdict.spec): verdict for verdict in verdicts}
+    for declaration in declarations:
+        verdict = by_kind[str(declaration.spec)]
+        making = verdict.make is False and declaration.name not in in_token
+        verbs = [
+            verb
+            for verb, impossible in (("made", making), ("wrapped", verdict.wrap is False))
+            if impossible
+        ]
+        if verbs:
+            what = f"The key {declaration.name} ({declaration.spec}) cannot be {' or '.join(verbs)} in the {token.info}"
+            remedy = "Change that, or declare a key that this token can make and wrap"
+            failures.add(
+                declaration.name, ByokError(f"{what}: {'; '.join(verdict.reasons)}", remedy)
+            )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))[:2]

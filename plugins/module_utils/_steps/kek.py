@@ -1,0 +1,336 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What byok_kek does: key exchange keys, which can do nothing but unwrap an import in their own vault."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import datetime
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    check_name,
+    parse_tags,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    kek_trust,
+    normalise_fingerprint,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    format_moment,
+    parse_duration,
+    parse_moment,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    RsaPublicKey,
+    fingerprint,
+    rsa_from_pem,
+    to_pem,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (
+    can_be_purged,
+    delete,
+    purge,
+    refuse_purge,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    list_keys,
+    read_deleted,
+    read_version,
+    read_versions,
+    to_version,
+    update,
+)
+
+_TYPE = "RSA-HSM"
+_OPERATIONS = ("import",)
+
+
+def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Make a KEK, keep it as declared, take one as it is, or delete it; delete expired KEKs of a prefix.
+
+    :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
+    """
+    return converge_kek(open_vault(params), params, check_mode)
+
+
+def converge_kek(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Do the same in a vault that is open.
+
+    :param params: the options of byok_kek, but for those of the vault
+    :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
+    """
+    if params["kek_id"] is not None:
+        return _as_given(vault, params)
+    if params["state"] == "present":
+        if params["expired_prefix"]:
+            raise ByokError(
+                "expired_prefix is for KEKs to delete, and state is present",
+                "Set state to absent, or leave it out",
+            )
+        return _present(vault, params, check_mode)
+    outcome = Outcome({"deleted": []})
+    for wanted, remove in ((params["name"], _absent), (params["expired_prefix"], _expired_absent)):
+        if wanted:
+            removed = remove(vault, params, check_mode)
+            outcome.absorb(removed)
+            outcome.result["deleted"] += removed.result["deleted"]
+    return outcome
+
+
+def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
+    """Return the public key of the KEK that a package was wrapped under, if this vault can unwrap with it now.
+
+    :raises ByokError: for a KEK of another vault, one that is gone, disabled or expired, or that is no KEK
+    """
+    return _public_key(_read_fit(vault, kid))
+
+
+def _read_fit(vault: Vault, kid: str) -> Version:
+    key_id = parse_kid(kid)
+    if key_id.vault != vault.address.url:
+        raise ByokError(
+            f"The {vault} cannot unwrap what is wrapped under a KEK of {key_id.vault}",
+            "Wrap the key again under a KEK of this vault, or give the URL of that one",
+        )
+    version = read_version(vault, key_id.name, key_id.version)
+    if version is None:
+        raise ByokError(
+            f"The KEK {kid} is not in the {vault} any more",
+            "Wrap the key again under a KEK that is there",
+        )
+    _refuse_no_kek(vault, key_id.name, [version])
+    _refuse_unusable(vault, key_id.name, version)
+    return version
+
+
+def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> Outcome:
+    """Take exactly this version of a KEK, which somebody else made; nothing is made or changed."""
+    version = _read_fit(vault, params["kek_id"])
+    result = _result(parse_kid(params["kek_id"]).name, version, False, params["approved_keks"])
+    pem = params["kek_public_key"]
+    if pem and rsa_from_pem(pem) != version.public_key:
+        raise ByokError(
+            f"The public key that is given for the KEK {version.kid} is another one than the vault's: their fingerprints are "
+            f"{fingerprint(pem)} and {result['kek_fingerprint']}",
+            "Do not wrap under it: the file is stale or was substituted. Download the KEK's public key from the vault again",
+        )
+    return Outcome(result)
+
+
+def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    name, size = check_name(params["name"]), params["size"]
+    tags = parse_tags(name, params["tags"])
+    approved = [
+        normalise_fingerprint(each) for each in params["approved_keks"]
+    ]  # before anything is made
+    versions = read_versions(vault, name)
+    expires = _wanted_expiry(vault, params)
+    where = f"KEK {name} in the {vault}"
+    if versions:
+        _refuse_no_kek(vault, name, versions)
+        return _keep(vault, name, versions[0], size, expires, tags, params, check_mode)
+    if read_deleted(vault, name):
+        raise ByokError(
+            f"A deleted key holds the name {name} in the {vault}",
+            "Use another name for the KEK, or purge the deleted key",
+        )
+    facts = {
+        "type": _TYPE,
+        "size": size,
+        "operations": _OPERATIONS,
+        "expires": expires and format_moment(expires),
+    }
+    if check_mode:
+        result = dict.fromkeys(("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust"))
+        return Outcome({**result, "kek": None}, [Change(where, {}, {**facts, "tags": tags or {}})])
+    answer_lost = False
+
+    def landed() -> Version | None:
+        nonlocal answer_lost
+        found = read_version(vault, name)
+        answer_lost = found is not None
+        return found
+
+    made = vault.write(
+        f"Making the KEK {name} in the {vault}",
+        lambda **options: to_version(
+            vault.client.create_rsa_key(
+                name,
+                size=size,
+                hardware_protected=True,
+                key_operations=list(_OPERATIONS),
+                expires_on=expires,
+                tags=tags,
+                **options,
+            )
+        ),
+        landed,
+    )
+    # Made by this run: Azure answered so, and nobody made a version of that name before or at the same time.
+    versions = read_versions(vault, name)
+    created = not answer_lost and [version.version for version in versions] == [made.version]
+    _refuse_no_kek(vault, name, versions)
+    result = _result(name, made, created, approved)
+    return Outcome(
+        result,
+        [
+            Change(
+                where, {}, {**facts, "tags": tags or {}, "fingerprint": result["kek_fingerprint"]}
+            )
+        ],
+    )
+
+
+def _keep(
+    vault: Vault,
+    name: str,
+    current: Version,
+    size: int,
+    expires: datetime | None,
+    tags: dict[str, str] | None,
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+) -> Outcome:
+    """Keep a KEK that is there; only its tags and, where a moment is declared, its expiry are brought in line."""
+    if _public_key(current).size != size:
+        raise ByokError(
+            f"The KEK {name} in the {vault} has {_public_key(current).size} bits, but {size} are declared",
+            "Declare its size as it is, or use another name",
+        )
+    wanted = {
+        "tags": {**current.tags, **tags} if tags else None,
+        "expires": format_moment(expires) if expires and params["expires"] else None,
+    }
+    before, changes = current.attributes(), differing(current, wanted)
+    outcome = Outcome({})
+    if changes:
+        outcome.changes.append(
+            Change(f"KEK {name} in the {vault}", {at: before[at] for at in changes}, changes)
+        )
+        if not check_mode:
+            current = update(vault, name, current, changes)
+    if "expires" not in changes:
+        _refuse_unusable(vault, name, current)
+    outcome.result = _result(name, current, False, params["approved_keks"])
+    return outcome
+
+
+def _absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    name = check_name(params["name"])
+    where = f"KEK {name} in the {vault}"
+    versions = read_versions(vault, name)
+    if versions:
+        _refuse_no_kek(vault, name, versions)
+        if params["purge"]:
+            refuse_purge(vault, name, versions[0])
+        if not check_mode:
+            delete(vault, name, params["delete_timeout"])
+            if params["purge"]:
+                purge(vault, name)
+        after = {"state": "purged" if params["purge"] else "deleted"}
+        return Outcome({"deleted": [name]}, [Change(where, {"state": "present"}, after)])
+    deleted = read_deleted(vault, name) if params["purge"] else None
+    if deleted:
+        return _purge_deleted(vault, name, deleted, check_mode)
+    return Outcome({"deleted": []})
+
+
+def _purge_deleted(vault: Vault, name: str, deleted: Version, check_mode: bool) -> Outcome:
+    _refuse_no_kek(vault, name, [deleted])
+    refuse_purge(vault, name, deleted)
+    if not check_mode:
+        purge(vault, name)
+    change = Change(f"KEK {name} in the {vault}", {"state": "deleted"}, {"state": "purged"})
+    return Outcome({"deleted": [name]}, [change])
+
+
+def _expired_absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Delete what runs that died left behind: KEKs with the prefix, import-only in every version, and expired."""
+    prefix = check_name(params["expired_prefix"]).lower()
+    outcome = Outcome({"deleted": []})
+    for properties in list_keys(vault):
+        name, expires = properties.name, properties.expires_on
+        if not name.lower().startswith(prefix) or expires is None or expires > vault.now:
+            continue
+        versions = read_versions(vault, name)
+        if not versions or not all(
+            _is_kek(version) and version.expires and version.expires <= vault.now
+            for version in versions
+        ):
+            continue
+        purged = params["purge"] and can_be_purged(versions[0].recovery_level)
+        if not check_mode:
+            delete(vault, name, params["delete_timeout"])
+            if purged:
+                purge(vault, name)
+        outcome.result["deleted"].append(name)
+        after = {"state": "purged" if purged else "deleted"}
+        outcome.changes.append(Change(f"KEK {name} in the {vault}", {"state": "expired"}, after))
+    return outcome
+
+
+def _is_kek(version: Version) -> bool:
+    return version.type == _TYPE and version.operations == _OPERATIONS
+
+
+def _refuse_no_kek(vault: Vault, name: str, versions: t.Iterable[Version]) -> None:
+    for version in versions:
+        if not _is_kek(version):
+            raise ByokError(
+                f"The key {name} in the {vault} is no KEK: its version {version.version} is {version.type} with the "
+                f"operations {', '.join(version.operations) or '(none)'}, and a KEK is {_TYPE} with import alone",
+                "Use another name for the KEK; this key is left as it is",
+            )
+
+
+def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
+    expired = version.expires is not None and version.expires <= vault.now
+    early = version.not_before is not None and version.not_before > vault.now
+    if expired or early or not version.enabled:
+        state = "has expired" if expired else "is not valid yet" if early else "is disabled"
+        raise ByokError(
+            f"The KEK {name} in the {vault} {state}",
+            "Let byok_kek make one under another name, and wrap under that",
+        )
+
+
+def _public_key(kek: Version) -> RsaPublicKey:
+    return t.cast(RsaPublicKey, kek.public_key)  # _refuse_no_kek() has seen to that
+
+
+def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:
+    if params["expires"]:
+        return parse_moment(params["expires"])
+    return parse_duration(params["lifetime"]).after(vault.now) if params["lifetime"] else None
+
+
+def _result(
+    name: str, version: Version, created: bool, approved: t.Iterable[str]
+) -> dict[str, t.Any]:
+    public_key = _public_key(version)
+    pem = to_pem(public_key)
+    digest = fingerprint(pem)
+    attributes = version.attributes()
+    return {
+        "kek_id": version.kid,
+        "kek_public_key": pem,
+        "kek_fingerprint": digest,
+        "kek_trust": kek_trust(digest, created, approved),
+        "kek": {
+            "name": name,
+            "size": public_key.size,
+            "expires": attributes["expires"],
+            "enabled": version.enabled,
+            "tags": attributes["tags"],
+            "recovery_level": version.recovery_level,
+        },
+    }

@@ -1,0 +1,381 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What byok_vault_info does: say what a vault is, whether it can be reached, and what the identity may do there."""
+
+from __future__ import annotations
+
+import secrets
+import typing as t
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    Declaration,
+    check_unique,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
+    Address,
+    refuse_type,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.all_keys import list_all_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import can_be_purged
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    NOT_LET_THROUGH,
+    AzureError,
+    VaultUnavailable,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
+    BRINGING,
+    CRYPTO_OFFICER,
+    IN_WORDS,
+    PERMISSIONS,
+    PURGING,
+    WITHOUT,
+    Need,
+    needed_operations,
+)
+
+_NO_VERSION = "0" * 32
+_NO_KEY_TYPE = "keyferry-probe"
+
+#: operation -> a request for it that changes nothing even where it is allowed: of a key that is not there, or for one of a
+#: type that does not exist
+_PROBES: t.Mapping[str, tuple[str, str, t.Any]] = {
+    "list": ("GET", "/keys?maxresults=25", None),
+    "get": ("GET", "/keys/{name}", None),
+    "create": ("POST", "/keys/{name}/create", {"kty": _NO_KEY_TYPE}),
+    "import": ("PUT", "/keys/{name}", {"key": {"kty": _NO_KEY_TYPE}}),
+    "update": ("PATCH", f"/keys/{{name}}/{_NO_VERSION}", {"attributes": {}}),
+    "delete": ("DELETE", "/keys/{name}", None),
+    "get_deleted": ("GET", "/deletedkeys/{name}", None),
+    "recover": ("POST", "/deletedkeys/{name}/recover", None),
+    "purge": ("DELETE", "/deletedkeys/{name}", None),
+    "get_policy": ("GET", "/keys/{name}/rotationpolicy", None),
+    "set_policy": ("PUT", "/keys/{name}/rotationpolicy", {"lifetimeActions": [], "attributes": {}}),
+    "sign": (
+        "POST",
+        f"/keys/{{name}}/{_NO_VERSION}/sign",
+        {"alg": "RS256", "value": "A" * 43},
+    ),  # 32 bytes
+    "decrypt": (
+        "POST",
+        f"/keys/{{name}}/{_NO_VERSION}/decrypt",
+        {"alg": "RSA-OAEP-256", "value": "A" * 342},
+    ),  # 256 bytes
+    "unwrapKey": (
+        "POST",
+        f"/keys/{{name}}/{_NO_VERSION}/unwrapkey",
+        {"alg": "RSA-OAEP-256", "value": "A" * 342},
+    ),
+}
+
+#: Seconds; Entra ID takes certificates and federated tokens of a clock that is wrong by five minutes
+_MOST_SKEW = 300
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a probe showed.
+
+    :ivar granted: None where the answer does not tell
+    :ivar words: Azure's
+    :ivar code: Azure's, where it did not carry out what was asked
+    :ivar carried_out: whether Azure did it, which only a list is meant for
+    :ivar listed: the keys of a list
+    """
+
+    granted: bool | None
+    words: str
+    code: str | None = None
+    carried_out: bool = False
+    listed: t.Sequence[t.Mapping[str, t.Any]] = ()
+
+
+@dataclass
+class _Findings:
+    """What is found on the way to the result.
+
+    :ivar answers: by operation; of those that were not asked for because of ``stopped`` there is none
+    :ivar stopped: why the vault does not serve this run
+    """
+
+    answers: dict[str, _Answer] = field(default_factory=dict)
+    stopped: AzureError | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Look at the vault and change nothing, not even in normal mode.
+
+    :raises ByokError: when the options name no vault or credential, or its keys shall be listed and cannot be; declared keys that
+        the vault cannot take are in the outcome's failures, and all else that is wrong is in the result
+    """
+    vault = open_vault(params)
+    outcome = Outcome({})
+    declarations = _declared(vault, params["declarations"] or [], outcome)
+    work = params["work"]
+    needs = needed_operations(work, params["ephemeral_kek"], declarations, params["prove"])
+    findings = _Findings()
+    _probe_all(vault, needs, findings)
+    _judge_permissions(vault, needs, findings)
+    moment, skew = _clock(vault, findings)
+    attributes = _key_attributes(vault.address, findings)
+    recovery_level = attributes.get("recoveryLevel")
+    purge_protection = None if recovery_level is None else not can_be_purged(recovery_level)
+    retention = attributes.get("recoverableDays")
+    if purge_protection:
+        _judge_purge_protection(vault, work, params["ephemeral_kek"], retention, findings)
+    outcome.result["vault"] = {
+        "url": vault.address.url,
+        "name": vault.address.name,
+        "kind": _kind(vault.address, findings),
+        **_reach(vault.address, findings),
+        "recovery_level": recovery_level,
+        "purge_protection": purge_protection,
+        "retention_days": retention,
+        "time": moment,
+        "clock_skew_seconds": skew,
+        "permissions": [
+            _permission(vault.address, *need, findings.answers) for need in needs.items()
+        ],
+        "missing": [
+            operation
+            for operation, need in needs.items()
+            if need.must and _refused(operation, findings)
+        ],
+        "problems": findings.problems,
+        "notes": findings.notes,
+    }
+    outcome.warnings = findings.problems
+    outcome.result["vault_keys"] = list_all_keys(vault, outcome) if params["list_keys"] else None
+    return outcome
+
+
+def _declared(
+    vault: Vault, items: list[t.Mapping[str, t.Any]], outcome: Outcome
+) -> list[Declaration]:
+    """Return the declared keys that this kind of vault can take; the others fail."""
+    check_unique(item["name"] for item in items)
+    declarations = []
+    for item in items:
+        try:
+            declaration = parse_declaration(item)
+            refuse_type(vault.address, declaration)
+        except ByokError as error:
+            outcome.failures.add(item["name"], error)
+        else:
+            declarations.append(declaration)
+    return declarations
+
+
+def _probe_all(vault: Vault, needs: t.Iterable[str], findings: _Findings) -> None:
+    name = f"keyferry-probe-{secrets.token_hex(8)}"  # of 2**64 names, so nobody has it
+    # The list comes first and always: what it holds tells of the vault itself.
+    for operation in ("list", *(need for need in needs if need != "list")):
+        try:
+            answer = findings.answers[operation] = _probe(vault, operation, name)
+        except AzureError as error:
+            findings.stopped = error
+            findings.problems.append(str(error))
+            return
+        if answer.carried_out and operation != "list":
+            findings.problems.append(
+                f"The {vault} did what had to fail ({operation}). Look there for a key {name}, and delete it."
+            )
+
+
+def _probe(vault: Vault, operation: str, name: str) -> _Answer:
+    """Try an operation in a way that cannot succeed.
+
+    :raises AzureError: when the vault does not serve this run, whatever is asked of it
+    """
+    from azure.core.rest import HttpRequest
+
+    method, path, body = _PROBES[operation]
+    request = HttpRequest(method, path.format(name=name), json=body)
+
+    def send(**options: t.Any) -> t.Any:
+        response = vault.client.send_request(request, **options)
+        response.raise_for_status()
+        return response.json()["value"] if operation == "list" else []
+
+    try:
+        listed = vault.read(f"Trying to {PERMISSIONS[operation].does} in the {vault}", send)
+    except AzureError as error:
+        if isinstance(error, VaultUnavailable):
+            raise
+        return _Answer(_granted(error), error.what.partition(" failed: ")[2], error.code)
+    return _Answer(True, "Azure did it", carried_out=True, listed=listed)
+
+
+def _granted(error: AzureError) -> bool | None:
+    """Return what an answer tells of the permission: what is wrong with the request itself was looked at behind it."""
+    if error.status == 403:
+        return None if "purge protection" in error.what.lower() else False
+    return True if error.status in (400, 404, 409) else None
+
+
+def _refused(operation: str, findings: _Findings) -> bool:
+    return operation in findings.answers and findings.answers[operation].granted is False
+
+
+def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Findings) -> None:
+    refused: dict[tuple[str, str | None], list[str]] = {}
+    for operation, need in needs.items():
+        answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
+        if answer is None or answer.granted:
+            continue
+        if answer.granted is None:
+            findings.notes.append(f"Whether the identity may {does} is not known: {answer.words}.")
+        elif need.must:
+            refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
+        else:
+            without = "; ".join(dict.fromkeys(WITHOUT[operation][kind] for kind in need.work))
+            findings.notes.append(
+                f"The identity may not {does}, and the work goes on without: {without}."
+            )
+    for (role, code), operations in refused.items():
+        does = ", ".join(PERMISSIONS[operation].does for operation in operations)
+        kinds = ", ".join(
+            dict.fromkeys(
+                IN_WORDS.get(kind, kind)
+                for operation in operations
+                for kind in needs[operation].must
+            )
+        )
+        findings.problems.append(
+            f"In the {vault} the identity may not {does}. It is needed to {kinds}. {_remedy(role, code, operations)}."
+        )
+
+
+def _role(address: Address, operation: str) -> str:
+    return PERMISSIONS[operation].hsm_role if address.managed_hsm else CRYPTO_OFFICER
+
+
+def _remedy(role: str, code: str | None, operations: t.Iterable[str]) -> str:
+    if code == "ForbiddenByPolicy":
+        names = dict.fromkeys(PERMISSIONS[operation].access_policy for operation in operations)
+        return f"Add to its access policy the key permissions {', '.join(names)}"
+    return f"Give it the role {role}, or one of your own with the data actions in the result; a new assignment takes some minutes"
+
+
+def _clock(vault: Vault, findings: _Findings) -> tuple[str | None, int | None]:
+    """Return the vault's time, and by how many seconds it is ahead of this host's; None where it did not just answer."""
+    if findings.stopped and findings.stopped.status is None:
+        return None, None
+    try:
+        now = vault.now
+    except ByokError:
+        return None, None
+    skew = int((now - datetime.now(timezone.utc)).total_seconds())  # Date has whole seconds
+    if abs(skew) > _MOST_SKEW:
+        findings.problems.append(
+            f"This host's clock is {abs(skew)} seconds {'behind' if skew > 0 else 'ahead of'} the vault's. Set it, as Entra ID "
+            "refuses what is signed by a wrong clock, and the times in receipts would be wrong."
+        )
+    return format_moment(now), skew
+
+
+def _listed(findings: _Findings) -> t.Sequence[t.Mapping[str, t.Any]]:
+    return findings.answers["list"].listed if "list" in findings.answers else ()
+
+
+def _key_attributes(address: Address, findings: _Findings) -> t.Mapping[str, t.Any]:
+    """Return the attributes of any key: each has the vault's recovery level and retention."""
+    items = _listed(findings)
+    if "list" in findings.answers and not items:
+        reason = (
+            "keys cannot be listed"
+            if _refused("list", findings)
+            else "there is no key to read them from"
+        )
+        findings.notes.append(
+            f"Recovery level, purge protection and retention are not known, as {reason}. "
+            f"{_az(address, '{purge_protection: enablePurgeProtection, days: softDeleteRetentionInDays}')} shows them."
+        )
+    return t.cast("t.Mapping[str, t.Any]", items[0]["attributes"]) if items else {}
+
+
+def _kind(address: Address, findings: _Findings) -> str:
+    if address.managed_hsm:
+        return "managed_hsm"
+    if any(item["attributes"].get("hsmPlatform", "0") != "0" for item in _listed(findings)):
+        return "premium"
+    if "list" in findings.answers:
+        findings.notes.append(
+            "No key that was looked at is protected by an HSM, so nothing shows that this is a Premium vault, which alone takes "
+            f"keys by import into an HSM. {_az(address, 'sku.name')} shows it."
+        )
+    return "unknown"
+
+
+def _az(address: Address, query: str) -> str:
+    option = "--hsm-name" if address.managed_hsm else "--name"
+    return f'az keyvault show {option} {address.name} --query "properties.{query}"'
+
+
+def _reach(address: Address, findings: _Findings) -> dict[str, t.Any]:
+    error = findings.stopped
+    if error and error.code in NOT_LET_THROUGH:
+        return {"reachable": True, "firewall": "refused", "authenticated": True}
+    if error is None or findings.answers:
+        return {"reachable": True, "firewall": "open", "authenticated": True}
+    # A token is asked for only when the vault has said for what.
+    no_token = error.status is None and _is_about_token(error.__cause__, address.login_host)
+    reachable = error.status is not None or no_token
+    return {
+        "reachable": reachable,
+        "firewall": "unknown",
+        "authenticated": False if no_token or error.status == 401 else None,
+    }
+
+
+def _is_about_token(cause: BaseException | None, login_host: str) -> bool:
+    from azure.core.exceptions import ClientAuthenticationError
+
+    return isinstance(cause, ClientAuthenticationError) or login_host in str(cause)
+
+
+def _judge_purge_protection(
+    vault: Vault,
+    work: t.Collection[str],
+    ephemeral_kek: bool,
+    retention: int | None,
+    findings: _Findings,
+) -> None:
+    days = f"{retention} days" if retention else "the vault's retention"
+    if any(kind in PURGING for kind in work):
+        findings.problems.append(
+            f"Nobody can purge keys in the {vault}: it has purge protection. Leave purging out; a deleted key goes by itself "
+            f"after {days}."
+        )
+    if ephemeral_kek and any(kind in BRINGING for kind in work):
+        findings.notes.append(
+            f"The KEK of each run stays there as a deleted key for {days}, as the vault has purge protection."
+        )
+
+
+def _permission(
+    address: Address, operation: str, need: Need, answers: t.Mapping[str, _Answer]
+) -> dict[str, t.Any]:
+    permission, answer = PERMISSIONS[operation], answers.get(operation)
+    return {
+        "operation": operation,
+        "granted": answer.granted if answer else None,
+        "needed_for": list(need.work),
+        "required": bool(need.must),
+        "access_policy": None if address.managed_hsm else permission.access_policy,
+        "rbac_action": permission.hsm_action if address.managed_hsm else permission.rbac_action,
+        "role": _role(address, operation),
+        "answer": answer.words if answer else None,
+    }

@@ -1,0 +1,382 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What byok_wrap does: wrap generations under a vault's KEK into key transfer packages."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
+from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    Declaration,
+    check_unique,
+    parse_declaration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import normalise_fingerprint
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    RsaPublicKey,
+    fingerprint,
+    rsa_from_pem,
+    to_pem,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
+    read_text,
+    write_private,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token import (
+    generations as _generations,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import Generation
+from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
+    Rehearsal,
+    rehearse,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
+from ansible_collections.keyferry.azure.plugins.module_utils._token.wrapping import kek_object, wrap
+
+_SMALLEST_KEK_BITS = 2048
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Whom packages are wrapped for: a vault by its KEK, or an escrow key; all that is known of it on a host without network.
+
+    :ivar kid: the KEK's identifier; None for an escrow key
+    :ivar results: the return value that lists its packages
+    :ivar path_option: the option of a key that says where its package goes
+    """
+
+    kid: str | None
+    public_key: RsaPublicKey
+    fingerprint: str
+    trust: str
+    results: str = "packages"
+    path_option: str = "path"
+
+    def __str__(self) -> str:
+        return self.kid or f"escrow key {self.fingerprint}"
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return the facts that a receipt records."""
+        return {
+            "kid": self.kid,
+            "fingerprint": self.fingerprint,
+            "trust": self.trust,
+            "size": self.public_key.size,
+        }
+
+    def build(self, ciphertext: bytes, generator: str) -> str:
+        """Return the text of a package for this recipient."""
+        if self.kid is None:
+            return _package.build_escrow(self.fingerprint, ciphertext, generator)
+        return _package.build(self.kid, ciphertext, generator)
+
+    def is_for_me(self, text: str) -> bool:
+        """Tell whether a package is for this recipient."""
+        if self.kid is None:
+            return _package.escrow_fingerprint(text) == self.fingerprint
+        return _package.parse(text).kid == self.kid
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A package to make."""
+
+    declaration: Declaration
+    generation: Generation
+    path: str | None
+
+
+def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    """Wrap the wanted generations; keep a package that is there and is what this run would make.
+
+    :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a rehearsal that fails; what
+        fails for one key is in the outcome's failures
+    """
+    items = items_of(params, "packages")
+    check_unique(item["name"] for item in items)
+    escrow = _read_escrow(params)
+    kek = read_kek(params, check_mode, escrow)
+    recipients = [recipient for recipient in (kek, escrow) if recipient]
+    with open_token(params) as token:
+        outcome = wrap_for(token, items, recipients, params["allow_trailing_zeros"], check_mode)
+    if params["packages"] is None:
+        for single, many in (("package", "packages"), ("escrow", "escrows")):
+            if outcome.result[many]:
+                outcome.result[single] = outcome.result[many][0]
+    return outcome
+
+
+def wrap_for(
+    token: Token,
+    items: t.Sequence[t.Mapping[str, t.Any]],
+    recipients: t.Sequence[Recipient],
+    allow_trailing_zeros: bool,
+    check_mode: bool,
+) -> Outcome:
+    """Do the same in a token that is open.
+
+    :param items: the options of one key each
+    :raises ByokError: for a rehearsal that fails; what fails for one key is in the outcome's failures
+    """
+    outcome = Outcome({"packages": [], "escrows": [], "rehearsal": None})
+    declarations = [parse_declaration(item) for item in items]
+    listed = _generations.list_generations(
+        token, [declaration.name for declaration in declarations]
+    )
+    todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
+    for declaration, item in zip(declarations, items, strict=True):
+        try:
+            generation = _choose(
+                token, declaration, listed[declaration.name].generations, check_mode
+            )
+            if not recipients:
+                outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
+            for recipient in recipients:
+                path = item[recipient.path_option]
+                kept = generation and _kept(path, declaration, generation, recipient)
+                if kept:
+                    outcome.result[recipient.results].append(
+                        _with_challenge(token, generation, kept)
+                    )
+                    continue
+                outcome.changes.append(_change(declaration.name, generation, recipient, path))
+                if generation:
+                    todo[recipient.results].append(_Wanted(declaration, generation, path))
+        except ByokError as error:
+            outcome.failures.add(declaration.name, error)
+    if any(todo.values()):
+        rehearsal = rehearse(token, allow_trailing_zeros)
+        outcome.result["rehearsal"] = rehearsal.as_result()
+        for recipient in recipients:
+            if not check_mode:
+                _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+    return outcome
+
+
+def read_kek(
+    params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None
+) -> Recipient | None:
+    """Read the KEK; None where only an escrow key is given, and in check mode when there is none yet."""
+    kid, pem, expected, trust = (
+        params[option] for option in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+    )
+    if not (kid and pem and expected):
+        if (check_mode or escrow) and not (kid or pem or expected):
+            return None
+        raise ByokError(
+            "The KEK is not given whole",
+            "Give kek_id, kek_public_key and kek_fingerprint, as byok_kek returns them",
+        )
+    _package.parse_kid(kid)
+    public_key, found = _read_public_key(f"KEK {kid}", pem, expected)
+    if trust == "unverified" and not params["allow_unverified_kek"]:
+        raise ByokError(
+            f"Nothing shows that the KEK {kid} is the vault's own (kek_trust: unverified): whoever made it could read the key. "
+            f"Its fingerprint is {found}",
+            "Compare that in the vault by another way than this run and pin it in approved_keks of byok_kek or "
+            "byok_rotate, or let the run make an ephemeral KEK; allow_unverified_kek takes the risk",
+        )
+    return Recipient(kid, public_key, found, trust)
+
+
+def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
+    """Read the escrow key, which is trusted by its pinned fingerprint alone."""
+    pem, expected = params["escrow_public_key"], params["escrow_fingerprint"]
+    if not pem:
+        return None
+    if not expected:
+        raise ByokError(
+            f"The escrow key is given without its fingerprint; that of the given PEM is {fingerprint(pem)}",
+            "Compare it with the escrow HSM's own, then set escrow_fingerprint to it",
+        )
+    public_key, found = _read_public_key("escrow key", pem, expected)
+    return Recipient(None, public_key, found, "pinned", "escrows", "escrow_path")
+
+
+def _read_public_key(what: str, pem: str, expected: str) -> tuple[RsaPublicKey, str]:
+    found = fingerprint(pem)
+    if found != normalise_fingerprint(expected):
+        raise ByokError(
+            f"The {what} was substituted, or comes from elsewhere: the fingerprint of its public key is {found} "
+            f"and not {expected}",
+            "Do not wrap under it; get its public key from its owner again, and its fingerprint by another way",
+        )
+    public_key = rsa_from_pem(pem)
+    if public_key.size < _SMALLEST_KEK_BITS:
+        raise ByokError(
+            f"The {what} has {public_key.size} bits",
+            f"Use a key of at least {_SMALLEST_KEK_BITS} bits",
+        )
+    return public_key, found
+
+
+def _choose(
+    token: Token, declaration: Declaration, generations: list[Generation], check_mode: bool
+) -> Generation | None:
+    generation = _generations.choose(declaration, generations)
+    if generation is None:
+        if check_mode:
+            return None
+        raise ByokError(
+            f"There is no key {declaration.name} in the {token.info}",
+            "Make it with byok_target_key, or correct its name",
+        )
+    _generations.refuse_unfit(declaration, generation, token.info)
+    if not generation.evidence["CKA_EXTRACTABLE"]:
+        raise ByokError(
+            f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer (after_transfer: lock)",
+            "It can go to no further vault; make another generation of it",
+        )
+    return generation
+
+
+def _kept(
+    path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient
+) -> dict[str, t.Any] | None:
+    """Return the package at ``path`` when it is this key for this recipient, unchanged since it was wrapped."""
+    text = path and read_text(path)
+    receipt_text = path and read_text(_receipt.path_beside(path))
+    if not path or not text or not receipt_text:
+        return None
+    try:
+        receipt = json.loads(receipt_text)
+        predicate = receipt["predicate"]
+        same = (
+            recipient.is_for_me(text)
+            and predicate["kek"]["fingerprint"] == recipient.fingerprint
+            and predicate["key"]["generation"] == generation.hex_id
+            and predicate["key"]["thumbprint"] == generation.thumbprint
+            and _receipt.package_sha256(receipt) == _package.digest(text)
+        )
+    except (ByokError, ValueError, KeyError, TypeError):
+        return None
+    return (
+        _result(declaration.name, generation, recipient, path, text, receipt, wrapped=False)
+        if same
+        else None
+    )
+
+
+def _wrap_all(
+    token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Wanted], outcome: Outcome
+) -> None:
+    with kek_object(token, recipient.public_key) as kek_handle:
+
+        def make(session: Session, wanted: _Wanted) -> dict[str, t.Any]:
+            name, generation = wanted.declaration.name, wanted.generation
+            ciphertext = wrap(
+                token,
+                session,
+                kek_handle,
+                generation.handle,
+                rehearsal.mechanism,
+                f"the key {name}",
+            )
+            _package.check_wrapped_length(
+                len(ciphertext) - recipient.public_key.size // 8, wanted.declaration.spec
+            )
+            text = recipient.build(ciphertext, _receipt.generator(vars(token.info)))
+            receipt = _begin_receipt(token, wanted, recipient, rehearsal, text)
+            if wanted.path:
+                write_private(wanted.path, text)
+                write_private(_receipt.path_beside(wanted.path), _receipt.to_text(receipt))
+            return _result(name, generation, recipient, wanted.path, text, receipt, wrapped=True)
+
+        for wanted, made in token.for_each(todo, make):
+            try:
+                if isinstance(made, ByokError):
+                    raise made
+                outcome.result[recipient.results].append(
+                    _with_challenge(token, wanted.generation, made)
+                )
+            except ByokError as error:
+                outcome.failures.add(wanted.declaration.name, error)
+
+
+def _begin_receipt(
+    token: Token, wanted: _Wanted, recipient: Recipient, rehearsal: Rehearsal, text: str
+) -> dict[str, t.Any]:
+    generation = wanted.generation
+    return _receipt.begin(
+        key={
+            "name": wanted.declaration.name,
+            "kind": generation.kind,
+            "generation": generation.hex_id,
+            "thumbprint": generation.thumbprint,
+            "sha256": fingerprint(to_pem(generation.public_key)) if generation.public_key else None,
+        },
+        package_sha256=_package.digest(text),
+        token=vars(token.info),
+        evidence={"origin": generation.origin, **generation.evidence},
+        kek=recipient.as_result(),
+        wrap={
+            "oaep": "SHA-1, MGF1 with SHA-1",
+            "aes_bits": 256,
+            "rehearsal": rehearsal.as_result(),
+        },
+        wrapped_at=format_moment(datetime.now(timezone.utc)),
+    )
+
+
+def _with_challenge(
+    token: Token, generation: Generation | None, package: dict[str, t.Any]
+) -> dict[str, t.Any]:
+    """Add what shows later that a vault holds the same secret key."""
+    wanted = generation and generation.public_key is None and package["kek_id"]
+    return dict(
+        package,
+        challenge=make_challenge(token, package["name"], generation)
+        if generation and wanted
+        else None,
+    )
+
+
+def _result(
+    name: str,
+    generation: Generation,
+    recipient: Recipient,
+    path: str | None,
+    text: str,
+    receipt: dict[str, t.Any],
+    *,
+    wrapped: bool,
+) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "generation": generation.hex_id,
+        "thumbprint": generation.thumbprint,
+        "kek_id": recipient.kid,
+        "path": path,
+        "content": text,
+        "sha256": _receipt.package_sha256(receipt),
+        "wrapped": wrapped,
+        "receipt": receipt,
+    }
+
+
+def _change(
+    name: str, generation: Generation | None, recipient: Recipient | None, path: str | None
+) -> Change:
+    after = {
+        "key": name,
+        "generation": generation.hex_id if generation else "the one that would be made",
+        "thumbprint": generation and generation.thumbprint,
+        "kek": str(recipient) if recipient else "the one that would be made",
+    }
+    kind = "escrow package" if recipient and recipient.kid is None else "key transfer package"
+    return Change(f"{kind} {path or f'of {name}'}", {}, after)

@@ -1,0 +1,689 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
+
+python-pkcs11 loads the library, opens sessions and makes keys. What it gets wrong is put right here, and what works on a key
+that is there is called here, by the key's handle:
+
+- It initialises with NULL, which says that there is one thread only, and threads then crash the library.
+- A value of the wrong type in a template aborts the interpreter, so templates are checked first.
+- Its sessions log the whole process out when they are closed, so login and logout are called here.
+- Its errors name neither the function nor, for most codes, the number, so both are read from elsewhere.
+- It asks the token twice about every object that it finds, stumbles over attributes and types that it does not know, and leaves
+  a search open that was not read to its end.
+- It refuses mechanisms that it does not know, and believes the length that a token announces for a wrapped key (NSS announces
+  too little).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+import typing as t
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
+    DEFAULT_REMEDY,
+    NUMBERS,
+    REMEDIES,
+    name_of,
+)
+
+CKF_OS_LOCKING_OK = 0x2
+CKR_OK = 0x0
+CKU_USER = 1
+CK_UNAVAILABLE_INFORMATION = 2 ** (8 * ctypes.sizeof(ctypes.c_ulong)) - 1
+
+#: Where the functions that are called here stand in CK_FUNCTION_LIST (PKCS#11 v2.40 and later, 3.6)
+_POSITIONS = {
+    "C_Initialize": 0,
+    "C_GetSlotList": 4,
+    "C_GetTokenInfo": 6,
+    "C_GetMechanismList": 7,
+    "C_GetMechanismInfo": 8,
+    "C_Login": 18,
+    "C_Logout": 19,
+    "C_DestroyObject": 22,
+    "C_GetAttributeValue": 24,
+    "C_SetAttributeValue": 25,
+    "C_FindObjectsInit": 26,
+    "C_FindObjects": 27,
+    "C_FindObjectsFinal": 28,
+    "C_EncryptInit": 29,
+    "C_Encrypt": 30,
+    "C_WrapKey": 60,
+}
+
+#: What python-pkcs11 was calling when one of its methods raised
+_CALLED = {
+    "Token.open": "C_OpenSession",
+    "Session.close": "C_CloseSession",
+    "Session.create_object": "C_CreateObject",
+    "Session.generate_key_from_attrs": "C_GenerateKey",
+    "Session.generate_keypair_from_attrs": "C_GenerateKeyPair",
+    "ObjectHandleWrapper.get_attribute_list": "C_GetAttributeValue",
+    "Slot.get_token": "C_GetTokenInfo",
+    "lib.get_slots": "C_GetSlotInfo",  # C_GetSlotList has just answered
+    "lib.__init__": "C_GetInfo",
+}
+
+#: Types of the attributes in use (PKCS#11 v3.1, 4); python-pkcs11 packs values of these types safely
+_ATTRIBUTE_TYPES: t.Mapping[str, type] = {
+    **dict.fromkeys(("TOKEN", "PRIVATE", "MODIFIABLE", "LOCAL"), bool),
+    **dict.fromkeys(("SENSITIVE", "ALWAYS_SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE"), bool),
+    **dict.fromkeys(("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"), bool),
+    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN"), int),
+    **dict.fromkeys(("ID", "EC_PARAMS", "EC_POINT", "MODULUS", "PUBLIC_EXPONENT", "VALUE"), bytes),
+    "LABEL": str,
+}
+
+#: Those that can only be read; python-pkcs11 cannot pack them
+_READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
+
+#: After which an attribute is simply not told
+_NOT_TOLD = [
+    NUMBERS[f"CKR_{name}"]
+    for name in ("ATTRIBUTE_SENSITIVE", "ATTRIBUTE_TYPE_INVALID", "BUFFER_TOO_SMALL")
+]
+
+#: For a template that the token does not take
+_TEMPLATE_REFUSED = [
+    NUMBERS[f"CKR_{name}"]
+    for name in ("ATTRIBUTE_TYPE_INVALID", "ATTRIBUTE_VALUE_INVALID", "TEMPLATE_INCONSISTENT")
+]
+
+_NONE: t.Mapping[t.Any, str] = MappingProxyType({})
+
+_ATTRIBUTE_BYTES = 4096
+_WRAPPED_BYTES = 16384
+_FOUND_AT_ONCE = 1000
+CKM_AES_CBC_PAD = 0x1085
+
+Value = t.Union[bool, int, str, bytes]  # noqa: UP007 - evaluated, and pylint looks at it as Python 3.8 would
+Key = int  # CK_OBJECT_HANDLE
+
+
+class CryptokiError(Exception):
+    """A PKCS#11 function returned an error.
+
+    :ivar function: such as ``C_WrapKey``
+    :ivar code: CKR_*
+    """
+
+    def __init__(self, function: str, code: int) -> None:
+        self.function = function
+        self.code = code
+        super().__init__(f"{function} returned {code:#x}")
+
+
+class TokenError(ByokError):
+    """A PKCS#11 function returned an error, as a sentence.
+
+    :ivar code: CKR_*, None where python-pkcs11 failed by itself
+    """
+
+    def __init__(self, what: str, remedy: str, code: int | None) -> None:
+        self.code = code
+        super().__init__(what, remedy)
+
+
+@contextmanager
+def calling(
+    what: str, vendor: t.Mapping[int, str] = _NONE, remedies: t.Mapping[str, str] = _NONE
+) -> t.Iterator[None]:
+    """Turn what PKCS#11 answers inside into a sentence.
+
+    :param what: what is done, naming key and token
+    :param vendor: the names of the vendor's own return codes
+    :param remedies: what to do about a code by name, where this vendor knows better
+    :raises TokenError: with the function, the return code and a remedy
+    """
+    try:
+        from pkcs11 import PKCS11Error
+    except ImportError as error:
+        raise MissingLibrary("python-pkcs11", error) from error
+    try:
+        yield
+    except (PKCS11Error, CryptokiError) as error:
+        function, code = (
+            (error.function, error.code) if isinstance(error, CryptokiError) else _called(error)
+        )
+        name = str(error) if code is None else name_of(code, vendor)
+        remedy = {**REMEDIES, **remedies}.get(name.split(" ")[0], DEFAULT_REMEDY)
+        raise TokenError(f"{what} failed: {function} returned {name}", remedy, code) from error
+
+
+def _called(error: Exception) -> tuple[str, int | None]:
+    """Return the function and the return code behind an error of python-pkcs11, None for one that is no return code."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback:
+        frames.append(".".join(traceback.tb_frame.f_code.co_name.split(".")[-2:]))
+        traceback = traceback.tb_next
+    function = next(
+        (_CALLED[frame] for frame in reversed(frames) if frame in _CALLED), "python-pkcs11"
+    )
+    number = re.search(r"\b0x[0-9a-f]+", str(error), re.IGNORECASE)
+    if number:
+        return function, int(number.group(), 16)
+    name = (
+        type(error)
+        .__name__.lower()
+        .replace("cancelled", "canceled")
+        .replace("recognised", "recognized")
+    )
+    name = name.replace("anotheruser", "useranother")
+    return function, {known.replace("_", "").lower(): code for known, code in NUMBERS.items()}.get(
+        f"ckr{name}"
+    )
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS (PKCS#11 v3.1, 3.7)."""
+
+    _fields_ = [
+        ("create_mutex", ctypes.c_void_p),
+        ("destroy_mutex", ctypes.c_void_p),
+        ("lock_mutex", ctypes.c_void_p),
+        ("unlock_mutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("reserved", ctypes.c_void_p),
+    ]
+
+
+class _FunctionList(ctypes.Structure):
+    """CK_FUNCTION_LIST (PKCS#11 v2.40, 3.6): its version and its 68 functions."""
+
+    _fields_ = [("version", ctypes.c_ubyte * 2), ("functions", ctypes.c_void_p * 68)]
+
+
+class _TokenInfo(ctypes.Structure):
+    """CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)."""
+
+    _fields_ = [
+        ("label", ctypes.c_char * 32),
+        ("manufacturer", ctypes.c_char * 32),
+        ("model", ctypes.c_char * 16),
+        ("serial", ctypes.c_char * 16),
+        ("flags", ctypes.c_ulong),
+        ("sessions", ctypes.c_ulong * 4),
+        ("pin_lengths", ctypes.c_ulong * 2),
+        ("total_public_memory", ctypes.c_ulong),
+        ("free_public_memory", ctypes.c_ulong),
+        ("total_private_memory", ctypes.c_ulong),
+        ("free_private_memory", ctypes.c_ulong),
+        ("hardware", ctypes.c_ubyte * 2),
+        ("firmware", ctypes.c_ubyte * 2),
+        ("time", ctypes.c_char * 16),
+    ]
+
+
+class _Attribute(ctypes.Structure):
+    """CK_ATTRIBUTE (PKCS#11 v3.1, 3.5)."""
+
+    _fields_ = [("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong)]
+
+
+class _Mechanism(ctypes.Structure):
+    """CK_MECHANISM (PKCS#11 v3.1, 3.6)."""
+
+    _fields_ = [
+        ("mechanism", ctypes.c_ulong),
+        ("parameter", ctypes.c_char_p),
+        ("parameter_length", ctypes.c_ulong),
+    ]
+
+    @classmethod
+    def of(cls, number: int, parameter: bytes | None) -> t.Any:
+        """Return a pointer to a mechanism with its parameter as it lies in memory; None is NULL."""
+        return ctypes.byref(cls(number, parameter or None, len(parameter or b"")))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot with a token in it, as C_GetTokenInfo describes it.
+
+    :ivar free_public_memory: bytes; None where the token does not tell
+    :ivar free_private_memory: the same
+    """
+
+    id: int
+    label: str
+    serial: str
+    manufacturer: str
+    model: str
+    firmware: tuple[int, int]
+    flags: int
+    free_public_memory: int | None
+    free_private_memory: int | None
+
+
+class Library:
+    """A PKCS#11 library, loaded and initialised for several threads.
+
+    :param path: of the shared library
+    :param parameters: handed over as pReserved, which only NSS reads
+    :raises ByokError: when it cannot be loaded or initialised
+    """
+
+    def __init__(self, path: str, parameters: str | None = None) -> None:
+        from pkcs11 import _pkcs11
+
+        class InitialisedLibrary(_pkcs11.lib):
+            def initialize(self) -> None:
+                """Leave it: this is done below, as it should be."""
+
+        try:
+            self._dll = ctypes.CDLL(path)
+            get_function_list = self._dll.C_GetFunctionList
+            get_function_list.restype = ctypes.c_ulong
+        except (OSError, AttributeError) as error:
+            raise ByokError(
+                f"The file {path} could not be loaded as a PKCS#11 library ({error})",
+                "See that it is the client library of the token, for this machine's architecture",
+            ) from error
+        lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
+        for functions in lists:
+            code = get_function_list(ctypes.byref(functions))
+            if code != CKR_OK:
+                raise CryptokiError("C_GetFunctionList", code)
+        if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
+            raise ByokError(
+                f"The PKCS#11 library {path} gives every caller functions of its own, as p11-kit-proxy does",
+                "Set pkcs11_library to the library of the token itself",
+            )
+        self._functions = lists[0].contents.functions
+        self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
+        reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
+        arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)
+        self.call(
+            "C_Initialize",
+            ctypes.byref(arguments),
+            accept=NUMBERS["CKR_CRYPTOKI_ALREADY_INITIALIZED"],
+        )
+        self._native = InitialisedLibrary(path)
+        self._tokens: dict[int, t.Any] = {}
+
+    def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:
+        """Call a function of the list; numbers go as CK_ULONG.
+
+        :param accept: a return code that is as good as CKR_OK
+        :returns: the return code
+        :raises CryptokiError: for any other return code
+        """
+        prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *(_c_type(argument) for argument in arguments))
+        code: int = prototype(self._functions[_POSITIONS[function]])(*arguments)
+        if code not in (CKR_OK, accept):
+            raise CryptokiError(function, code)
+        return code
+
+    def vendor_function(self, name: str) -> t.Any:
+        """Return a function that the vendor exports beside PKCS#11, returning CK_RV; None where it is not there."""
+        function = getattr(self._dll, name, None)
+        if function is not None:
+            function.restype = ctypes.c_ulong
+        return function
+
+    def slots(self) -> tuple[list[Slot], list[CryptokiError]]:
+        """Return the slots with a token, and the errors of those that cannot be read: one may be out of reach, another not."""
+        slots, errors = [], []
+        for number in self._numbers("C_GetSlotList", ctypes.c_ubyte(1)):
+            info = _TokenInfo()
+            try:
+                self.call("C_GetTokenInfo", number, ctypes.byref(info))
+            except CryptokiError as error:
+                errors.append(error)
+                continue
+            slots.append(
+                Slot(
+                    id=number,
+                    label=_text(info.label),
+                    serial=_text(info.serial),
+                    manufacturer=_text(info.manufacturer),
+                    model=_text(info.model),
+                    firmware=(info.firmware[0], info.firmware[1]),
+                    flags=info.flags,
+                    free_public_memory=_told(info.free_public_memory),
+                    free_private_memory=_told(info.free_private_memory),
+                )
+            )
+        return slots, errors
+
+    def mechanisms(self, slot: int) -> frozenset[int]:
+        """Return the numbers of a token's mechanisms, the vendor's own among them."""
+        return frozenset(self._numbers("C_GetMechanismList", slot))
+
+    def key_sizes(self, slot: int, mechanism: int) -> tuple[int, int]:
+        """Return the smallest and the largest key of a mechanism; in bits for RSA and EC."""
+        info = (ctypes.c_ulong * 3)()  # CK_MECHANISM_INFO (PKCS#11 v3.1, 3.6)
+        self.call("C_GetMechanismInfo", slot, mechanism, info)
+        return info[0], info[1]
+
+    def open(self, slot: int, public_keys_private: tuple[bool, ...] = (False,)) -> Session:
+        """Open a session that can write. It is logged in once any session of this process is.
+
+        :param public_keys_private: CKA_PRIVATE of public keys, in the order to try
+        """
+        if slot not in self._tokens:
+            self._tokens.update(
+                {each.slot_id: each for each in self._native.get_slots(token_present=True)}
+            )
+            self._tokens[slot] = self._tokens[slot].get_token()
+        return Session(self, self._tokens[slot].open(rw=True), public_keys_private)
+
+    def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
+        count = ctypes.c_ulong()
+        self.call(function, *arguments, None, ctypes.byref(count))
+        numbers = (ctypes.c_ulong * max(1, count.value))()
+        self.call(function, *arguments, numbers, ctypes.byref(count))
+        return list(numbers[: count.value])
+
+
+class Session:
+    """One session of a token; one thread at a time."""
+
+    def __init__(
+        self, library: Library, native: t.Any, public_keys_private: tuple[bool, ...]
+    ) -> None:
+        self._library = library
+        self._native = native
+        self._public_keys_private = public_keys_private
+
+    def login(self, pin: str) -> bool:
+        """Log this process in as the user.
+
+        :returns: whether this process has to log out: another one may have left the token logged in
+        """
+        octets = pin.encode("utf-8", "surrogateescape")
+        code = self._library.call(
+            "C_Login",
+            self._native.handle,
+            CKU_USER,
+            octets,
+            len(octets),
+            accept=NUMBERS["CKR_USER_ALREADY_LOGGED_IN"],
+        )
+        return code == CKR_OK
+
+    def logout(self) -> None:
+        """Log this process out, in all its sessions."""
+        self._library.call("C_Logout", self._native.handle)
+
+    def close(self) -> None:
+        """Close the session, whatever the token says to that."""
+        from pkcs11 import PKCS11Error
+
+        with suppress(PKCS11Error):
+            self._native.close()
+
+    def find(self, object_class: str, **attributes: Value) -> list[Key]:
+        """Return the objects of a class with these attributes."""
+        from pkcs11 import ObjectClass
+
+        wanted, count = _packed({"CLASS": int(ObjectClass[object_class]), **attributes})
+        found: list[Key] = []
+        batch, length = (ctypes.c_ulong * _FOUND_AT_ONCE)(), ctypes.c_ulong()
+        self._call("C_FindObjectsInit", wanted, count)
+        try:
+            while True:
+                self._call("C_FindObjects", batch, _FOUND_AT_ONCE, ctypes.byref(length))
+                if not length.value:
+                    break
+                found += batch[: length.value]
+        except CryptokiError:
+            with suppress(CryptokiError):  # what failed first counts
+                self._call("C_FindObjectsFinal")
+            raise
+        self._call("C_FindObjectsFinal")  # a search left open would block the next one
+        return found
+
+    def read(self, key: Key, *names: str) -> dict[str, t.Any]:
+        """Return attributes by name; None where the token does not tell."""
+        from pkcs11 import Attribute
+
+        # NSS tells a number only into a place of exactly its size.
+        sizes = [
+            ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES
+            for name in names
+        ]
+        buffers = [ctypes.create_string_buffer(size) for size in sizes]
+        attributes = (_Attribute * len(names))(
+            *(
+                _Attribute(int(Attribute[name]), ctypes.addressof(buffer), size)
+                for name, buffer, size in zip(names, buffers, sizes, strict=True)
+            )
+        )
+        try:
+            self._call("C_GetAttributeValue", key, attributes, len(names))
+        except CryptokiError as error:
+            if error.code not in _NOT_TOLD:
+                raise
+            if len(names) == 1:
+                return {names[0]: None}
+            # Not every token goes on after the first attribute that it does not tell.
+            return {name: value for each in names for name, value in self.read(key, each).items()}
+        return {
+            name: _value(name, buffer.raw[: attribute.length])
+            if attribute.length <= _ATTRIBUTE_BYTES
+            else None
+            for name, buffer, attribute in zip(names, buffers, attributes, strict=True)
+        }
+
+    def generate_pair(
+        self,
+        mechanism: int,
+        public: t.Mapping[str, Value],
+        private: t.Mapping[str, Value],
+        bits: int | None = None,
+    ) -> tuple[Key, Key]:
+        """Make a key pair: RSA of so many ``bits``, or EC with EC_PARAMS in the public template.
+
+        :param public: without CKA_PRIVATE
+        :returns: the public and the private key
+        """
+        from pkcs11 import KeyType
+
+        maker = self._native
+        given: dict[str, t.Any] = {
+            "mechanism": _mechanism(mechanism),
+            "capabilities": 0,  # keeps python-pkcs11's broad defaults out; the templates name every use
+            "private_template": _template(private, made=True),
+        }
+        if bits is not None:
+            given.update(key_type=KeyType.RSA, key_length=_size(bits))
+        else:
+            curve = _template({"EC_PARAMS": public["EC_PARAMS"]})
+            maker = self._native.create_domain_parameters(KeyType.EC, curve, local=True)
+        pair = self._with_a_public_key(
+            lambda taken: maker.generate_keypair(
+                public_template=_template({**public, **taken}, made=True), **given
+            )
+        )
+        return pair[0].handle, pair[1].handle
+
+    def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
+        """Make an AES key of so many ``bits``."""
+        from pkcs11 import KeyType
+
+        key = self._native.generate_key(
+            KeyType.AES, _size(bits), capabilities=0, template=_template(template, made=True)
+        )
+        return t.cast(Key, key.handle)
+
+    def create_public_rsa(self, **attributes: Value) -> Key:
+        """Bring an RSA public key in; its attributes are given without CKA_PRIVATE."""
+        from pkcs11 import KeyType, ObjectClass
+
+        types = {"CLASS": int(ObjectClass.PUBLIC_KEY), "KEY_TYPE": int(KeyType.RSA)}
+        key = self._with_a_public_key(
+            lambda taken: self._native.create_object(_template({**types, **attributes, **taken}))
+        )
+        return t.cast(Key, key.handle)
+
+    def assign(self, key: Key, name: str, value: Value) -> None:
+        """Set one attribute."""
+        self._call("C_SetAttributeValue", key, *_packed({name: value}))
+
+    def encrypt_cbc(self, key: Key, iv: bytes, data: bytes) -> bytes:
+        """Encrypt by CKM_AES_CBC_PAD."""
+        encrypted, length = (
+            ctypes.create_string_buffer(len(data) + 32),
+            ctypes.c_ulong(len(data) + 32),
+        )
+        self._call("C_EncryptInit", _Mechanism.of(CKM_AES_CBC_PAD, iv), key)
+        self._call("C_Encrypt", data, len(data), encrypted, ctypes.byref(length))
+        return encrypted.raw[: length.value]
+
+    def wrap(self, mechanism: int, parameter: bytes | None, wrapping_key: Key, key: Key) -> bytes:
+        """Wrap ``key`` by a mechanism of any number, with its parameter as it lies in memory; None is NULL."""
+        wrapped, length = (
+            ctypes.create_string_buffer(_WRAPPED_BYTES),
+            ctypes.c_ulong(_WRAPPED_BYTES),
+        )
+        self._call(
+            "C_WrapKey",
+            _Mechanism.of(mechanism, parameter),
+            wrapping_key,
+            key,
+            wrapped,
+            ctypes.byref(length),
+        )
+        return wrapped.raw[: length.value]
+
+    def destroy(self, key: Key) -> None:
+        """Destroy an object."""
+        self._call("C_DestroyObject", key)
+
+    def _with_a_public_key(self, make: t.Callable[[dict[str, Value]], t.Any]) -> t.Any:
+        """Make something with a public key, with the first CKA_PRIVATE that the token takes."""
+        from pkcs11 import PKCS11Error
+
+        *preferred, last = self._public_keys_private
+        for private in preferred:
+            try:
+                return make({"PRIVATE": private})
+            except PKCS11Error as error:
+                function, code = _called(error)
+                if (
+                    code not in _TEMPLATE_REFUSED or function == "C_GetAttributeValue"
+                ):  # after which something is there
+                    raise
+        return make({"PRIVATE": last})
+
+    def _call(self, function: str, *arguments: t.Any) -> None:
+        self._library.call(function, self._native.handle, *arguments)
+
+
+def _c_type(argument: t.Any) -> t.Any:
+    return {int: ctypes.c_ulong, ctypes.c_ubyte: ctypes.c_ubyte}.get(
+        type(argument), ctypes.c_void_p
+    )
+
+
+def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[t.Any, Value]:
+    """Return the attributes as python-pkcs11 wants them.
+
+    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL if none are given
+    """
+    from pkcs11 import Attribute
+    from pkcs11.constants import DEFAULT
+
+    empty: dict[t.Any, t.Any] = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT} if made else {}
+    return {
+        **empty,
+        **{Attribute[name]: _checked(name, value) for name, value in attributes.items()},
+    }
+
+
+def _packed(attributes: t.Mapping[str, Value]) -> tuple[t.Any, int]:
+    """Return the attributes as PKCS#11 wants them, and how many they are."""
+    from pkcs11 import Attribute
+
+    buffers = {}
+    for name, value in attributes.items():
+        checked = _checked(name, value)
+        if isinstance(checked, bool):
+            octets = bytes([checked])
+        elif isinstance(checked, int):
+            octets = bytes(ctypes.c_ulong(checked))
+        else:
+            octets = checked.encode() if isinstance(checked, str) else checked
+        buffers[int(Attribute[name])] = ctypes.create_string_buffer(octets, len(octets))
+    packed: t.Any = (_Attribute * len(buffers))(
+        *(
+            _Attribute(number, ctypes.addressof(buffer), len(buffer))
+            for number, buffer in buffers.items()
+        )
+    )
+    packed.buffers = buffers  # they have to live as long as what points to them
+    return packed, len(buffers)
+
+
+def _checked(name: str, value: Value) -> Value:
+    """Return a value that is of its attribute's type.
+
+    :raises KeyError: for an attribute that has no type here
+    :raises TypeError: for a value of the wrong type, which would abort the interpreter
+    """
+    wanted = _ATTRIBUTE_TYPES[name]
+    if value.__class__ is not wanted:
+        raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
+    if isinstance(value, str):
+        value.encode()  # lone surrogates have no UTF-8
+    elif isinstance(value, int) and not 0 <= value <= CK_UNAVAILABLE_INFORMATION:
+        raise TypeError(f"CKA_{name} takes a CK_ULONG")
+    return value
+
+
+def _size(bits: int) -> int:
+    """Return a key's size, which python-pkcs11 puts into a template as well."""
+    if bits.__class__ is not int or not 0 < bits < 2**16:
+        raise TypeError(f"No key has {bits!r} bits")
+    return bits
+
+
+def _mechanism(number: int) -> t.Any:
+    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know (it refuses plain ints)."""
+    from pkcs11 import Mechanism
+
+    try:
+        return Mechanism(number)
+    except ValueError:
+        member = int.__new__(Mechanism, number)
+        member._name_, member._value_ = f"{number:#x}", number
+        return member
+
+
+def _type(name: str) -> type:
+    return _ATTRIBUTE_TYPES.get(name) or _READ_ONLY[name]
+
+
+def _value(name: str, octets: bytes) -> t.Any:
+    wanted = _type(name)
+    if wanted is str:
+        return octets.decode("utf-8", "replace")
+    if wanted is bytes:
+        return octets
+    number = int.from_bytes(octets, sys.byteorder)
+    if wanted is bool:
+        return bool(number) if octets else None
+    return _told(number) if octets else None
+
+
+def _told(number: int) -> int | None:
+    return None if number == CK_UNAVAILABLE_INFORMATION else number
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace").strip()

@@ -1,0 +1,142 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Destroying generations in the token: only those that were named, and only when every vault was looked at."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._token import (
+    generations as _generations,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import Generation
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token
+
+#: What byok_plan read is of this run when it is not older, by the clocks of the two hosts
+_LONGEST_RUN_SECONDS = 3600
+
+
+def destroy_generations(
+    token: Token,
+    declarations: t.Sequence[Declaration],
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+) -> Outcome:
+    """Destroy the generations that ``confirm`` names by thumbprint, for oct keys by CKA_ID.
+
+    :param params: ``confirm``, ``vaults``, ``versions`` and ``accept_last_copy``
+    :raises ByokError: when a vault was not looked at; what fails for one key is in the outcome's failures
+    """
+    outcome = Outcome(
+        {"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(token.info)}
+    )
+    read = _read_vaults(params["vaults"] or [], params["versions"] or [])
+    listed = _generations.list_generations(
+        token, [declaration.name for declaration in declarations]
+    )
+    for declaration in declarations:
+        name, generations = declaration.name, listed[declaration.name].generations
+        for generation in [each for each in generations if each.identity in params["confirm"]]:
+            try:
+                _refuse_last_copy(name, generation, read, params["accept_last_copy"])
+                if not check_mode:
+                    _generations.destroy(token, name, generation)
+            except ByokError as error:
+                outcome.failures.add(name, error)
+                continue
+            generations.remove(generation)
+            facts = {"generation": generation.hex_id, "thumbprint": generation.thumbprint}
+            before = {"kind": generation.kind, **facts}
+            outcome.changes.append(Change(f"key {name} in the {token.info}", before, {}))
+            outcome.result["destroyed"].append({"name": name, **facts})
+        newest = generations[-1] if generations else None
+        outcome.result["target_keys"].append(
+            {
+                "name": name,
+                "created": False,
+                "generation": newest and newest.hex_id,
+                "thumbprint": newest and newest.thumbprint,
+                "generations": [each.as_result() for each in generations],
+            }
+        )
+    return outcome
+
+
+def _read_vaults(
+    vaults: t.Sequence[str], versions: t.Sequence[t.Mapping[str, t.Any]]
+) -> list[t.Mapping[str, t.Any]]:
+    """Return what every declared vault holds, as byok_plan read it in this run.
+
+    :raises ByokError: when a vault is missing, or was read too long ago
+    """
+    read = {_normal(each["vault_url"]): each for each in versions}
+    missing = sorted({_normal(url) for url in vaults} - set(read))
+    if missing or not vaults:
+        raise ByokError(
+            f"Nothing is destroyed, because these vaults were not looked at: {', '.join(missing) or 'none is given'}",
+            "Give vaults as the URLs of all that declare the keys, and versions as byok_plan returned it for each in this run",
+        )
+    now = time.time()
+    for url, each in read.items():
+        age = now - parse_moment(each["read_at"]).timestamp()
+        if abs(age) > _LONGEST_RUN_SECONDS:
+            raise ByokError(
+                f"Nothing is destroyed, because {url} was looked at at {each['read_at']}, which is not in this run",
+                "Let byok_plan look again, and see that the clocks of the hosts are right",
+            )
+    return list(read.values())
+
+
+def _refuse_last_copy(
+    name: str, generation: Generation, read: t.Iterable[t.Mapping[str, t.Any]], accepted: bool
+) -> None:
+    """Refuse to destroy what a vault still has, or may have: it could never be brought anywhere again.
+
+    :raises ByokError: naming the versions
+    """
+    held = []
+    for vault in read:
+        url = vault["vault_url"]
+        key = next(
+            (each for each in vault["target_keys"] if each["name"].lower() == name.lower()), None
+        )
+        if key is None:
+            raise ByokError(
+                f"The generation {generation.hex_id} of the key {name} is not destroyed: {url} was not looked at for the key",
+                "Let byok_plan look again, with this key among its declarations",
+            )
+        for version in key["versions"]:
+            if _may_be(generation, version):
+                state = "enabled" if version["enabled"] else "disabled"
+                held.append(f"{url} has it as the {state} version {version['version']}")
+        if key["deleted"] is None:
+            held.append(f"{url} does not tell whether it has a deleted key of that name")
+        elif key["deleted"]:
+            held.append(f"{url} has a deleted key of that name, which can be recovered")
+    if held and not accepted:
+        raise ByokError(
+            f"The generation {generation.hex_id} of the key {name} is not destroyed: {'; '.join(held)}",
+            "Keep it: without it the key can go to no other vault, and Azure alone has it; accept_last_copy takes that",
+        )
+
+
+def _may_be(generation: Generation, version: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether a version is this generation, or could be."""
+    if generation.public_key and version["thumbprint"]:
+        return bool(version["thumbprint"] == generation.thumbprint)
+    # Without a public key, here or there, a tag says which one of a type it is; where that says nothing, it may be any.
+    same_type = generation.spec is not None and version["type"] == generation.spec.azure_type
+    return same_type and version["generation"] in (None, generation.hex_id)
+
+
+def _normal(url: str) -> str:
+    return url.lower().rstrip("/")

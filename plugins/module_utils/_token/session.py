@@ -1,0 +1,328 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Opening a token: library, slot, one login, as many sessions as wanted; and closing it again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    CryptokiError,
+    Library,
+    Session,
+    Slot,
+    TokenError,
+    calling,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+    PROFILES,
+    Mechanism,
+    Profile,
+    choose_profile,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import REMEDIES
+
+#: Flags of CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)
+CKF_LOGIN_REQUIRED = 0x4
+CKF_PROTECTED_AUTHENTICATION_PATH = 0x100
+CKF_TOKEN_INITIALIZED = 0x400
+CKF_USER_PIN_COUNT_LOW = 0x10000
+CKF_USER_PIN_FINAL_TRY = 0x20000
+CKF_USER_PIN_LOCKED = 0x40000
+
+T = t.TypeVar("T")
+R = t.TypeVar("R")
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """The token's identity, as evidence: CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)."""
+
+    label: str
+    serial: str
+    manufacturer: str
+    model: str
+    firmware: str
+    library: str
+
+    def __str__(self) -> str:
+        return f"token {self.label} ({self.serial})"
+
+
+@dataclass(frozen=True)
+class Token:
+    """An open token.
+
+    :ivar profile_name: which kind of token it is taken for
+    :ivar session: the first session, logged in unless it was not wanted
+    :ivar sessions: how many may be used at once
+    """
+
+    info: TokenInfo
+    slot: Slot
+    library: Library
+    profile_name: str
+    mechanisms: frozenset[int]
+    session: Session
+    sessions: int = 1
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of this kind of token."""
+        return PROFILES[self.profile_name]
+
+    def rsa_generation(self) -> list[Mechanism]:
+        """Return the mechanisms that make RSA key pairs here, best first.
+
+        :raises ByokError: when there is none
+        """
+        offered = [each for each in self.profile.rsa_generation if each.number in self.mechanisms]
+        if not offered:
+            names = ", ".join(each.name for each in self.profile.rsa_generation)
+            raise ByokError(
+                f"The {self.info} cannot make RSA keys: it offers none of {names}",
+                "Declare EC keys, or use another token",
+            )
+        return offered
+
+    def calling(self, what: str) -> t.ContextManager[None]:
+        """Turn what PKCS#11 answers inside into a sentence, in this vendor's words.
+
+        :param what: what is done; "in the token" is added
+        """
+        return _calling(f"{what} in the {self.info}", self.profile)
+
+    def for_each(
+        self, items: t.Sequence[T], work: t.Callable[[Session, T], R]
+    ) -> list[tuple[T, R | ByokError]]:
+        """Do ``work`` with every item, in several sessions at once where that is wanted.
+
+        :returns: every item in order, with what came of it or the error that it met
+        """
+
+        def attempt(session: Session, item: T) -> tuple[T, R | ByokError]:
+            try:
+                return item, work(session, item)
+            except ByokError as error:
+                return item, error
+
+        wanted = min(self.sessions, len(items), self.profile.most_sessions or self.sessions)
+        if wanted < 2:
+            return [attempt(self.session, item) for item in items]
+        idle: SimpleQueue[Session] = SimpleQueue()
+        opened: list[Session] = []
+        try:
+            for _number in range(wanted):
+                with self.calling("Opening a further session"):
+                    opened.append(
+                        self.library.open(self.slot.id, self.profile.public_keys_private)
+                    )  # logged in, because the first one is
+                idle.put(opened[-1])
+
+            def in_a_session(item: T) -> tuple[T, R | ByokError]:
+                session = idle.get()
+                try:
+                    return attempt(session, item)
+                finally:
+                    idle.put(session)
+
+            with ThreadPoolExecutor(wanted) as pool:
+                return list(pool.map(in_a_session, items))
+        finally:
+            for session in opened:
+                session.close()
+
+
+@contextmanager
+def open_token(
+    options: t.Mapping[str, t.Any],
+    login: t.Callable[[Slot], bool] = lambda slot: True,
+    *,
+    final_try: bool = False,
+) -> t.Iterator[Token]:
+    """Load the library, find the token, log in once, and log out at the end.
+
+    :param options: the token options of a module
+    :param login: whether to log in; without a login, only public objects are seen
+    :param final_try: log in although a wrong PIN would lock the token
+    :raises ByokError: for a missing library or token, two tokens of one label, or a refused login
+    """
+    path = options["pkcs11_library"]
+    # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then sees no token.
+    with process_lock(f"open {path}", options["lock_directory"], options["lock_timeout"]):
+        token, logged_in = _open(options, login, final_try)
+    try:
+        yield token
+    finally:
+        # What fails here must not hide the error that led here; the session that logged in is closed last.
+        if logged_in:
+            with suppress(CryptokiError):
+                token.session.logout()
+        token.session.close()
+
+
+def _open(
+    options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final_try: bool
+) -> tuple[Token, bool]:
+    os.environ.update(
+        {name: str(value) for name, value in (options["library_environment"] or {}).items()}
+    )
+    path = options["pkcs11_library"]
+    if not path:
+        raise ByokError(
+            "No PKCS#11 library is given",
+            "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
+        )
+    guessed = PROFILES[
+        choose_profile(options["profile"], "", "", path)
+    ]  # until the token says what it is
+    library = _load(path, options["library_parameters"], guessed)
+    slot = _find(library, path, guessed, options)
+    info = TokenInfo(
+        label=slot.label,
+        serial=slot.serial,
+        manufacturer=slot.manufacturer,
+        model=slot.model,
+        firmware="{}.{}".format(*slot.firmware),
+        library=path,
+    )
+    name = choose_profile(options["profile"], slot.manufacturer, slot.model, path)
+    profile = PROFILES[name]
+    if not slot.flags & CKF_TOKEN_INITIALIZED:
+        raise ByokError(f"The {info} is not initialised", profile.not_ready)
+    with _calling(f"Reading the mechanisms of the {info}", profile):
+        mechanisms = library.mechanisms(slot.id)
+    pin = _pin(options, slot, info, profile, final_try) if login(slot) else None
+    with _calling(f"Opening a session of the {info}", profile):
+        session = library.open(slot.id, profile.public_keys_private)
+    logged_in = False
+    if pin is not None:
+        try:
+            with _calling(f"Logging in to the {info} as its {profile.role}", profile):
+                logged_in = session.login(pin)
+        except ByokError:
+            session.close()
+            raise
+    return Token(info, slot, library, name, mechanisms, session, options["sessions"]), logged_in
+
+
+def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
+    return calling(what, profile.return_codes, profile.remedies)
+
+
+def _load(path: str, parameters: str | None, profile: Profile) -> Library:
+    if not os.path.isfile(path):
+        usual = " or ".join(profile.libraries.get(sys.platform, ()))
+        raise ByokError(
+            f"There is no PKCS#11 library {path} on this host",
+            "Install the token's client software here, or correct pkcs11_library"
+            + (f" (usually {usual})" if usual else ""),
+        )
+    try:
+        with _calling(f"Initialising the PKCS#11 library {path}", profile):
+            return Library(path, parameters or None)
+    except ByokError as error:
+        missing = [name for name in profile.required_environment if name not in os.environ]
+        if not missing or not isinstance(error, TokenError):
+            raise
+        raise ByokError(
+            error.what,
+            f"The library reads the environment variable {' and '.join(missing)}, which is not set; set it in "
+            "library_environment, or put the client's configuration where the library looks without it",
+        ) from error
+
+
+def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str, t.Any]) -> Slot:
+    label, serial = options["token_label"], options["token_serial"]
+    if not label and not serial:
+        raise ByokError(
+            "No token is named",
+            "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL",
+        )
+    with _calling(f"Listing the tokens of {path}", profile):
+        slots, errors = library.slots()
+    found = [
+        slot
+        for slot in slots
+        if (not label or slot.label == label) and (not serial or slot.serial == serial)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        serials = ", ".join(slot.serial for slot in found)
+        raise ByokError(
+            f"{len(found)} tokens have the label {label}",
+            f"Set token_serial to the one you mean: {serials}",
+        )
+    if errors:  # it may be one of those that cannot be read
+        with _calling(f"Looking for the token among those of {path}", profile):
+            raise errors[0]
+    present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
+    wanted = " and ".join(
+        f"{name} {value}" for name, value in (("label", label), ("serial", serial)) if value
+    )
+    hint = (
+        f" (it reads {', '.join(profile.environment)}: library_environment)"
+        if profile.environment
+        else ""
+    )
+    raise ByokError(
+        f"There is no token with {wanted}; present are: {present or 'none'}",
+        f"Correct token_label or token_serial, or see that the client software reaches the token{hint}",
+    )
+
+
+def _pin(
+    options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, profile: Profile, final_try: bool
+) -> str | None:
+    """Return the PIN to try; None where the token wants no login."""
+    if slot.flags & CKF_USER_PIN_LOCKED:
+        raise ByokError(
+            f"The user PIN of the {info} is locked",
+            {**REMEDIES, **profile.remedies}["CKR_PIN_LOCKED"],
+        )
+    if slot.flags & CKF_USER_PIN_FINAL_TRY and not final_try:
+        raise ByokError(
+            f"The {info} will lock its user PIN after one more wrong try, so it was not tried",
+            "Log in once with the token's own tool, which resets the count, then run again",
+        )
+    if options["pin"]:
+        return str(options["pin"])
+    path = options["pin_file"]
+    if path:
+        return _read_pin(path)
+    if not slot.flags & CKF_LOGIN_REQUIRED:
+        return None
+    remedy = "Set pin_file, or the environment variable BYOK_PIN_FILE"
+    if profile.pin_form:
+        remedy += f"; the PIN is written as {profile.pin_form}"
+    if slot.flags & CKF_PROTECTED_AUTHENTICATION_PATH:
+        remedy += "; where the token asks at a PIN pad of its own, let it keep the login first (on a Luna: activation)"
+    raise ByokError("No PIN is given", remedy)
+
+
+def _read_pin(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            pin = file.read().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ByokError(
+            f"The PIN file {path} cannot be read ({reason})",
+            "Give a file that the user who runs the module can read",
+        ) from None
+    if not pin:
+        raise ByokError(f"The PIN file {path} is empty", "Write the PIN into it, and nothing else")
+    return pin

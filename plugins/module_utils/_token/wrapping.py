@@ -1,0 +1,117 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Wrapping keys for Azure: RSA-OAEP with SHA-1 of an AES-256 key, then that key's KWP of the target."""
+
+from __future__ import annotations
+
+import ctypes
+import typing as t
+from contextlib import contextmanager, suppress
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Key, Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+    CKM_RSA_AES_KEY_WRAP,
+    CKM_RSA_PKCS_OAEP,
+    Mechanism,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token
+
+
+@contextmanager
+def kek_object(token: Token, kek: RsaPublicKey) -> t.Iterator[Key]:
+    """Put the KEK's public key into the token as a session object, and take it out again."""
+
+    def octets(number: int) -> bytes:
+        return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+    with token.calling("Loading the KEK's public key"):
+        key = token.session.create_public_rsa(
+            TOKEN=False,
+            WRAP=True,
+            MODULUS=octets(kek.n),
+            PUBLIC_EXPONENT=octets(kek.e),
+        )
+    with destroyed_at_the_end(token, token.session, key):
+        yield key
+
+
+def wrap(
+    token: Token, session: Session, kek: Key, target: Key, mechanism: Mechanism, name: str
+) -> bytes:
+    """Wrap ``target`` under ``kek``.
+
+    :param kek: what kek_object() yielded
+    :param name: what to call the target in an error
+    :raises ByokError: when the token refuses
+    """
+    what = f"Wrapping {name} by {mechanism.name}"
+    if mechanism.number == CKM_RSA_AES_KEY_WRAP:
+        oaep = _oaep_parameters()
+        parameter = bytes(_RsaAesParameters(aes_bits=256, oaep=ctypes.addressof(oaep)))
+        with token.calling(what):
+            return session.wrap(mechanism.number, parameter, kek, target)
+    # No library in between, so this key is the one secret that could wrap the target again: it lives for two calls.
+    template = {
+        "TOKEN": False,
+        "PRIVATE": True,
+        "SENSITIVE": True,
+        "EXTRACTABLE": True,
+        "WRAP": True,
+    }
+    with token.calling("Making the temporary AES key"):
+        aes_key = session.generate_secret(256, template)
+    with destroyed_at_the_end(token, session, aes_key):
+        with token.calling("Wrapping the temporary AES key by CKM_RSA_PKCS_OAEP"):
+            wrapped_aes_key = session.wrap(
+                CKM_RSA_PKCS_OAEP, bytes(_oaep_parameters()), kek, aes_key
+            )
+        with token.calling(what):
+            return wrapped_aes_key + session.wrap(
+                mechanism.number, mechanism.parameter, aes_key, target
+            )
+
+
+@contextmanager
+def destroyed_at_the_end(token: Token, session: Session, key: Key) -> t.Iterator[None]:
+    """Destroy a temporary key at the end, whatever happens."""
+
+    def destroy() -> None:
+        with token.calling("Removing a temporary key"):
+            session.destroy(key)
+
+    try:
+        yield
+    except BaseException:
+        with suppress(ByokError):  # what failed first is what the user has to know
+            destroy()
+        raise
+    destroy()
+
+
+class _OaepParameters(ctypes.Structure):
+    """CK_RSA_PKCS_OAEP_PARAMS (PKCS#11 v3.1, 6.1.8)."""
+
+    _fields_ = [
+        ("hash", ctypes.c_ulong),
+        ("mgf", ctypes.c_ulong),
+        ("source", ctypes.c_ulong),
+        ("source_data", ctypes.c_void_p),
+        ("source_length", ctypes.c_ulong),
+    ]
+
+
+class _RsaAesParameters(ctypes.Structure):
+    """CK_RSA_AES_KEY_WRAP_PARAMS (PKCS#11 v3.1, 6.1.26)."""
+
+    _fields_ = [("aes_bits", ctypes.c_ulong), ("oaep", ctypes.c_void_p)]
+
+
+def _oaep_parameters() -> _OaepParameters:
+    """Return OAEP as Azure wants it: CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIFIED without data."""
+    return _OaepParameters(hash=0x220, mgf=1, source=1, source_data=None, source_length=0)

@@ -1,0 +1,80 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Credentials for Azure: options first, then the environment in both spellings, then the az CLI."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
+)
+
+#: What makes a credential
+WAYS = (
+    "Give tenant and client_id with secret, x509_certificate_path or federated_token_file (or AZURE_TENANT, "
+    "AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set auth_source to cli, or set it to msi on a machine "
+    "with a managed identity"
+)
+
+#: Options by which a service principal shows who it is
+_SHOWN = ("secret", "x509_certificate_path", "federated_token_file")
+
+
+def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
+    """Return a credential of azure-identity for the module's options.
+
+    :param login_host: of the vault's cloud
+    :raises ByokError: when the options do not make one, or azure-identity is missing
+    """
+    try:
+        from azure import identity
+    except ImportError as error:
+        raise MissingLibrary("azure-identity", error) from error
+    source = options["auth_source"]
+    if source == "msi":
+        return identity.ManagedIdentityCredential(client_id=options["client_id"])
+    if source != "cli":
+        try:
+            credential = _service_principal(identity, options, login_host)
+        except (ValueError, OSError) as error:
+            raise ByokError(
+                f"The credential's options do not fit together ({error})",
+                "Correct tenant, client_id and the file that holds the certificate or token",
+            ) from None
+        if credential:
+            return credential
+        if source != "auto":
+            raise ByokError(f"No credential for auth_source {source} is complete", WAYS)
+        # Not the login of az instead, which may be somebody else's
+        if any(options[way] for way in _SHOWN) and bool(options["tenant"]) != bool(
+            options["client_id"]
+        ):
+            missing = "client_id" if options["tenant"] else "tenant"
+            raise ByokError(f"The credential is not complete: {missing} is not given", WAYS)
+    return identity.AzureCliCredential(tenant_id=options["tenant"] or "")
+
+
+def _service_principal(identity: t.Any, options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
+    tenant, client = options["tenant"], options["client_id"]
+    if not (tenant and client):
+        return None
+    if options["auth_source"] != "workload_identity":
+        if options["secret"]:
+            return identity.ClientSecretCredential(
+                tenant, client, options["secret"], authority=login_host
+            )
+        if options["x509_certificate_path"]:
+            path = options["x509_certificate_path"]
+            return identity.CertificateCredential(tenant, client, path, authority=login_host)
+    if options["federated_token_file"]:
+        path = options["federated_token_file"]
+        return identity.WorkloadIdentityCredential(
+            tenant_id=tenant, client_id=client, token_file_path=path, authority=login_host
+        )
+    return None

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Proving that the vault holds a key and can use it: an operation there, checked against the token's key."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    EcPublicKey,
+    RsaPublicKey,
+    to_cryptography,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
+
+_EC_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "P-256K": "ES256K"}
+_HASHES = {
+    "ES256": "sha256",
+    "ES256K": "sha256",
+    "ES384": "sha384",
+    "ES512": "sha512",
+    "RS256": "sha256",
+}
+_RSA_ENCRYPTION = "RSA-OAEP-256"
+_SECRET_BYTES = 32
+
+
+class NotOurKey(ByokError):
+    """A version in the vault is another key than the token's."""
+
+
+def prove(
+    vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str] | None
+) -> dict[str, t.Any]:
+    """Have the vault use the key, and check the outcome.
+
+    :param challenge: for oct keys what byok_wrap made in the token
+    :returns: ``operation`` and ``algorithm`` of what proved it, or ``unprovable`` with the reason
+    :raises NotOurKey: when the vault's outcome is not that of the key
+    :raises ByokError: when the vault refuses
+    """
+    operations = version.operations
+    if not version.enabled:
+        return {"unprovable": "the version is disabled"}
+    if version.not_before and version.not_before > vault.now:
+        return {"unprovable": "the version is not valid yet"}
+    if version.expires and version.expires <= vault.now:
+        return {"unprovable": "the version has expired"}
+    if version.public_key is None:
+        return _prove_oct(vault, name, version, challenge)
+    if "sign" in operations:
+        return _prove_signature(vault, name, version, version.public_key)
+    if isinstance(version.public_key, RsaPublicKey):
+        for operation in ("decrypt", "unwrapKey"):
+            if operation in operations:
+                return _prove_decryption(vault, name, version, version.public_key, operation)
+    return {"unprovable": f"the operations {', '.join(operations)} use the public key alone"}
+
+
+def _prove_signature(
+    vault: Vault, name: str, version: Version, public_key: RsaPublicKey | EcPublicKey
+) -> dict[str, t.Any]:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+
+    algorithm = (
+        "RS256" if isinstance(public_key, RsaPublicKey) else _EC_ALGORITHMS[public_key.curve]
+    )
+    digest = hashlib.new(_HASHES[algorithm], os.urandom(_SECRET_BYTES)).digest()
+    prehashed = utils.Prehashed(getattr(hashes, _HASHES[algorithm].upper())())
+    signature = _use(vault, name, version, "sign", algorithm, digest)
+    key = to_cryptography(public_key)
+    try:
+        if isinstance(public_key, RsaPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+        else:
+            half = len(signature) // 2  # RFC 7518, 3.4: r and s side by side
+            r, s = (int.from_bytes(part, "big") for part in (signature[:half], signature[half:]))
+            key.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(prehashed))
+    except InvalidSignature:
+        raise _disproved(
+            vault, name, version, f"its signature ({algorithm}) is not of this key"
+        ) from None
+    return {"operation": "sign", "algorithm": algorithm}
+
+
+def _prove_decryption(
+    vault: Vault, name: str, version: Version, public_key: RsaPublicKey, operation: str
+) -> dict[str, t.Any]:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    secret = os.urandom(_SECRET_BYTES)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    ciphertext = to_cryptography(public_key).encrypt(secret, oaep)
+    if _use(vault, name, version, operation, _RSA_ENCRYPTION, ciphertext) != secret:
+        raise _disproved(
+            vault,
+            name,
+            version,
+            f"it does not decrypt ({_RSA_ENCRYPTION}) what its public key encrypted",
+        )
+    return {"operation": operation, "algorithm": _RSA_ENCRYPTION}
+
+
+def _prove_oct(
+    vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str] | None
+) -> dict[str, t.Any]:
+    if challenge is None:
+        return {
+            "unprovable": "there is no challenge from the token; byok_wrap makes one for keys that may encrypt or wrap"
+        }
+    algorithm, ciphertext = challenge["algorithm"], bytes.fromhex(challenge["ciphertext"])
+    operation = "unwrapKey" if algorithm.endswith("KW") else "decrypt"
+    if operation not in version.operations:
+        return {"unprovable": f"{operation} is not among the operations of the version"}
+
+    iv = {"iv": bytes.fromhex(challenge["iv"])} if "iv" in challenge else {}
+    try:
+        answer = _use(vault, name, version, operation, algorithm, ciphertext, **iv)
+    except AzureError as error:
+        if error.status != 400:
+            raise
+        # What another key makes of the challenge has no right padding or check value.
+        raise _disproved(
+            vault, name, version, f"it cannot take the token's challenge ({error.what})"
+        ) from error
+    if hashlib.sha256(answer).hexdigest() != challenge["sha256"]:
+        raise _disproved(
+            vault, name, version, f"its answer ({algorithm}) to the token's challenge is wrong"
+        )
+    return {"operation": operation, "algorithm": algorithm}
+
+
+def _use(
+    vault: Vault,
+    name: str,
+    version: Version,
+    operation: str,
+    algorithm: str,
+    value: bytes,
+    **more: bytes,
+) -> bytes:
+    """Return the outcome of an operation in the vault.
+
+    Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a random key of its own.
+    """
+    from azure.core.rest import HttpRequest
+
+    body = {
+        "alg": algorithm,
+        **{member: _encode(octets) for member, octets in {"value": value, **more}.items()},
+    }
+    request = HttpRequest("POST", f"/keys/{name}/{version.version}/{operation.lower()}", json=body)
+
+    def send(**options: t.Any) -> bytes:
+        response = vault.client.send_request(request, **options)
+        response.raise_for_status()
+        return _decode(response.json()["value"])
+
+    return vault.read(f"Proving the key {name} by {operation} in the {vault}", send)
+
+
+def _encode(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _disproved(vault: Vault, name: str, version: Version, why: str) -> NotOurKey:
+    return NotOurKey(
+        f"The version {version.version} of the key {name} in the {vault} is not the key of the token: {why}",
+        "Do not use this version; find out who imported it",
+    )

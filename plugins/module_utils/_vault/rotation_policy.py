@@ -1,0 +1,149 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Azure's own rotation policy of a key: it may announce an expiry, and must never make key material in Azure.
+
+What Rotate does with an imported key is documented nowhere; a version that it made would hold a key that no token has.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import Rotation
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import Address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    NOT_LET_THROUGH,
+    AzureError,
+)
+
+_NOTIFY, _ROTATE = "notify", "rotate"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A key's rotation policy as it was read.
+
+    :ivar actions: the lifetimeActions of the answer
+    :ivar attributes: the attributes of the answer
+    """
+
+    actions: tuple[t.Mapping[str, t.Any], ...] = ()
+    attributes: t.Mapping[str, t.Any] | None = None
+
+    def facts(self) -> dict[str, t.Any]:
+        """Return when Azure announces an expiry, and when it rotates by itself; None where it does not."""
+        return {"notify_before": self._trigger(_NOTIFY), "azure_rotates": self._trigger(_ROTATE)}
+
+    def changes(self, rotation: Rotation) -> dict[str, t.Any]:
+        """Return which of the facts have to change, with their new values.
+
+        What is not declared stays as it is, so also the notification that a vault adds to every policy by itself.
+        """
+        wanted: dict[str, str | None] = {"azure_rotates": None}
+        if rotation.notify_before:
+            wanted["notify_before"] = str(rotation.notify_before)
+        there = self.facts()
+        return {fact: value for fact, value in wanted.items() if value != there[fact]}
+
+    def _trigger(self, kind: str) -> str | None:
+        triggers = (
+            each.get("trigger") or {}
+            for each in self.actions
+            if each["action"]["type"].lower() == kind
+        )
+        return next(
+            (
+                trigger.get("timeBeforeExpiry")
+                or f"{trigger.get('timeAfterCreate')} after creation"
+                for trigger in triggers
+            ),
+            None,
+        )
+
+
+def read_policy(vault: Vault, name: str, rotation: Rotation) -> Policy:
+    """Return the rotation policy of a key.
+
+    :raises ByokError: when Azure refuses; where nothing about it is declared, a missing permission to look is none
+    """
+    try:
+        answer = vault.read_if_there(
+            f"Reading the rotation policy of the key {name} in the {vault}",
+            lambda **options: _send(vault, "GET", name, **options),
+        )
+    except AzureError as error:
+        if error.status == 403 and error.code not in NOT_LET_THROUGH and not rotation.notify_before:
+            return Policy()
+        raise
+    return _to_policy(answer or {})
+
+
+def refuse_notification(address: Address, name: str, rotation: Rotation) -> None:
+    """Refuse notify_before for a Managed HSM (Microsoft, "Configure key auto-rotation in Azure Managed HSM").
+
+    :raises ByokError: for one
+    """
+    if rotation.notify_before and address.managed_hsm:
+        raise ByokError(
+            f"The key {name} is declared with notify_before, and the {address} announces no expiries",
+            "Leave notify_before out for keys of a Managed HSM, and let a scheduled run tell what is due",
+        )
+
+
+def change_policy(vault: Vault, name: str, policy: Policy, changes: t.Mapping[str, t.Any]) -> None:
+    """Set the facts of a policy that have to change; the rest of it is sent as it was read, for a PUT replaces it.
+
+    :raises ByokError: when Azure refuses
+    """
+    replaced = {_ROTATE} | ({_NOTIFY} if "notify_before" in changes else set())
+    actions = [
+        dict(each) for each in policy.actions if each["action"]["type"].lower() not in replaced
+    ]
+    if "notify_before" in changes:
+        actions.append(
+            {
+                "trigger": {"timeBeforeExpiry": changes["notify_before"]},
+                "action": {"type": "Notify"},
+            }
+        )
+    expiry = (policy.attributes or {}).get("expiryTime")
+    body = {"lifetimeActions": actions, "attributes": {"expiryTime": expiry} if expiry else {}}
+
+    def landed() -> t.Any:
+        found = vault.read(
+            f"Reading back the rotation policy of the key {name}",
+            lambda **options: _send(vault, "GET", name, **options),
+        )
+        facts = _to_policy(found).facts()
+        return found if all(facts[fact] == value for fact, value in changes.items()) else None
+
+    vault.write(
+        f"Setting the rotation policy of the key {name} in the {vault}",
+        lambda **options: _send(vault, "PUT", name, body, **options),
+        landed,
+    )
+
+
+def _to_policy(answer: t.Mapping[str, t.Any]) -> Policy:
+    return Policy(tuple(answer.get("lifetimeActions") or ()), answer.get("attributes"))
+
+
+def _send(
+    vault: Vault, method: str, name: str, body: t.Any = None, **options: t.Any
+) -> dict[str, t.Any]:
+    # Not by the SDK's own method, which drops the options that keep it from repeating a request.
+    from azure.core.rest import HttpRequest
+
+    response = vault.client.send_request(
+        HttpRequest(method, f"/keys/{name}/rotationpolicy", json=body), **options
+    )
+    response.raise_for_status()
+    answer: dict[str, t.Any] = response.json()
+    return answer

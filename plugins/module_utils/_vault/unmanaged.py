@@ -1,0 +1,50 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The keys of a vault that nobody declared."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import GENERATION_TAG
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    NOT_LET_THROUGH,
+    AzureError,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import list_keys
+
+
+def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """Return the keys of a vault that are not ``declared``, by name; keys that belong to certificates are none of ours.
+
+    A list has no key material, so whether one of them is in the token it does not tell.
+
+    :raises ByokError: when the vault cannot be listed
+    """
+    try:
+        listed = list_keys(vault)
+    except AzureError as error:
+        if error.status == 403 and error.code not in NOT_LET_THROUGH:
+            remedy = f"{error.remedy}. Without that, set unmanaged to ignore (byok_unmanaged of the role)"
+            raise ByokError(error.what, remedy) from error
+        raise
+    known = {name.lower() for name in declared}  # Azure compares names without regard to case
+    return [
+        {
+            "name": each.name,
+            "kid": each.id,
+            "enabled": each.enabled is not False,
+            "created": each.created_on and format_moment(each.created_on),
+            "expires": each.expires_on and format_moment(each.expires_on),
+            "marked": GENERATION_TAG in (each.tags or {}),
+        }
+        for each in sorted(listed, key=lambda properties: properties.name.lower())
+        if each.name.lower() not in known and not each.managed
+    ]

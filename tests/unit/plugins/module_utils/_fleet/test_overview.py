@@ -1,0 +1,194 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.overview import (
+    awaited_elsewhere,
+    not_in_place,
+    side_by_side,
+    vaults_behind,
+)
+
+OLD, NEW = "01a2032eafaa71a4a5d1e84832f381a3", "01a3032eafaa71a4a5d1e84832f381a3"
+
+
+def host(
+    name: str, standing: dict[str, t.Any], *, keys: t.Iterable[str] = ("a", "b"), **variables: t.Any
+) -> dict[str, t.Any]:
+    """The variables of a vault's host after a run."""
+    url = f"https://{name}.vault.azure.net"
+    declared = [{"name": key} for key in keys]
+    return {
+        "inventory_hostname": name,
+        "byok_vault_url": url,
+        "byok_keys": declared,
+        "byok_standing": standing,
+        **variables,
+    }
+
+
+def test_a_primary_waits_with_what_another_vault_of_the_same_token_lacks() -> None:
+    primary = host("primary", {}, byok_primary=True)
+    assert not_in_place([host("one", {"a": NEW, "b": OLD}), primary], "primary") == []
+    assert not_in_place([host("one", {"a": NEW}), primary], "primary") == ["b"]
+    assert not_in_place([host("one", {"a": NEW}), host("two", {}), primary], "primary") == [
+        "a",
+        "b",
+    ]
+    assert not_in_place([host("one", {}, byok_token_label="another"), primary], "primary") == []
+    assert not_in_place([host("one", {}, byok_primary="true"), primary], "primary") == []
+    assert not_in_place([{"inventory_hostname": "no-vault"}, primary], "primary") == []
+
+
+def wait(hosts: t.Iterable[t.Any], arrived: dict[str, t.Any]) -> dict[str, str]:
+    return awaited_elsewhere(hosts, "one", arrived)
+
+
+def test_nothing_is_locked_that_another_vault_of_the_token_lacks() -> None:
+    one, both = host("one", {}), {"a": NEW, "b": NEW}
+    assert wait([one], both) == {}
+    assert wait([one, host("two", {}, byok_arrived=both)], both) == {}
+    assert wait([one, host("two", {}, byok_arrived={"a": NEW}, byok_primary=True)], both) == {
+        "b": "two"
+    }
+    assert wait([one, host("two", {}, byok_arrived={"a": OLD, "b": NEW})], both) == {"a": "two"}
+    assert wait([one, host("two", {}), host("three", {})], {"a": NEW}) == {"a": "two, three"}
+    assert (
+        wait(
+            [one, host("two", {}, byok_token_label="another"), {"inventory_hostname": "no-vault"}],
+            both,
+        )
+        == {}
+    )
+    assert wait([one, host("two", {}, keys=["c"])], both) == {}
+    assert (
+        wait([host("two", {}, byok_arrived=both)], both) == {}
+    )  # one that is not in the inventory asks: the implicit localhost
+
+
+def test_nothing_is_locked_that_a_vault_of_another_slice_is_to_have() -> None:
+    sliced = host("one", {}, byok_keys_also_on={"b": ["two"], "c": ["two"]})
+    assert wait([sliced], {"a": NEW, "b": NEW}) == {"b": "two"}
+    assert wait([sliced, host("two", {}, keys=["b"], byok_arrived={"b": NEW})], {"b": NEW}) == {}
+
+
+def test_where_a_play_declares_the_keys_other_hosts_are_awaited() -> None:
+    bare = {"inventory_hostname": "one"}
+    assert list(wait([bare, {"inventory_hostname": "two"}], {"a": NEW})) == ["a"]
+    assert wait([bare], {"a": NEW}) == {}
+
+
+class Unreadable(dict[str, t.Any]):
+    """The variables of a host that has a template which cannot be rendered."""
+
+    def get(self, name: str, default: t.Any = None) -> t.Any:
+        raise RuntimeError("'nothing' is undefined")
+
+
+def test_a_host_that_cannot_be_read_is_awaited_with_all_keys() -> None:
+    assert wait([host("one", {}), Unreadable(inventory_hostname="bad")], {"a": NEW}) == {"a": "bad"}
+
+
+def test_a_key_that_would_be_made_is_in_place_in_check_mode() -> None:
+    assert (
+        not_in_place(
+            [host("one", {"a": None, "b": None}), host("primary", {}, byok_primary=True)], "primary"
+        )
+        == []
+    )
+
+
+def test_vaults_that_lack_the_newest_generation_are_named() -> None:
+    even = [host("one", {"a": NEW, "b": OLD}), host("two", {"a": NEW, "b": OLD})]
+    assert vaults_behind(even) == []
+    [said] = vaults_behind([host("one", {"a": NEW, "b": OLD}), host("two", {"a": OLD, "b": OLD})])
+    assert said == (
+        f"two (https://two.vault.azure.net): behind with the key a, of which one has the generation {NEW}."
+    )
+    [said] = vaults_behind([host("one", {"a": NEW}, keys=["a"]), host("two", {}, keys=["a"])])
+    assert said.startswith("two ")
+    assert vaults_behind([host("one", {}), host("two", {})]) == []
+    assert (
+        vaults_behind(
+            [
+                host("one", {"a": NEW}, keys=["a"]),
+                host("two", {}, keys=["a"], byok_token_serial="2"),
+            ]
+        )
+        == []
+    )
+
+
+def version(number: int, **facts: t.Any) -> dict[str, t.Any]:
+    plain = {
+        "version": str(number),
+        "generation": None,
+        "ours": False,
+        "active": False,
+        "enabled": True,
+    }
+    return {**plain, "created": "2026-11-22T10:00:00Z", "expires": None, **facts}
+
+
+def test_generations_and_versions_stand_side_by_side() -> None:
+    made = {
+        "kind": "P-256",
+        "made": "2026-11-22T10:00:00Z",
+        "thumbprint": "x",
+        "withdrawn": False,
+        "half_made": False,
+    }
+    in_token = {
+        "name": "a",
+        "generations": [
+            {"generation": OLD, **made},
+            {"generation": NEW, **made, "withdrawn": True},
+        ],
+    }
+
+    def shown(
+        url: str, versions: list[dict[str, t.Any]], deleted: bool | None = False
+    ) -> dict[str, t.Any]:
+        key = {
+            "name": "a",
+            "deleted": deleted,
+            "last_rotated": None,
+            "next_due": "2027-01-01T00:00:00Z",
+            "versions": versions,
+        }
+        plan = [{"name": "a", "action": "none", "reason": "as declared"}]
+        token = {"label": "byok", "serial": "7"}
+        return {
+            "token": token,
+            "target_keys": [in_token],
+            "plan": plan,
+            "versions": {"vault_url": url, "target_keys": [key]},
+        }
+
+    lines = side_by_side(
+        [
+            shown("https://one", [version(2), version(1, generation=OLD, ours=True, active=True)]),
+            shown("https://two", [], deleted=True),
+        ]
+    )
+    assert lines[0] == "a, token byok (7)"
+    assert lines[1].startswith(f"  generation {OLD}, P-256, made 2026")
+    assert (
+        lines[2]
+        == "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
+    )
+    assert lines[3] == "    https://two: -"
+    assert lines[4].endswith("withdrawn")
+    assert (
+        "  foreign, https://one: version 2, enabled, created 2026-11-22T10:00:00Z, expires never"
+        in lines
+    )
+    assert (
+        lines[-2]
+        == "  https://one: last rotated never; next due 2027-01-01T00:00:00Z; none: as declared"
+    )
+    assert "a deleted key holds the name" in lines[-1]

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
+    summarise,
+    to_markdown,
+)
+
+AT = "2026-11-22T12:00:00Z"
+
+
+def entry(name: str, action: str = "none", **facts: t.Any) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "action": action,
+        "kind": "P-256",
+        "reason": "because",
+        "next_due": None,
+        **facts,
+    }
+
+
+def host(
+    name: str,
+    *plan: dict[str, t.Any],
+    url: str = "",
+    unmanaged: t.Sequence[str] = (),
+    **standing: str,
+) -> dict[str, t.Any]:
+    url = url or f"https://{name}.vault.azure.net"
+    planned = {
+        "vault_url": url,
+        "plan": list(plan),
+        "unmanaged": [{"name": each} for each in unmanaged],
+    }
+    keys = [{"name": each["name"]} for each in plan]
+    return {
+        "inventory_hostname": name,
+        "byok_vault_url": url,
+        "byok_keys": keys,
+        "byok_planned": planned,
+        "byok_standing": standing,
+    }
+
+
+def test_a_run_without_anything_to_do_is_clean() -> None:
+    summary = summarise(
+        [host("one", entry("a")), host("two"), {"inventory_hostname": "no-vault"}], AT
+    )
+    assert (summary["status"], summary["actions"], summary["made_at"]) == ("clean", {"none": 1}, AT)
+    assert list(summary["hosts"]) == ["one", "two"]
+    assert to_markdown(summary) == f"### Keys: clean\n\n2 vaults, {AT}: 1 none.\n"
+
+
+@pytest.mark.parametrize("action", ["transfer", "rotate", "update", "recover", "conflict"])
+def test_what_is_to_be_done_or_decided_is_a_change(action: str) -> None:
+    summary = summarise([host("one", entry("a"), entry("b", action))], AT)
+    assert summary["status"] == "changes"
+    assert f"| one | b | P-256 | {action} | because |" in to_markdown(summary)
+    assert "| one | a |" not in to_markdown(summary)
+
+
+def test_keys_of_another_host_of_the_same_vault_are_declared() -> None:
+    url = "https://shared.vault.azure.net"
+    summary = summarise(
+        [
+            host("one", entry("mine"), url=url, unmanaged=["Other", "nobodys"]),
+            host("two", entry("other"), url=f"{url}/", unmanaged=["mine", "nobodys"]),
+        ],
+        AT,
+    )
+    assert [[key["name"] for key in each["unmanaged"]] for each in summary["hosts"].values()] == [
+        ["nobodys"],
+        ["nobodys"],
+    ]
+    assert summary["status"] == "clean"  # what nobody declared is reported and no drift
+    assert f"\n1 vault, {AT}: 2 none." in to_markdown(summary)
+    assert "Not declared: nobodys (one), nobodys (two)." in to_markdown(summary)
+
+
+def test_vaults_that_are_behind_are_named() -> None:
+    summary = summarise([host("one", entry("a"), a="02"), host("two", entry("a", "transfer"))], AT)
+    assert len(summary["behind"]) == 1
+    assert "- two (https://two.vault.azure.net): behind with the key a" in to_markdown(summary)
+
+
+def test_what_is_due_next_comes_first() -> None:
+    plan = [entry(f"k{day}", next_due=f"2027-01-{day:02}T00:00:00Z") for day in range(20, 0, -1)]
+    text = to_markdown(summarise([host("one", *plan)], AT))
+    assert "Due next: k1 (one) 2027-01-01T00:00:00Z, k2" in text
+    assert "k10 (one) 2027-01-10T00:00:00Z and 10 more." in text
+
+
+def test_a_long_plan_fits_into_a_comment() -> None:
+    plan = [entry(f"key-{number}", "transfer", reason="r" * 200) for number in range(5000)]
+    standing = {f"key-{number}": "02" for number in range(5000)}
+    text = to_markdown(
+        summarise([host("one", *map(entry, standing), **standing), host("two", *plan)], AT)
+    )
+    assert (
+        text.count("and 4900 more in plan.json") == 2
+    )  # of what is to be done, and of what is behind another vault
+    assert len(text) < 65536  # GitHub's limit
+
+
+def test_texts_are_text_and_no_markup() -> None:
+    reason = "a | b\n# c <img> @team [x](y)"
+    text = to_markdown(summarise([host("one", entry("a", "conflict", reason=reason))], AT))
+    assert r"a \| b \# c \<img\> \@team \[x\](y) |" in text

@@ -1,0 +1,68 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    DECLARATION_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._steps import plan as _planning
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
+from azure.core.exceptions import HttpResponseError, ServiceRequestError
+
+NOTHING_ROTATED: dict[str, t.Any] = {
+    "rotate": False,
+    "force": [],
+    "on_deleted": "fail",
+    "all_versions": False,
+    "unmanaged": "ignore",
+}
+
+
+def plan(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> tuple[list[str], list[str], list[str]]:
+    """Plan three keys for a vault that answers every request with ``error``; return who failed, who was asked for, warnings."""
+    asked: list[str] = []
+
+    def get_key(name: str, version: str | None, **options: t.Any) -> None:
+        asked.append(name)
+        raise error
+
+    address = parse_address("https://contoso.vault.azure.net", "AzureCloud")
+    vault = Vault(
+        address, SimpleNamespace(get_key=get_key), 0, 0, Pace(1, None), lambda seconds: None
+    )
+    monkeypatch.setattr(_planning, "open_vault", lambda params: vault)
+    empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
+    items = [{**empty, "name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]
+    in_token: list[dict[str, t.Any]] = [
+        {"name": item["name"], "generation": None, "generations": []} for item in items
+    ]
+    outcome = _planning.plan_keys(
+        {"declarations": items, "target_keys": in_token, **NOTHING_ROTATED}, False
+    )
+    return [failure["name"] for failure in outcome.failures.as_result()], asked, outcome.warnings
+
+
+def test_a_vault_that_is_not_there_is_not_asked_for_every_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed, asked, warnings = plan(
+        monkeypatch, ServiceRequestError("(Caused by NameResolutionError('contoso'))")
+    )
+    assert (failed, set(asked)) == (["a"], {"a"})
+    assert warnings == ["Not tried, because the vault does not serve this run now: b, c"]
+
+
+def test_a_key_that_azure_refuses_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = HttpResponseError(message="no")
+    refused.status_code = 403
+    assert plan(monkeypatch, refused) == (["a", "b", "c"], ["a", "b", "c"], [])

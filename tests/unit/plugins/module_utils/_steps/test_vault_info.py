@@ -1,0 +1,395 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    DECLARATION_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._steps import vault_info as _vault_info
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
+    PERMISSIONS,
+    WORK,
+)
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ODataV4Format,
+    ServiceRequestError,
+)
+
+VAULT, HSM = "https://contoso.vault.azure.net", "https://contoso.managedhsm.azure.net"
+PROTECTED = {"recoveryLevel": "CustomizedRecoverable", "recoverableDays": 7, "hsmPlatform": "2"}
+OPEN = {"recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90, "hsmPlatform": "2"}
+SOFTWARE = {**OPEN, "hsmPlatform": "0"}
+ALL = list(WORK)
+
+
+def refusal(
+    status: int, code: str, inner: str | None = None, message: str = "no"
+) -> HttpResponseError:
+    """What the SDK raises for a body of Key Vault."""
+    error = HttpResponseError(message=message)
+    error.status_code = status
+    error.error = ODataV4Format(
+        {"code": code, "message": message, **({"innererror": {"code": inner}} if inner else {})}
+    )
+    return error
+
+
+NOT_FOUND = refusal(404, "KeyNotFound")
+BY_RBAC = refusal(403, "Forbidden", "ForbiddenByRbac")
+BY_POLICY = refusal(403, "Forbidden", "ForbiddenByPolicy")
+
+
+class Service:
+    """Lists keys with the given attributes, and answers all else that nothing is there, or as ``answers`` says by operation."""
+
+    def __init__(
+        self,
+        *keys: dict[str, t.Any],
+        ahead: timedelta = timedelta(),
+        answers: dict[str, Exception] | None = None,
+    ) -> None:
+        self.keys, self.ahead, self.answers = keys, ahead, answers or {}
+        self.careless: str | None = None
+        self.asked: list[tuple[str, str, t.Any]] = []
+
+    def send_request(
+        self, request: t.Any, raw_response_hook: t.Callable[[t.Any], None], **options: t.Any
+    ) -> t.Any:
+        self.asked.append((request.method, request.url, json.loads(request.content or "null")))
+        shape = re.sub("keyferry-probe-[0-9a-f]{16}", "{name}", request.url)
+        operation = next(
+            name
+            for name, probe in _vault_info._PROBES.items()
+            if probe[:2] == (request.method, shape)
+        )
+        error = self.answers.get(operation, self.answers.get("everything"))
+        if error and not isinstance(error, HttpResponseError):
+            raise error
+        headers = {"Date": format_datetime(datetime.now(timezone.utc) + self.ahead, usegmt=True)}
+        raw_response_hook(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
+        if error or operation not in ("list", self.careless):
+            raise error or NOT_FOUND
+        body: dict[str, t.Any] = {
+            "value": [
+                {"kid": f"{VAULT}/keys/a", "attributes": attributes} for attributes in self.keys
+            ]
+        }
+        return SimpleNamespace(status_code=200, json=lambda: body, raise_for_status=lambda: None)
+
+
+def look(
+    monkeypatch: pytest.MonkeyPatch, service: Service, url: str = VAULT, **options: t.Any
+) -> Outcome:
+    vault = Vault(
+        parse_address(url, "AzureCloud"), service, 0, 0, Pace(1, None), lambda seconds: None
+    )
+    monkeypatch.setattr(_vault_info, "open_vault", lambda params: vault)
+    defaults = {
+        "work": ["transfer"],
+        "ephemeral_kek": True,
+        "prove": False,
+        "declarations": None,
+        "list_keys": False,
+    }
+    return _vault_info.vault_info({**defaults, **options}, False)
+
+
+def test_every_permission_is_tried_by_a_request_that_cannot_do_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(OPEN)
+    found = look(monkeypatch, service, work=ALL, prove=True)
+    assert _vault_info._PROBES.keys() == PERMISSIONS.keys()
+    assert [each["operation"] for each in found.result["vault"]["permissions"]] == list(PERMISSIONS)
+    assert all(each["granted"] for each in found.result["vault"]["permissions"])
+    assert (found.changes, found.warnings, found.result["vault"]["notes"]) == ([], [], [])
+    names = {
+        match[1]
+        for match in (
+            re.search("/(keyferry-probe-[0-9a-f]{16})(/|$)", url)
+            for _how, url, _what in service.asked
+        )
+        if match
+    }
+    assert len(names) == 1
+    for method, url, body in service.asked:
+        assert names <= set(url.split("/")) or (method, url) == ("GET", "/keys?maxresults=25")
+        if url.endswith("/create"):
+            assert body == {"kty": "keyferry-probe"}
+        if (method, url) == ("PUT", f"/keys/{min(names)}"):
+            assert body == {"key": {"kty": "keyferry-probe"}}
+    look(monkeypatch, service)
+    assert names.isdisjoint(service.asked[-1][1].split("/"))
+
+
+@pytest.mark.parametrize("url", [VAULT, HSM])
+@pytest.mark.parametrize("operation", list(PERMISSIONS))
+def test_a_permission_that_is_missing_is_named_alone(
+    operation: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = look(
+        monkeypatch, Service(OPEN, answers={operation: BY_RBAC}), url, work=ALL, prove=True
+    )
+    vault = outcome.result["vault"]
+    refused = [each for each in vault["permissions"] if not each["granted"]]
+    assert [each["operation"] for each in refused] == [operation]
+    assert refused[0]["answer"] == "Azure answered 403 (ForbiddenByRbac): no"
+    assert vault["missing"] == ([operation] if refused[0]["required"] else [])
+    said = vault["problems"] if refused[0]["required"] else vault["notes"]
+    assert any(
+        f"the identity may not {PERMISSIONS[operation].does}" in each.replace("The", "the")
+        for each in said
+    )
+    assert outcome.warnings == vault["problems"]
+
+
+def test_roles_are_named_by_who_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: dict[str, Exception] = {"everything": BY_RBAC}
+    vault = look(monkeypatch, Service(answers=refused), work=["transfer", "purge"]).result["vault"]
+    assert len(vault["problems"]) == 1
+    assert "Key Vault Crypto Officer" in vault["problems"][0]
+    hsm = look(monkeypatch, Service(answers=refused), HSM, work=["transfer", "purge"]).result[
+        "vault"
+    ]
+    assert len(hsm["problems"]) == 2
+    assert re.search("import keys.*needed to transfer.*Managed HSM Crypto User", hsm["problems"][0])
+    assert re.search(
+        "may not read deleted keys, purge deleted keys.*needed to purge.*Crypto Officer",
+        hsm["problems"][1],
+    )
+    keks = look(monkeypatch, Service(answers=refused), HSM, work=["purge_keks"]).result["vault"]
+    assert re.search(
+        "may not purge deleted keys. It is needed to purge KEKs. .*Crypto Officer",
+        keks["problems"][0],
+    )
+    policy = look(
+        monkeypatch,
+        Service(answers=dict.fromkeys(("get_deleted", "get", "purge"), BY_POLICY)),
+        work=["purge", "show"],
+    )
+    assert policy.result["vault"]["problems"] == [
+        "In the vault contoso the identity may not read keys, read deleted keys, purge deleted keys. It is needed to purge, "
+        "show. Add to its access policy the key permissions get, purge."
+    ]
+
+
+def test_a_vault_that_makes_a_key_all_the_same_is_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(OPEN)
+    service.careless = "create"
+    problems = look(monkeypatch, service).result["vault"]["problems"]
+    assert len(problems) == 1
+    assert re.search(
+        r"did what had to fail \(create\)\. Look there for a key keyferry-probe-[0-9a-f]{16}, and delete",
+        problems[0],
+    )
+
+
+def test_an_optional_permission_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = look(
+        monkeypatch, Service(OPEN, answers={"get_deleted": refusal(403, "Forbidden")}), HSM
+    ).result["vault"]
+    assert (vault["missing"], vault["problems"]) == ([], [])
+    assert vault["notes"] == [
+        "The identity may not read deleted keys, and the work goes on without: that a deleted key holds a name is then learnt "
+        "from Azure's refusal alone."
+    ]
+
+
+def test_what_becomes_of_each_kind_of_work_without_is_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(
+        OPEN,
+        answers={"get_deleted": refusal(403, "Forbidden"), "set_policy": refusal(403, "Forbidden")},
+    )
+    vault = look(monkeypatch, service, HSM, work=["transfer", "rotate", "delete"]).result["vault"]
+    assert vault["notes"] == [
+        "The identity may not read deleted keys, and the work goes on without: that a deleted key holds a name is then learnt "
+        "from Azure's refusal alone; whether a deletion is done is then not seen.",
+        "The identity may not set rotation policies, and the work goes on without: a key that Azure would rotate by itself then "
+        "fails.",
+    ]
+
+
+def test_what_an_answer_does_not_tell_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    protected = refusal(
+        403, "Forbidden", None, "Operation is not allowed because purge protection is enabled"
+    )
+    vault = look(
+        monkeypatch,
+        Service(OPEN, answers={"purge": protected, "get_deleted": refusal(418, "Teapot")}),
+        work=["purge"],
+    ).result["vault"]
+    assert [each["granted"] for each in vault["permissions"]] == [True, None, None]
+    assert vault["missing"] == []
+    assert [note.partition(":")[0] for note in vault["notes"]] == [
+        "Whether the identity may read deleted keys is not known",
+        "Whether the identity may purge deleted keys is not known",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "reach", "says"),
+    [
+        (refusal(403, "Forbidden", "ForbiddenByFirewall"), (True, "refused", True), "firewall"),
+        (
+            refusal(403, "Forbidden", "ForbiddenByConnection"),
+            (True, "refused", True),
+            "private endpoint",
+        ),
+        (refusal(401, "Unauthorized"), (True, "unknown", False), "the vault's tenant"),
+        (refusal(503, "ServiceUnavailable"), (True, "unknown", None), "Run again later"),
+        (refusal(429, "Throttled"), (True, "unknown", None), "takes no more requests"),
+        (
+            ClientAuthenticationError(message="AADSTS7000215: wrong"),
+            (True, "unknown", False),
+            "the secret's value",
+        ),
+        (
+            ServiceRequestError("(host='login.microsoftonline.com') timed out"),
+            (True, "unknown", False),
+            "HTTPS_PROXY",
+        ),
+        (
+            ServiceRequestError("(Caused by NameResolutionError('contoso'))"),
+            (False, "unknown", None),
+            "name resolution",
+        ),
+    ],
+)
+def test_a_vault_that_does_not_serve_is_asked_no_further(
+    error: Exception,
+    reach: tuple[bool, str, bool | None],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(answers={"everything": error})
+    outcome = look(monkeypatch, service)
+    vault = outcome.result["vault"]
+    assert (vault["reachable"], vault["firewall"], vault["authenticated"]) == reach
+    assert len({asked[1] for asked in service.asked}) == 1
+    assert {each["granted"] for each in vault["permissions"]} == {None}
+    assert {each["answer"] for each in vault["permissions"]} == {None}
+    assert len(vault["problems"]) == 1
+    assert says in vault["problems"][0]
+    assert (
+        vault["missing"],
+        vault["notes"],
+        vault["recovery_level"],
+        vault["purge_protection"],
+    ) == ([], [], None, None)
+    assert (vault["time"] is None) == (
+        not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError)
+    )
+    assert outcome.warnings == vault["problems"]
+    assert outcome.failures.as_result() == []
+
+
+def test_a_vault_that_stops_serving_keeps_what_it_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = look(
+        monkeypatch, Service(OPEN, answers={"create": refusal(503, "ServiceUnavailable")})
+    ).result["vault"]
+    assert (vault["firewall"], vault["authenticated"], vault["kind"]) == ("open", True, "premium")
+    assert [each["granted"] for each in vault["permissions"]] == [True, True, *[None] * 7]
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "kind", "facts", "notes"),
+    [
+        (VAULT, (SOFTWARE, OPEN), "premium", ("Recoverable+Purgeable", False, 90), 0),
+        (VAULT, (SOFTWARE,), "unknown", ("Recoverable+Purgeable", False, 90), 1),
+        (VAULT, (), "unknown", (None, None, None), 2),
+        (
+            HSM,
+            ({"recoveryLevel": "Recoverable", "recoverableDays": 90},),
+            "managed_hsm",
+            ("Recoverable", True, 90),
+            1,
+        ),
+        (HSM, (), "managed_hsm", (None, None, None), 1),
+    ],
+)
+def test_what_its_keys_tell_of_a_vault(
+    url: str,
+    keys: tuple[dict[str, t.Any], ...],
+    kind: str,
+    facts: tuple[str | None, bool | None, int | None],
+    notes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vault = look(monkeypatch, Service(*keys), url).result["vault"]
+    assert (vault["url"], vault["name"], vault["kind"]) == (url, "contoso", kind)
+    assert (vault["recovery_level"], vault["purge_protection"], vault["retention_days"]) == facts
+    assert len(vault["notes"]) == notes
+    assert all("az keyvault show" in note or "purge protection" in note for note in vault["notes"])
+
+
+def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = look(monkeypatch, Service(PROTECTED)).result["vault"]
+    assert kept["problems"] == []
+    assert kept["notes"] == [
+        "The KEK of each run stays there as a deleted key for 7 days, as the vault has purge protection."
+    ]
+    assert look(monkeypatch, Service(PROTECTED), ephemeral_kek=False).result["vault"]["notes"] == []
+    assert (
+        len(
+            look(monkeypatch, Service(PROTECTED), work=["transfer", "purge_keks"]).result["vault"][
+                "problems"
+            ]
+        )
+        == 1
+    )
+    purging = look(monkeypatch, Service(PROTECTED), work=["purge"]).result["vault"]
+    assert purging["problems"] == [
+        "Nobody can purge keys in the vault contoso: it has purge protection. Leave purging out; a deleted key goes by itself "
+        "after 7 days."
+    ]
+    assert purging["missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"), [(10, "600 seconds behind"), (-10, "600 seconds ahead of"), (4, None)]
+)
+def test_the_clock(minutes: int, says: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = look(monkeypatch, Service(OPEN, ahead=timedelta(minutes=minutes))).result["vault"]
+    assert abs(vault["clock_skew_seconds"] - 60 * minutes) <= 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", vault["time"])
+    assert len(vault["problems"]) == (says is not None)
+    assert all("seconds" in problem for problem in vault["problems"])
+
+
+def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
+    items = [
+        {**empty, "name": "storage", "type": "oct", "size": 256},
+        {**empty, "name": "odd", "type": "EC", "size": 1},
+        {**empty, "name": "signing", "type": "EC", "curve": "P-256"},
+    ]
+    outcome = look(monkeypatch, Service(OPEN), declarations=items, prove=True)
+    assert [failure["name"] for failure in outcome.failures.as_result()] == ["storage", "odd"]
+    assert "Use a Managed HSM" in outcome.failures.as_result()[0]["msg"]
+    needed = {each["operation"] for each in outcome.result["vault"]["permissions"]}
+    assert needed & {"sign", "decrypt", "unwrapKey"} == {"sign"}
+    hsm = look(monkeypatch, Service(OPEN), HSM, declarations=items[:1])
+    assert "decrypt" in {each["operation"] for each in hsm.result["vault"]["permissions"]}
+    assert hsm.failures.as_result() == []
