@@ -71,32 +71,20 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import (
-    check_unique,
-    read_defaults,
-    read_keys,
+    DeclarationError,
+    declared_keys,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation import kind_of
 
 
-def declarations(
-    keys: t.Any,
-    defaults: t.Any = None,
-    where: str = "byok_keys",
-    defaults_where: str = "byok_key_defaults",
-) -> list[dict[str, t.Any]]:
+def declarations(keys: t.Any, *arguments: t.Any, **named: t.Any) -> list[dict[str, t.Any]]:
     """Return declared keys with their defaults.
 
     :raises AnsibleFilterError: with a line for each problem
     """
-    if not isinstance(keys, list):
-        raise AnsibleFilterError(f"{where} is {kind_of(keys)}, and has to be a list of keys.")
-    problems: list[str] = []
-    fit = read_defaults({} if defaults is None else defaults, defaults_where, problems)
-    declared = read_keys(keys, fit, lambda number: f"{where}[{number}]", problems)
-    check_unique(declared, problems)
-    if problems:
-        raise AnsibleFilterError("\n".join(problems))
-    return [key.fields for key in declared]
+    try:
+        return declared_keys(keys, *arguments, **named)
+    except DeclarationError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

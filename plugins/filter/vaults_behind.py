@@ -39,7 +39,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet import overview as _overview
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet import other_vaults as _overview
 
 
 class FilterModule:

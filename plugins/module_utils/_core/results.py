@@ -111,7 +111,7 @@ def _converters(hint: t.Any) -> tuple[Convert, Convert]:
     if isinstance(hint, type) and issubclass(hint, Shape):
         return lambda value: value.to_dict(), hint.from_dict
     if origin is not None and issubclass(origin, Mapping):
-        return dict, lambda value: _instance(Mapping, value)
+        return _plain, lambda value: _plain(_instance(Mapping, value))
     if hint is t.Any:
         return _same, _same
     return _same, lambda value: _instance(hint, value)
@@ -142,6 +142,15 @@ def _one_of(choices: tuple[t.Any, ...]) -> Convert:
 def _instance(kind: t.Any, value: t.Any) -> t.Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{type(value).__name__} instead of {kind.__name__}")
+    return value
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Return a copy in plain data: Ansible's own containers cannot be copied or written by all."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return value
 
 

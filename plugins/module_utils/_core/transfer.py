@@ -373,7 +373,7 @@ class ImportInput:
     """
 
     imports: list[Item]
-    packages: list[Result]
+    packages: list[Package]
 
 
 @dataclass(frozen=True)
@@ -381,13 +381,13 @@ class Batch:
     """Some keys of a run on their way: made, wrapped, imported.
 
     :ivar keys: what the token holds of those that were made or found to be brought
-    :ivar packages: what was wrapped, as byok_wrap returned it
+    :ivar packages: what was wrapped
     """
 
     transfer: Transfer
     names: tuple[str, ...]
     keys: tuple[Held, ...] = ()
-    packages: tuple[Result, ...] = ()
+    packages: tuple[Package, ...] = ()
 
     def to_make(self) -> MakeInput:
         """Return the keys to make or find, and which of them get a newer generation."""
@@ -434,11 +434,9 @@ class Batch:
         :raises ByokError: when it is no such result
         """
         names = {key.name for key in self.keys}
-        packages = []
-        for package in result.get("packages") or []:
-            if Package.from_dict(package).name in names:
-                packages.append(package)
-        return replace(self, transfer=self.transfer._failed(result), packages=tuple(packages))
+        returned = [Package.from_dict(package) for package in result.get("packages") or []]
+        packages = tuple(package for package in returned if package.name in names)
+        return replace(self, transfer=self.transfer._failed(result), packages=packages)
 
     def to_import(self) -> ImportInput:
         """Return what is imported or brought in line: all of this batch that did not fail."""
@@ -447,7 +445,7 @@ class Batch:
             if entry.name in self._among:
                 imports.append(self._import(entry))
         # byok_import gets the contents, because it may run on another host than where they lie
-        packages: list[Result] = [dict(package, path=None) for package in self.packages]
+        packages = [replace(package, path=None) for package in self.packages]
         return ImportInput(imports, packages)
 
     def imported(self, result: Result) -> Transfer:

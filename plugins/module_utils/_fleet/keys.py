@@ -85,6 +85,10 @@ _NOTHING = {field: option.get("default") for field, option in DECLARATION_OPTION
 _NO_ROTATION = {field: option.get("default") for field, option in _ROTATION.items()}
 
 
+class DeclarationError(Exception):
+    """Declared keys have problems, of which each line tells one."""
+
+
 @dataclass(frozen=True)
 class DeclaredKey:
     """A key with its defaults.
@@ -112,6 +116,29 @@ class Defaults:
 
 
 NO_DEFAULTS = Defaults({}, {})
+
+
+def declared_keys(
+    keys: t.Any,
+    defaults: t.Any = None,
+    where: str = "byok_keys",
+    defaults_where: str = "byok_key_defaults",
+) -> list[dict[str, t.Any]]:
+    """Return declared keys with their defaults.
+
+    :param where: what the keys are called in messages
+    :param defaults_where: what the defaults are called in messages
+    :raises DeclarationError: with a line for each problem
+    """
+    if not isinstance(keys, list):
+        raise DeclarationError(f"{where} is {kind_of(keys)}, and has to be a list of keys.")
+    problems: list[str] = []
+    fit = read_defaults({} if defaults is None else defaults, defaults_where, problems)
+    declared = read_keys(keys, fit, lambda number: f"{where}[{number}]", problems)
+    check_unique(declared, problems)
+    if problems:
+        raise DeclarationError("\n".join(problems))
+    return [key.fields for key in declared]
 
 
 def read_defaults(

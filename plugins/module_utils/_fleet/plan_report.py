@@ -11,7 +11,9 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.overview import vaults_behind
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
+    vaults_behind,
+)
 
 Item = t.Mapping[str, t.Any]
 

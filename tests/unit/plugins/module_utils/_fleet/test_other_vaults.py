@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.overview import (
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     awaited_elsewhere,
     not_in_place,
-    side_by_side,
+    not_in_this_run,
     vaults_behind,
 )
 
@@ -123,72 +123,26 @@ def test_vaults_that_lack_the_newest_generation_are_named() -> None:
     )
 
 
-def version(number: int, **facts: t.Any) -> dict[str, t.Any]:
-    plain = {
-        "version": str(number),
-        "generation": None,
-        "ours": False,
-        "active": False,
-        "enabled": True,
-    }
-    return {**plain, "created": "2026-11-22T10:00:00Z", "expires": None, **facts}
+def left_out(hosts: t.Iterable[t.Any], running: t.Collection[str]) -> dict[str, list[str]]:
+    return not_in_this_run(hosts, "one", ["a", "b"], running)
 
 
-def test_generations_and_versions_stand_side_by_side() -> None:
-    made = {
-        "kind": "P-256",
-        "made": "2026-11-22T10:00:00Z",
-        "thumbprint": "x",
-        "withdrawn": False,
-        "half_made": False,
-    }
-    in_token = {
-        "name": "a",
-        "generations": [
-            {"generation": OLD, **made},
-            {"generation": NEW, **made, "withdrawn": True},
-        ],
-    }
+def test_hosts_that_a_limit_left_out_are_named_by_key() -> None:
+    one, two = host("one", {}), host("two", {}, keys=["b"])
+    assert left_out([one, two], ["one", "two"]) == {}
+    assert left_out([one, two], ["one"]) == {"b": ["two"]}
+    assert left_out([one, host("two", {}, byok_token_label="another")], ["one"]) == {}
+    assert left_out([{"inventory_hostname": "one"}, two], ["one"]) == {}  # a play declares the keys
 
-    def shown(
-        url: str, versions: list[dict[str, t.Any]], deleted: bool | None = False
-    ) -> dict[str, t.Any]:
-        key = {
-            "name": "a",
-            "deleted": deleted,
-            "last_rotated": None,
-            "next_due": "2027-01-01T00:00:00Z",
-            "versions": versions,
-        }
-        plan = [{"name": "a", "action": "none", "reason": "as declared"}]
-        token = {"label": "byok", "serial": "7"}
-        return {
-            "token": token,
-            "target_keys": [in_token],
-            "plan": plan,
-            "versions": {"vault_url": url, "target_keys": [key]},
-        }
 
-    lines = side_by_side(
-        [
-            shown("https://one", [version(2), version(1, generation=OLD, ours=True, active=True)]),
-            shown("https://two", [], deleted=True),
-        ]
-    )
-    assert lines[0] == "a, token byok (7)"
-    assert lines[1].startswith(f"  generation {OLD}, P-256, made 2026")
-    assert (
-        lines[2]
-        == "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
-    )
-    assert lines[3] == "    https://two: -"
-    assert lines[4].endswith("withdrawn")
-    assert (
-        "  foreign, https://one: version 2, enabled, created 2026-11-22T10:00:00Z, expires never"
-        in lines
-    )
-    assert (
-        lines[-2]
-        == "  https://one: last rotated never; next due 2027-01-01T00:00:00Z; none: as declared"
-    )
-    assert "a deleted key holds the name" in lines[-1]
+def test_hosts_of_other_slices_are_named_by_key() -> None:
+    one = host("one", {}, byok_keys_also_on={"a": ["two"], "c": ["two"]})
+    assert left_out([one], ["one"]) == {"a": ["two"]}
+    assert left_out([one, host("two", {}, keys=["a"])], ["one"]) == {"a": ["two"]}
+    assert left_out([one, host("two", {}, keys=["a"])], ["one", "two"]) == {}
+
+
+def test_a_host_that_cannot_be_read_may_be_to_have_all_keys() -> None:
+    bad = Unreadable(inventory_hostname="bad")
+    assert left_out([host("one", {}), bad], ["one"]) == {"a": ["bad"], "b": ["bad"]}
+    assert left_out([host("one", {}), bad], ["one", "bad"]) == {}

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Generations and versions of keys in several vaults, side by side; pure."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+Host = t.Mapping[str, t.Any]
+
+#: What is said of the deleted key that may hold a name; None where that may not be seen
+_DELETED = {True: "a deleted key holds the name", None: "deleted keys cannot be seen"}
+
+
+@dataclass
+class _Key:
+    """One key of one token: its generations, and what each vault has of it.
+
+    :ivar vaults: by URL, the key as byok_plan reads it with all versions
+    """
+
+    generations: dict[str, Host] = field(default_factory=dict)
+    vaults: dict[str, Host] = field(default_factory=dict)
+
+
+def side_by_side(shown: t.Iterable[Host]) -> list[str]:
+    """Return lines that show, per key, its generations in the token and its versions in each vault.
+
+    :param shown: what the role's entry point ``show`` saw for one vault each: ``token``,
+        ``target_keys``, ``plan``, ``versions``
+    """
+    keys: dict[tuple[str, str], _Key] = defaultdict(_Key)
+    plans: dict[tuple[str, str], Host] = {}
+    for vault in shown:
+        url = vault["versions"]["vault_url"]
+        token = f"{vault['token']['label']} ({vault['token']['serial']})"
+        in_vault = {key["name"]: key for key in vault["versions"]["target_keys"]}
+        plans.update({(url, entry["name"]): entry for entry in vault["plan"]})
+        for in_token in vault["target_keys"]:
+            name = in_token["name"]
+            if name in in_vault:
+                key = keys[name, token]
+                key.vaults[url] = in_vault[name]
+                for generation in in_token["generations"]:
+                    key.generations[generation["generation"]] = generation
+    lines = []
+    for (name, token), key in sorted(keys.items(), key=lambda named: named[0]):
+        lines.append(f"{name}, token {token}")
+        for generation in key.generations.values():
+            lines += _of_generation(generation, key.vaults)
+        for url, there in key.vaults.items():
+            lines += _of_vault(url, there, plans.get((url, name)))
+    return lines
+
+
+def _of_generation(generation: Host, vaults: t.Mapping[str, Host]) -> list[str]:
+    """Return the lines of one generation: which version each vault has of it."""
+    lines = [f"  generation {_generation(generation)}"]
+    for url, there in vaults.items():
+        versions = [
+            _version(version)
+            for version in there["versions"]
+            if version["generation"] == generation["generation"]
+        ]
+        lines += [f"    {url}: {version}" for version in versions or ["-"]]
+    return lines
+
+
+def _of_vault(url: str, there: Host, plan: Host | None) -> list[str]:
+    """Return the lines of one vault: foreign versions, when it rotates, and what is planned."""
+    lines = []
+    for version in there["versions"]:
+        if not version["ours"]:
+            lines.append(f"  foreign, {url}: {_version(version)}")
+    facts = [
+        f"last rotated {there['last_rotated'] or 'never'}",
+        f"next due {there['next_due'] or 'never'}",
+    ]
+    if there["deleted"] in _DELETED and not there["versions"]:
+        facts.append(_DELETED[there["deleted"]])
+    if plan:
+        facts.append(f"{plan['action']}: {plan['reason']}")
+    lines.append(f"  {url}: {'; '.join(facts)}")
+    return lines
+
+
+def _generation(generation: Host) -> str:
+    facts = [
+        generation["generation"],
+        generation["kind"],
+        f"made {generation['made']}" if generation["made"] else "made elsewhere",
+        *([f"thumbprint {generation['thumbprint']}"] if generation["thumbprint"] else []),
+        *(["withdrawn"] if generation["withdrawn"] else []),
+        *(["half made"] if generation["half_made"] else []),
+    ]
+    return ", ".join(facts)
+
+
+def _version(version: Host) -> str:
+    facts = [
+        f"version {version['version']}",
+        *(["active"] if version["active"] else []),
+        "enabled" if version["enabled"] else "disabled",
+        f"created {version['created']}",
+        f"expires {version['expires'] or 'never'}",
+    ]
+    return ", ".join(facts)

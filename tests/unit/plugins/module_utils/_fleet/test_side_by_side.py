@@ -1,0 +1,82 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.side_by_side import side_by_side
+
+OLD, NEW = "01a2032eafaa71a4a5d1e84832f381a3", "01a3032eafaa71a4a5d1e84832f381a3"
+
+
+def version(number: int, **facts: t.Any) -> dict[str, t.Any]:
+    plain = {
+        "version": str(number),
+        "generation": None,
+        "ours": False,
+        "active": False,
+        "enabled": True,
+    }
+    return {**plain, "created": "2026-11-22T10:00:00Z", "expires": None, **facts}
+
+
+def test_generations_and_versions_stand_side_by_side() -> None:
+    made = {
+        "kind": "P-256",
+        "made": "2026-11-22T10:00:00Z",
+        "thumbprint": "x",
+        "withdrawn": False,
+        "half_made": False,
+    }
+    in_token = {
+        "name": "a",
+        "generations": [
+            {"generation": OLD, **made},
+            {"generation": NEW, **made, "withdrawn": True},
+        ],
+    }
+
+    def shown(
+        url: str, versions: list[dict[str, t.Any]], deleted: bool | None = False
+    ) -> dict[str, t.Any]:
+        key = {
+            "name": "a",
+            "deleted": deleted,
+            "last_rotated": None,
+            "next_due": "2027-01-01T00:00:00Z",
+            "versions": versions,
+        }
+        plan = [{"name": "a", "action": "none", "reason": "as declared"}]
+        token = {"label": "byok", "serial": "7"}
+        return {
+            "token": token,
+            "target_keys": [in_token],
+            "plan": plan,
+            "versions": {"vault_url": url, "target_keys": [key]},
+        }
+
+    lines = side_by_side(
+        [
+            shown("https://one", [version(2), version(1, generation=OLD, ours=True, active=True)]),
+            shown("https://two", [], deleted=True),
+        ]
+    )
+    assert lines[0] == "a, token byok (7)"
+    assert lines[1].startswith(f"  generation {OLD}, P-256, made 2026")
+    assert (
+        lines[2]
+        == "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
+    )
+    assert lines[3] == "    https://two: -"
+    assert lines[4].endswith("withdrawn")
+    assert (
+        "  foreign, https://one: version 2, enabled, created 2026-11-22T10:00:00Z, expires never"
+        in lines
+    )
+    assert (
+        lines[-2]
+        == "  https://one: last rotated never; next due 2027-01-01T00:00:00Z; none: as declared"
+    )
+    assert "a deleted key holds the name" in lines[-1]
