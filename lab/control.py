@@ -69,6 +69,9 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
         clock.offset = float((await request.json())["offset"])
         return JSONResponse({"offset": clock.offset})
 
+    async def show_clock(request: Request) -> Response:
+        return JSONResponse({"offset": clock.offset})
+
     async def show_requests(request: Request) -> Response:
         return JSONResponse(vaults.journal.answers[int(request.query_params.get("since", 0)) :])
 
@@ -98,6 +101,7 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
         ("DELETE", "/faults", clear_faults),
         ("GET", "/vaults/{host}", show_vault),
         ("PUT", "/vaults/{host}", change_vault),
+        ("GET", "/clock", show_clock),
         ("POST", "/clock", set_clock),
         ("GET", "/requests", show_requests),
         ("POST", "/keys/{host}/{name}", make_key),

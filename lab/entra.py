@@ -13,6 +13,7 @@ import hmac
 import time
 import uuid
 from datetime import datetime, timezone
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lab.access_tokens import LIFETIME, AccessTokens
+from lab.clock import Clock
 from lab.faults import Faults, suffer
 from lab.federation import CLOCK_SKEW, Issuer, NotFederated, unverified
 from lab.hosts import CLOUDS
@@ -61,10 +63,16 @@ class Entra:
     """The login hosts of all clouds."""
 
     def __init__(
-        self, tenant: Tenant, tokens: AccessTokens, issuer: Issuer, faults: Faults, journal: Journal
+        self,
+        tenant: Tenant,
+        tokens: AccessTokens,
+        issuer: Issuer,
+        faults: Faults,
+        journal: Journal,
+        clock: Clock,
     ) -> None:
         self._tenant, self._tokens, self._issuer = tenant, tokens, issuer
-        self._faults, self._journal = faults, journal
+        self._faults, self._journal, self._clock = faults, journal, clock
         configuration = "/.well-known/openid-configuration"
         self.app = Starlette(
             routes=[
@@ -124,6 +132,7 @@ class Entra:
             response = JSONResponse(body, refusal.status)
         except _Failure as failure:
             response = _error(failure)
+        response.headers["Date"] = formatdate(self._clock.now(), usegmt=True)
         self._journal.record(
             "token", request, response.status_code, started, fault=fault.kind if fault else None
         )

@@ -47,7 +47,7 @@ async def serve(
     _log_to(folder.log)
     store, clock, tokens = Store(folder / "vaults.sqlite"), Clock(), AccessTokens(folder, tenant)
     vaults = Vaults(store, clock, tenant, tokens, options)
-    entra = Entra(tenant, tokens, issuer, vaults.faults, vaults.journal)
+    entra = Entra(tenant, tokens, issuer, vaults.faults, vaults.journal, clock)
     apps: dict[Kind | None, ASGIApp] = {
         None: control_app(control_key, vaults, clock),
         Kind.LOGIN: entra.app,
@@ -70,7 +70,7 @@ async def serve(
     configuration |= {
         "date_header": False,
         "server_header": False,
-    }  # vaults have the Date of their own clock
+    }  # vaults and Entra have the lab's, a Managed HSM has none
     configuration |= {"timeout_keep_alive": _KEEP_ALIVE, "timeout_graceful_shutdown": 1}
     certificate = authority.server_certificate(folder / "server.pem")
     server = uvicorn.Server(uvicorn.Config(app, ssl_certfile=certificate, **configuration))

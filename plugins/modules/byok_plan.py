@@ -63,7 +63,7 @@ options:
   rotate:
     description:
       - Whether keys that are due are replaced, as their C(rotation) says. If V(false), RV(plan[].next_due) tells when they are.
-      - What is due is judged by the vault's clock.
+      - What is due is judged by the vault's clock; where it tells no time, by Entra ID's, and else by this host's.
     type: bool
     default: false
   force:
@@ -203,7 +203,7 @@ rotations:
       description: CKA_ID of the youngest generation that is there; V(null) where there is none.
       type: str
     made_at:
-      description: The vault's time, which the new generation's CKA_ID will tell.
+      description: The time of the plan, which the new generation's CKA_ID will tell.
       type: str
     reason:
       description: Why.

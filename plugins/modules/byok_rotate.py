@@ -16,8 +16,9 @@ description:
     the token, unless a younger one than the vault has is there already. It is wrapped, imported as a new version, and compared.
   - A vault that lags behind a generation that is there converges to it, due or not. So several vaults that declare the same key
     all get the same one.
-  - What is due is judged by the vault's clock. A run that is killed is finished by the next one, with the same generation and
-    without a second version.
+  - What is due is judged by the vault's clock; where it tells no time, by Entra ID's, and else by this host's. If it is more than
+    an hour from this host's clock, the run ends before it makes or changes anything.
+  - A run that is killed is finished by the next one, with the same generation and without a second version.
   - A newest version that is of no generation of the token is a conflict, and nothing is imported over it unless the key says
     C(on_foreign=rotate).
   - Older versions stay enabled. O(stage=retire) disables them, in a run of its own.

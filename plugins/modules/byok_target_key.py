@@ -49,7 +49,9 @@ options:
         description: CKA_ID of the youngest generation that was there.
         type: str
       made_at:
-        description: The time that the new generation's CKA_ID shall tell.
+        description:
+          - The time that the new generation's CKA_ID shall tell.
+          - If it is more than an hour from this host's clock, no key is made.
         type: str
       reason:
         description: Why; not used.

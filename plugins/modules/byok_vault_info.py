@@ -141,12 +141,25 @@ vault:
     retention_days:
       description: How many days a deleted key stays; V(null) where no key tells.
       type: int
-    time:
-      description: The vault's time, ISO 8601 in UTC; V(null) where it did not answer.
-      type: str
-    clock_skew_seconds:
-      description: By how many seconds the vault's clock is ahead of this host's; negative where it is behind.
-      type: int
+    clock:
+      description: What time it is for runs with this vault; V(null) where the vault did not answer.
+      type: dict
+      contains:
+        source:
+          description:
+            - V(vault), by the Date header of the vault's answers.
+            - V(entra), by that of the answer with which Entra ID gave the token. A Managed HSM sends no Date header.
+            - V(host), by this host's clock, where neither told. That is so with a Managed HSM where the az CLI or a managed
+              identity fetches the token.
+          type: str
+        time:
+          description: The time, ISO 8601 in UTC.
+          type: str
+        difference:
+          description:
+            - By how many seconds that clock is ahead of this host's; negative where it is behind.
+            - With more than 3600 either way, the other modules neither make nor change anything.
+          type: int
     permissions:
       description: One entry per operation that the work takes.
       type: list
@@ -201,8 +214,10 @@ vault:
     recovery_level: Recoverable+Purgeable
     purge_protection: false
     retention_days: 90
-    time: "2026-11-22T12:00:00Z"
-    clock_skew_seconds: 0
+    clock:
+      source: vault
+      time: "2026-11-22T12:00:00Z"
+      difference: 0
     permissions:
       - operation: import
         granted: false

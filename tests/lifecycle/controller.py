@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another controller: runs modules in a process of its own, one for each line ``[module, check, options]`` that it reads."""
+"""Another controller: runs modules in a process of its own, one for each line ``[module, check, options, offset]`` that it reads.
+
+``offset`` is by how many seconds the host's clock is moved.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ import json
 import sys
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.tests.lifecycle.conftest import run
+from ansible_collections.keyferry.azure.tests.lifecycle.conftest import run, shift_host_clock
 
 if __name__ == "__main__":
     print("ready", flush=True)
     for line in sys.stdin:
-        module, check, options = json.loads(line)
+        module, check, options, offset = json.loads(line)
+        shift_host_clock(offset)
         try:
             answer = run(module, check, **options)
         except ByokError as error:

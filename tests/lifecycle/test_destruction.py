@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -105,7 +105,9 @@ def test_a_label_or_an_empty_list_destroys_nothing(vault: Vault, key: Declare) -
     assert thumbprints(declared) == [generation["thumbprint"]]
 
 
-def test_a_vault_that_was_not_looked_at_blocks(vault: Vault, hsm: Vault, key: Declare) -> None:
+def test_a_vault_that_was_not_looked_at_blocks(
+    lab: Lab, vault: Vault, hsm: Vault, key: Declare
+) -> None:
     declared, other = key(), key()
     run("byok_target_key", target_keys=[declared, other])
     confirm = thumbprints(declared)
@@ -115,7 +117,7 @@ def test_a_vault_that_was_not_looked_at_blocks(vault: Vault, hsm: Vault, key: De
     with pytest.raises(ByokError, match="these vaults were not looked at: none is given"):
         destroy(declared, confirm, vaults=[])
     for minutes in (-61, 61):
-        read_at = datetime.now(timezone.utc) + timedelta(minutes=minutes)
+        read_at = lab.now + timedelta(minutes=minutes)
         with pytest.raises(ByokError, match="which is not in this run"):
             destroy(declared, confirm, dict(read, read_at=read_at.isoformat()))
     assert "was not looked at for the key" in failure(

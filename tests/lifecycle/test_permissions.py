@@ -55,7 +55,7 @@ def _one_login() -> Iterator[None]:
     """Log in once: what is tried here is what a token may do."""
     known: dict[str, Any] = {}
 
-    def cached(options: Result, login_host: str) -> Any:
+    def cached(options: Result, login_host: str, clock: Any) -> Any:
         return known.setdefault(login_host, make_credential(options, login_host))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -58,7 +58,11 @@ class Controller:
         assert self.process.stdin
         lab = {"kek_size": 2048, "allow_trailing_zeros": True}
         options = {"vault_url": vault.url, "rotations": keys, **lab, **self.options, **options}
-        print(json.dumps(["byok_rotate", False, options]), file=self.process.stdin, flush=True)
+        print(
+            json.dumps(["byok_rotate", False, options, vault.lab.offset]),
+            file=self.process.stdin,
+            flush=True,
+        )
 
     def end(self) -> Result:
         """Wait for its result."""

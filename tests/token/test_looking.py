@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.tests.token.test_generations import adopt, plant, planting
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 
@@ -192,7 +194,11 @@ def test_a_listing_tells_what_the_token_would(
         "transferred": [made[0]["thumbprint"]],
         "withdraw": [made[1]["thumbprint"]],
         "rotations": [
-            {"name": "oct", "newer_than": made[2]["generation"], "made_at": "2027-01-31T00:00:00Z"}
+            {
+                "name": "oct",
+                "newer_than": made[2]["generation"],
+                "made_at": format_moment(host_clock()),
+            }
         ],
     }
     option = stored(run, softhsm, tmp_path)

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import MOST_DIFFERENCE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
@@ -91,7 +92,7 @@ class InVault:
 class Rotating:
     """A run that replaces what is due.
 
-    :ivar now: by the vault's Date header
+    :ivar now: as the vault's clock decides it
     :ivar force: identities of generations that shall be replaced whatever their age
     """
 
@@ -264,7 +265,12 @@ def _plan_another(
     :param standing: what else there is to do
     """
     rotation, current = declaration.rotation or UNSCHEDULED, standing.version
-    made = max((known.made for known in in_token.generations if known.made), default=None)
+    # One that a wrong clock put into the future would keep the key from being replaced until then.
+    latest = rotating.now + MOST_DIFFERENCE
+    made = max(
+        (known.made for known in in_token.generations if known.made and known.made <= latest),
+        default=None,
+    )
     earliest = made and rotation.min_interval.after(made)
     if made and earliest and rotating.now < earliest:
         reason = (

@@ -45,7 +45,7 @@ def plan_retirement(
     """Return which versions may be disabled: older ones of this token, once a newer one has been there for the overlap.
 
     :param versions: the newest, and all others that are enabled, newest first
-    :param now: by the vault's Date header
+    :param now: as the vault's clock decides it
     :param data_reencrypted: nothing is encrypted or wrapped under the older versions any more
     :param is_proved: tells whether a version without a public key is shown to be the token's
     """

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     CURVES,
     OCT_SIZES,
@@ -381,9 +381,7 @@ def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
             f"The keys of the {token.info} cannot be listed without a login",
             "Give pin_file, and see that the PIN works",
         )
-    return write_listing(
-        Listing(token.info, datetime.now(timezone.utc), list_generations(token, None))
-    )
+    return write_listing(Listing(token.info, host_clock(), list_generations(token, None)))
 
 
 def _mechanisms(token: Token) -> list[dict[str, t.Any]]:

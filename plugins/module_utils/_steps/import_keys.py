@@ -415,7 +415,9 @@ def _complete_receipt(
         "hsm_platform": version.hsm_platform,
         "attributes": version.attributes(),
         "compared": "thumbprint" if version.public_key else "challenge",
-        "time": format_moment(vault.now),
+        "time": format_moment(
+            vault.clock.look().time
+        ),  # no receipt of what is there fails for a clock
         **{
             fact: result[fact]
             for fact in ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")

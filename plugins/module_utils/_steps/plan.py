@@ -105,7 +105,8 @@ def plan(
             declaration.name,
             lambda version: bool(in_token.wanted and in_token.wanted.is_in(version)),
         )
-        rotating = None if force is None else Rotating(vault.now, force)
+        now = vault.now  # with a wrong clock nothing is planned at all
+        rotating = None if force is None else Rotating(now, force)
         action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
         rotation, policy, policy_changes = declaration.rotation, Policy(), {}
         if rotation and action.action != "conflict":
@@ -139,8 +140,11 @@ def plan(
         if action.action in ("transfer", "rotate"):
             result["transfers"].append(_as_declared(item))
         if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
-            moment = format_moment(vault.now)
-            facts = {"newer_than": action.newer_than, "made_at": moment, "reason": action.reason}
+            facts = {
+                "newer_than": action.newer_than,
+                "made_at": format_moment(now),
+                "reason": action.reason,
+            }
             result["rotations"].append({"name": declaration.name, **facts})
 
     each_key(vault, items, outcome, add)

@@ -8,13 +8,16 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import (
+    host_clock,
+    refuse_far,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -57,6 +60,8 @@ _AT_WORK_SECONDS = 3600
 _WITHOUT_LOGIN = (
     "Give pin_file, or a stored listing of the token (listing), as playbooks/list.yml writes it"
 )
+
+_PLAN_AGAIN = "Run byok_plan again, and set the clocks of both hosts (NTP)"
 
 _Items = t.Iterable[t.Mapping[str, t.Any]]
 
@@ -101,9 +106,7 @@ def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outco
     steps = {option: params[option] for option in ("rotations", "transferred", "withdraw")}
     look_only = check_mode and params["state"] == "present"
     if params["listing"]:
-        outcome = _look_into_listing(
-            declarations, params, look_only, datetime.now(timezone.utc), steps
-        )
+        outcome = _look_into_listing(declarations, params, look_only, host_clock(), steps)
     else:
         without_pin = (
             look_only and params["public_session"] and not (params["pin"] or params["pin_file"])
@@ -306,6 +309,22 @@ def _choose(info: TokenInfo, key: _Key) -> None:
     key.created = key.current is None or _is_too_old(key.current, key.rotation)
     if key.created:
         key.current = None
+        _refuse_wrong_moment(key)
+
+
+def _refuse_wrong_moment(key: _Key) -> None:
+    """Refuse a generation whose CKA_ID would have a moment that this host does not believe.
+
+    :raises WrongClock: when what byok_plan says is more than an hour from this host's clock
+    """
+    moment = key.rotation and key.rotation["made_at"]
+    if moment:
+        refuse_far(
+            parse_moment(moment),
+            f"No key {key.name} is made: made_at of its rotation",
+            _PLAN_AGAIN,
+            host_clock(),
+        )
 
 
 def _is_too_old(generation: Generation, rotation: t.Mapping[str, t.Any] | None) -> bool:
@@ -321,7 +340,7 @@ def _make_missing(token: Token, keys: list[_Key], outcome: Outcome) -> None:
 
     def make(session: Session, key: _Key) -> Generation:
         moment = key.rotation and key.rotation["made_at"]
-        now = parse_moment(moment) if moment else datetime.now(timezone.utc)
+        now = parse_moment(moment) if moment else host_clock()
         return _generations.make(token, session, key.declaration, key.found.generations, now)
 
     made = token.for_each(keys, make)
@@ -415,7 +434,7 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
             "passed over; see that it was never brought anywhere, then remove it with the token's own tool."
         )
     for leftover in key.found.leftovers:
-        age = time.time() - made_at(leftover.id)
+        age = host_clock().timestamp() - made_at(leftover.id)
         if age < _AT_WORK_SECONDS:
             run.outcome.warnings.append(
                 f"The {where} has a public key without its private key ({leftover.id.hex()}), as a run leaves it that is "

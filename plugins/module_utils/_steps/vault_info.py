@@ -11,8 +11,12 @@ from __future__ import annotations
 import secrets
 import typing as t
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import (
+    HOST,
+    VAULT,
+    WrongClock,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -128,7 +132,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     findings = _Findings()
     _probe_all(vault, needs, findings)
     _judge_permissions(vault, needs, findings)
-    moment, skew = _clock(vault, findings)
+    clock = _clock(vault, findings)
     attributes = _key_attributes(vault.address, findings)
     recovery_level = attributes.get("recoveryLevel")
     purge_protection = None if recovery_level is None else not can_be_purged(recovery_level)
@@ -143,8 +147,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "recovery_level": recovery_level,
         "purge_protection": purge_protection,
         "retention_days": retention,
-        "time": moment,
-        "clock_skew_seconds": skew,
+        "clock": clock,
         "permissions": [
             _permission(vault.address, *need, findings.answers) for need in needs.items()
         ],
@@ -269,21 +272,28 @@ def _remedy(role: str, code: str | None, operations: t.Iterable[str]) -> str:
     return f"Give it the role {role}, or one of your own with the data actions in the result; a new assignment takes some minutes"
 
 
-def _clock(vault: Vault, findings: _Findings) -> tuple[str | None, int | None]:
-    """Return the vault's time, and by how many seconds it is ahead of this host's; None where it did not just answer."""
+def _clock(vault: Vault, findings: _Findings) -> dict[str, t.Any] | None:
+    """Return what time it is for runs with this vault, and who says so; None where it did not just answer."""
     if findings.stopped and findings.stopped.status is None:
-        return None, None
+        return None
+    now = vault.clock.look()
+    ahead = round(now.difference.total_seconds())  # Date has whole seconds
     try:
-        now = vault.now
-    except ByokError:
-        return None, None
-    skew = int((now - datetime.now(timezone.utc)).total_seconds())  # Date has whole seconds
-    if abs(skew) > _MOST_SKEW:
-        findings.problems.append(
-            f"This host's clock is {abs(skew)} seconds {'behind' if skew > 0 else 'ahead of'} the vault's. Set it, as Entra ID "
-            "refuses what is signed by a wrong clock, and the times in receipts would be wrong."
+        vault.clock.now(str(vault))
+    except WrongClock as error:
+        findings.problems.append(str(error))
+    else:
+        if abs(ahead) > _MOST_SKEW:
+            whose = "the vault's" if now.source == VAULT else "Entra ID's"
+            findings.problems.append(
+                f"This host's clock is {abs(ahead)} seconds {'behind' if ahead > 0 else 'ahead of'} {whose}. Set it, as Entra "
+                "ID refuses what is signed by a wrong clock, and the times in receipts would be wrong."
+            )
+    if now.source == HOST:
+        findings.notes.append(
+            f"Neither the {vault} nor Entra ID sent a Date, so this host's clock tells what is due. Keep it right (NTP)."
         )
-    return format_moment(now), skew
+    return {"source": now.source, "time": format_moment(now.time), "difference": ahead}
 
 
 def _listed(findings: _Findings) -> t.Sequence[t.Mapping[str, t.Any]]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
 from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -329,7 +329,7 @@ def _begin_receipt(
             "aes_bits": 256,
             "rehearsal": rehearsal.as_result(),
         },
-        wrapped_at=format_moment(datetime.now(timezone.utc)),
+        wrapped_at=format_moment(host_clock()),
     )
 
 

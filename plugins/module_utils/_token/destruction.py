@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
@@ -85,7 +85,7 @@ def _read_vaults(
             f"Nothing is destroyed, because these vaults were not looked at: {', '.join(missing) or 'none is given'}",
             "Give vaults as the URLs of all that declare the keys, and versions as byok_plan returned it for each in this run",
         )
-    now = time.time()
+    now = host_clock().timestamp()
     for url, each in read.items():
         age = now - parse_moment(each["read_at"]).timestamp()
         if abs(age) > _LONGEST_RUN_SECONDS:

@@ -11,13 +11,10 @@ from __future__ import annotations
 import threading
 import time
 import typing as t
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
-    ByokError,
-    MissingLibrary,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import VAULT, Clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
     parse_address,
@@ -74,6 +71,7 @@ class Vault:
     :param client: a KeyClient of azure-keyvault-keys
     :param settle_time: seconds after which an unanswered request counts as not carried out
     :param throttle_timeout: seconds to wait in all for a vault that answers 429
+    :param clock: hears Entra ID's Date of this vault's credential as well
     """
 
     def __init__(
@@ -84,6 +82,8 @@ class Vault:
         throttle_timeout: float,
         pace: Pace,
         sleep: t.Callable[[float], None] = time.sleep,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self.address = address
         self.client = client
@@ -92,7 +92,7 @@ class Vault:
         self._settle_time = settle_time
         self._throttle_timeout = throttle_timeout
         self.sleep = sleep
-        self._now: datetime | None = None
+        self.clock = clock or Clock()
 
     def __str__(self) -> str:
         return str(self.address)
@@ -104,12 +104,11 @@ class Vault:
 
     @property
     def now(self) -> datetime:
-        """The moment of the vault's last answer, by its Date header: what is due never hangs on this host's clock."""
-        if self._now is None:
-            raise ByokError(
-                f"The {self} has sent no Date header", "See what is between this host and the vault"
-            )
-        return self._now
+        """What time it is, for what is due: see Clock.
+
+        :raises WrongClock: where that is more than an hour from this host's clock
+        """
+        return self.clock.now(str(self))
 
     def read(self, what: str, call: t.Callable[..., T]) -> T:
         """Send a request that changes nothing; repeat it while the vault is throttled or not reached.
@@ -138,7 +137,9 @@ class Vault:
         :param landed: reads back; returns the outcome if the request was carried out
         :raises AzureError: with what Azure answered
         :raises Uncertain: when the second try had no certain answer either
+        :raises WrongClock: before anything is sent
         """
+        self.clock.now(str(self))
         for _attempt in range(2):
             try:
                 return self._send(what, call, "write")
@@ -209,8 +210,7 @@ class Vault:
 
     def _note(self, response: t.Any) -> None:
         headers = response.http_response.headers
-        if headers.get("Date"):
-            self._now = parsedate_to_datetime(headers["Date"]).astimezone(timezone.utc)
+        self.clock.hear(VAULT, headers.get("Date"))
         self._answered.request_id = headers.get("x-ms-request-id", self.request_id)
 
 
@@ -237,7 +237,8 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
     :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
     """
     address = parse_address(options["vault_url"], options["cloud_environment"])
-    credential = make_credential(options, address.login_host)
+    clock = Clock()
+    credential = make_credential(options, address.login_host, clock)
     try:
         from azure.keyvault.keys import KeyClient
     except ImportError as error:
@@ -246,7 +247,9 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
         address.url, credential, transport=_transport(address.url, options["concurrency"])
     )
     pace = Pace(options["concurrency"], options["max_rate"])
-    return Vault(address, client, options["settle_time"], options["throttle_timeout"], pace)
+    return Vault(
+        address, client, options["settle_time"], options["throttle_timeout"], pace, clock=clock
+    )
 
 
 def _transport(url: str, concurrency: int) -> t.Any:

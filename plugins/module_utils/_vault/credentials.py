@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import ENTRA, Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     MissingLibrary,
@@ -26,10 +27,13 @@ WAYS = (
 _SHOWN = ("secret", "x509_certificate_path", "federated_token_file")
 
 
-def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
+def make_credential(
+    options: t.Mapping[str, t.Any], login_host: str, clock: Clock | None = None
+) -> t.Any:
     """Return a credential of azure-identity for the module's options.
 
     :param login_host: of the vault's cloud
+    :param clock: hears the Date of Entra ID's answers; where az or a managed identity fetches the token, there is none
     :raises ByokError: when the options do not make one, or azure-identity is missing
     """
     try:
@@ -41,7 +45,7 @@ def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
         return identity.ManagedIdentityCredential(client_id=options["client_id"])
     if source != "cli":
         try:
-            credential = _service_principal(identity, options, login_host)
+            credential = _service_principal(identity, options, login_host, clock or Clock())
         except (ValueError, OSError) as error:
             raise ByokError(
                 f"The credential's options do not fit together ({error})",
@@ -60,21 +64,30 @@ def make_credential(options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
     return identity.AzureCliCredential(tenant_id=options["tenant"] or "")
 
 
-def _service_principal(identity: t.Any, options: t.Mapping[str, t.Any], login_host: str) -> t.Any:
+def _service_principal(
+    identity: t.Any, options: t.Mapping[str, t.Any], login_host: str, clock: Clock
+) -> t.Any:
     tenant, client = options["tenant"], options["client_id"]
     if not (tenant and client):
         return None
+
+    def note(response: t.Any) -> None:
+        if (
+            response.http_request.method == "POST"
+        ):  # for a token; MSAL's other requests may be answered from a cache
+            clock.hear(ENTRA, response.http_response.headers.get("Date"))
+
+    # azure-identity hands these on to azure-core's pipeline, whose CustomHookPolicy calls the hook
+    more = {"authority": login_host, "raw_response_hook": note}
     if options["auth_source"] != "workload_identity":
         if options["secret"]:
-            return identity.ClientSecretCredential(
-                tenant, client, options["secret"], authority=login_host
-            )
+            return identity.ClientSecretCredential(tenant, client, options["secret"], **more)
         if options["x509_certificate_path"]:
             path = options["x509_certificate_path"]
-            return identity.CertificateCredential(tenant, client, path, authority=login_host)
+            return identity.CertificateCredential(tenant, client, path, **more)
     if options["federated_token_file"]:
         path = options["federated_token_file"]
         return identity.WorkloadIdentityCredential(
-            tenant_id=tenant, client_id=client, token_file_path=path, authority=login_host
+            tenant_id=tenant, client_id=client, token_file_path=path, **more
         )
     return None

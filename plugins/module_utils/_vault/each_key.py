@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import WrongClock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
@@ -24,8 +25,8 @@ def each_key(
 ) -> None:
     """Do ``work`` with each key; what fails for one key is in the outcome's failures.
 
-    When the vault does not serve this run now, what was not begun is left to the next one. The first key goes alone: it fetches
-    the token for Azure, and finds out whether the vault serves this run at all.
+    When the vault does not serve this run now, or a clock is wrong, what was not begun is left to the next one. The first key
+    goes alone: it fetches the token for Azure, and finds out whether the vault serves this run at all.
 
     :param items: the options of one key each
     :param outcome: takes the results in the order of the items
@@ -43,7 +44,7 @@ def each_key(
             work(item, part)
         except ByokError as error:
             part.failures.add(item["name"], error)
-            unavailable = unavailable or isinstance(error, VaultUnavailable)
+            unavailable = unavailable or isinstance(error, VaultUnavailable | WrongClock)
         return part
 
     parts = [attempt(item) for item in items[:1]]

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import typing as t
-from datetime import datetime, timezone
+from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     parse_declaration,
 )
@@ -78,7 +79,7 @@ def take_inventory(
     return {
         "vault_url": vault.address.url,
         "read_at": format_moment(
-            datetime.now(timezone.utc)
+            host_clock()
         ),  # by this host's clock: whether it was in this run, that tells
         "target_keys": found.result["target_keys"],
     }

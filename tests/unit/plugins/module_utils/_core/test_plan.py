@@ -324,6 +324,24 @@ def test_none_is_made_within_min_interval_and_who_forces_hears_it(force: bool, a
             assert planned.next_due == datetime(2026, 1, 8, tzinfo=timezone.utc)
 
 
+def test_a_generation_that_a_wrong_clock_made_in_the_future_keeps_no_other_from_being_made() -> (
+    None
+):
+    """One of 2099 would keep the key from being replaced until 2100."""
+    declared = replace(DECLARED, rotation=rotation(every="P1D", min_interval="P5D"))
+    forced = Rotating(
+        datetime(2026, 1, 9, tzinfo=timezone.utc), frozenset([generation(1).identity])
+    )
+    for made, action in (
+        (forced.now + timedelta(days=365 * 73), "rotate"),
+        (forced.now + timedelta(hours=1, seconds=1), "rotate"),
+        (forced.now + timedelta(hours=1), "conflict"),  # so far two right clocks may be apart
+    ):
+        known = token_of(1, 2, withdrawn=(2,)).generations
+        token = InToken((known[0], replace(known[1], made=made)), known[0])
+        assert plan_key(declared, token, vault_of(1), forced).action == action, made
+
+
 NUMBERS = st.integers(0, 5)
 PLACES = st.lists(st.integers(0, 7), max_size=5)
 
@@ -363,7 +381,12 @@ def test_whatever_is_there_a_vault_only_goes_forward(
             assert number not in withdrawn
             assert all(number > held for held in there if held in ours)
     if planned.action == "rotate":
-        made = max((each.made for each in token.generations if each.made), default=None)
+        past = [
+            each.made
+            for each in token.generations
+            if each.made and each.made <= now + timedelta(hours=1)
+        ]
+        made = max(past, default=None)
         assert made is None or now >= made + timedelta(days=1)
         assert planned.newer_than == (generation(ours[-1]).generation if ours else None)
         assert there

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import vault_info as _vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
@@ -36,6 +37,7 @@ PROTECTED = {"recoveryLevel": "CustomizedRecoverable", "recoverableDays": 7, "hs
 OPEN = {"recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90, "hsmPlatform": "2"}
 SOFTWARE = {**OPEN, "hsmPlatform": "0"}
 ALL = list(WORK)
+NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 
 
 def refusal(
@@ -66,6 +68,7 @@ class Service:
     ) -> None:
         self.keys, self.ahead, self.answers = keys, ahead, answers or {}
         self.careless: str | None = None
+        self.dated = True
         self.asked: list[tuple[str, str, t.Any]] = []
 
     def send_request(
@@ -81,7 +84,7 @@ class Service:
         error = self.answers.get(operation, self.answers.get("everything"))
         if error and not isinstance(error, HttpResponseError):
             raise error
-        headers = {"Date": format_datetime(datetime.now(timezone.utc) + self.ahead, usegmt=True)}
+        headers = {"Date": format_datetime(NOW + self.ahead, usegmt=True)} if self.dated else {}
         raw_response_hook(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
         if error or operation not in ("list", self.careless):
             raise error or NOT_FOUND
@@ -94,10 +97,23 @@ class Service:
 
 
 def look(
-    monkeypatch: pytest.MonkeyPatch, service: Service, url: str = VAULT, **options: t.Any
+    monkeypatch: pytest.MonkeyPatch,
+    service: Service,
+    url: str = VAULT,
+    check_mode: bool = False,
+    entra: str | None = None,
+    **options: t.Any,
 ) -> Outcome:
+    clock = Clock(lambda: NOW, lambda: 0.0)
+    clock.hear("entra", entra)
     vault = Vault(
-        parse_address(url, "AzureCloud"), service, 0, 0, Pace(1, None), lambda seconds: None
+        parse_address(url, "AzureCloud"),
+        service,
+        0,
+        0,
+        Pace(1, None),
+        lambda seconds: None,
+        clock=clock,
     )
     monkeypatch.setattr(_vault_info, "open_vault", lambda params: vault)
     defaults = {
@@ -107,7 +123,7 @@ def look(
         "declarations": None,
         "list_keys": False,
     }
-    return _vault_info.vault_info({**defaults, **options}, False)
+    return _vault_info.vault_info({**defaults, **options}, check_mode)
 
 
 def test_every_permission_is_tried_by_a_request_that_cannot_do_anything(
@@ -296,7 +312,7 @@ def test_a_vault_that_does_not_serve_is_asked_no_further(
         vault["recovery_level"],
         vault["purge_protection"],
     ) == ([], [], None, None)
-    assert (vault["time"] is None) == (
+    assert (vault["clock"] is None) == (
         not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError)
     )
     assert outcome.warnings == vault["problems"]
@@ -366,14 +382,35 @@ def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("minutes", "says"), [(10, "600 seconds behind"), (-10, "600 seconds ahead of"), (4, None)]
+    ("minutes", "says"),
+    [(10, "600 seconds behind"), (-10, "600 seconds ahead of"), (4, None), (61, "one hour")],
 )
-def test_the_clock(minutes: int, says: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = look(monkeypatch, Service(OPEN, ahead=timedelta(minutes=minutes))).result["vault"]
-    assert abs(vault["clock_skew_seconds"] - 60 * minutes) <= 1
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", vault["time"])
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_the_clock(
+    minutes: int, says: str | None, check_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = look(
+        monkeypatch, Service(OPEN, ahead=timedelta(minutes=minutes)), check_mode=check_mode
+    ).result["vault"]
+    moment = f"{NOW + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+    assert vault["clock"] == {"source": "vault", "time": moment, "difference": 60 * minutes}
     assert len(vault["problems"]) == (says is not None)
-    assert all("seconds" in problem for problem in vault["problems"])
+    assert all(says and says in problem for problem in vault["problems"])
+
+
+def test_who_tells_the_time_where_a_managed_hsm_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(OPEN)
+    service.dated = False
+    by_entra = look(monkeypatch, service, HSM, entra="Sun, 22 Nov 2026 12:00:02 GMT").result[
+        "vault"
+    ]
+    assert by_entra["clock"] == {"source": "entra", "time": "2026-11-22T12:00:02Z", "difference": 2}
+    assert (by_entra["problems"], by_entra["notes"]) == ([], [])
+    slow = look(monkeypatch, service, HSM, entra="Sun, 22 Nov 2026 11:50:00 GMT").result["vault"]
+    assert "600 seconds ahead of Entra ID's" in slow["problems"][0]
+    by_host = look(monkeypatch, service, HSM).result["vault"]
+    assert by_host["clock"] == {"source": "host", "time": "2026-11-22T12:00:00Z", "difference": 0}
+    assert "this host's clock tells what is due" in by_host["notes"][0]
 
 
 def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock, WrongClock
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Uncertain, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
@@ -15,6 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import 
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 URL = "https://contoso.vault.azure.net"
+NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 
 
 def answered(status: int) -> HttpResponseError:
@@ -37,7 +40,11 @@ class Service:
     """Answers with the given outcomes in turn, then well; counts, and passes time when somebody sleeps."""
 
     def __init__(
-        self, *outcomes: Exception, commits: t.Collection[int] = (), late: float | None = None
+        self,
+        *outcomes: Exception,
+        commits: t.Collection[int] = (),
+        late: float | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.outcomes = list(outcomes)
         self.commits = commits
@@ -46,7 +53,9 @@ class Service:
         self.committed_at: list[float] = []
         self.waited: list[float] = []
         pace = Pace(8, None, lambda: self.now, self.sleep)
-        self.vault = Vault(parse_address(URL, "AzureCloud"), None, 60, 40, pace, self.sleep)
+        self.vault = Vault(
+            parse_address(URL, "AzureCloud"), None, 60, 40, pace, self.sleep, clock=clock
+        )
 
     @property
     def now(self) -> float:
@@ -135,10 +144,23 @@ def test_a_read_is_repeated_when_its_answer_is_lost() -> None:
     assert service.vault.read_if_there("Reading", Service(answered(404)).call) is None
 
 
-def test_now_is_what_the_vault_says() -> None:
-    vault = Service().vault
-    with pytest.raises(Exception, match="Date header"):
-        print(vault.now)
-    headers = {"Date": "Sun, 22 Nov 2026 12:00:00 GMT", "x-ms-request-id": "id"}
+def test_what_is_noted_of_an_answer() -> None:
+    vault = Service(clock=Clock(lambda: NOON, lambda: 0.0)).vault
+    assert (vault.now, vault.clock.look().source) == (NOON, "host")
+    headers = {"Date": "Sun, 22 Nov 2026 12:00:02 GMT", "x-ms-request-id": "id"}
     vault._note(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
-    assert (vault.now.isoformat(), vault.request_id) == ("2026-11-22T12:00:00+00:00", "id")
+    assert (vault.now, vault.request_id) == (NOON + timedelta(seconds=2), "id")
+    vault._note(SimpleNamespace(http_response=SimpleNamespace(headers={})))
+    assert (vault.clock.look().source, vault.request_id) == ("vault", "id")
+
+
+def test_nothing_is_written_by_a_wrong_clock() -> None:
+    service = Service(clock=Clock(lambda: NOON, lambda: 0.0))
+    service.vault.clock.hear("vault", "Sun, 22 Nov 2099 12:00:00 GMT")
+    assert service.vault.read("Reading", service.call) == "answer"
+    with pytest.raises(
+        WrongClock,
+        match=r"vault contoso says 2099-11-22T12:00:00Z, and the clock of this host says 2026-11-22",
+    ):
+        service.write()
+    assert service.sent == 1

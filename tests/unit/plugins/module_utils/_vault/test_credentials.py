@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
     make_credential,
@@ -29,8 +34,6 @@ def options(**given: t.Any) -> dict[str, t.Any]:
 
 def certificate(folder: Path) -> str:
     """A PEM with a self-signed certificate and its key."""
-    from datetime import datetime, timedelta, timezone
-
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -97,3 +100,47 @@ def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
         write()
         with pytest.raises(ByokError, match="do not fit together"):
             make_credential(options(**IDS, x509_certificate_path=str(path)), LOGIN)
+
+
+@pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
+def test_the_date_of_entras_token_is_heard(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the answer that has the token: others may come from a cache on the way."""
+    token_file = tmp_path / "token"
+    token_file.write_text("x")
+    given = {
+        "secret": "s",
+        "x509_certificate_path": certificate(tmp_path),
+        "federated_token_file": str(token_file),
+    }[way]
+
+    def answer(
+        adapter: t.Any, request: requests.PreparedRequest, **_options: t.Any
+    ) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response.request, response.url = 200, request, str(request.url)
+        for_token = request.method == "POST"
+        response.headers["Content-Type"] = "application/json"
+        response.headers["Date"] = f"Sun, 22 Nov 2026 12:00:0{2 if for_token else 9} GMT"
+        base = f"https://{LOGIN}/{IDS['tenant']}"
+        body = {"token_type": "Bearer", "expires_in": 3600, "access_token": "t"}
+        found = {
+            "token_endpoint": f"{base}/token",
+            "authorization_endpoint": f"{base}/authorize",
+            "issuer": f"{base}/v2.0",
+        }
+        response._content = json.dumps(
+            body if for_token else {**found, "tenant_discovery_endpoint": f"{base}/x"}
+        ).encode()
+        response.raw = SimpleNamespace(enforce_content_length=True)
+        return response
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
+    noon = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+    clock = Clock(lambda: noon, lambda: 0.0)
+    make_credential(options(**IDS, **{way: given}), LOGIN, clock).get_token(
+        "https://vault.azure.net/.default"
+    )
+    now = clock.look()
+    assert (now.source, now.difference.total_seconds()) == ("entra", 2)
