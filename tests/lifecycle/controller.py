@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another controller: runs modules in a process of its own, one for each line ``[module, check, options]`` that it reads."""
+"""Another controller, which runs modules in a process of its own.
+
+It runs one for each line ``[module, check, options]`` that it reads.
+"""
 
 from __future__ import annotations
 
