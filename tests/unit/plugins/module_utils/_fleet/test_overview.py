@@ -107,7 +107,8 @@ def test_vaults_that_lack_the_newest_generation_are_named() -> None:
     assert vaults_behind(even) == []
     [said] = vaults_behind([host("one", {"a": NEW, "b": OLD}), host("two", {"a": OLD, "b": OLD})])
     assert said == (
-        f"two (https://two.vault.azure.net): behind with the key a, of which one has the generation {NEW}."
+        "two (https://two.vault.azure.net): "
+        f"behind with the key a, of which one has the generation {NEW}."
     )
     [said] = vaults_behind([host("one", {"a": NEW}, keys=["a"]), host("two", {}, keys=["a"])])
     assert said.startswith("two ")
@@ -177,9 +178,8 @@ def test_generations_and_versions_stand_side_by_side() -> None:
     )
     assert lines[0] == "a, token byok (7)"
     assert lines[1].startswith(f"  generation {OLD}, P-256, made 2026")
-    assert (
-        lines[2]
-        == "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
+    assert lines[2] == (
+        "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
     )
     assert lines[3] == "    https://two: -"
     assert lines[4].endswith("withdrawn")
