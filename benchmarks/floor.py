@@ -2,14 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The floor: EC keys into a vault by python-pkcs11 and Microsoft's SDK alone, in the environment of a lab.
+"""The floor: EC keys into a vault by python-pkcs11 and Microsoft's SDK alone.
+
+It runs in the environment of a lab::
 
     floor.py COUNT URL PREFIX
 
-Looks into the token, reads every key of the vault, and where one is missing makes and wraps it, looks again, imports it and looks
-whether somebody else made a version. So it sends the requests of a run of playbooks/byok.yml, also those of its KEK, by as many
-threads, and looks into the token as often; it checks nothing else, writes no receipts, repeats nothing that fails, and knows EC
-keys on P-256 only.
+Looks into the token, reads every key of the vault, and where one is missing makes and wraps it,
+looks again, imports it and looks whether somebody else made a version. So it sends the requests of
+a run of playbooks/byok.yml, also those of its KEK, by as many threads, and looks into the token as
+often; it checks nothing else, writes no receipts, repeats nothing that fails, and knows EC keys on
+P-256 only.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ def look(session: Any, names: set[str]) -> dict[str, bytes]:
 
 
 def newest(client: Any, name: str) -> bytes | None:
-    """Return the point of a key's newest version as a token shows it, None where there is no such key."""
+    """Return the point of a key's newest version as a token shows it; None where no such key is."""
     key = there(lambda: client.get_key(name))
     if key is None:
         there(lambda: client.get_deleted_key(name))
@@ -113,7 +116,8 @@ def transfer(session: Any, client: Any, pool: ThreadPoolExecutor, names: list[st
     pairs = make(session, names)
     look(session, set(names))  # whether another host made the same ones
     kek_name = f"floor-kek-{os.urandom(4).hex()}"
-    # SoftHSM leaves errors in its thread's queue of OpenSSL, which TLS then trips over: requests go by other threads.
+    # SoftHSM leaves errors in its thread's queue of OpenSSL, which TLS then trips over: requests go
+    # by other threads.
     kek = pool.submit(make_kek, client, kek_name, -(-len(names) // BATCH)).result()
     look(session, set(names))
     packages = dict(wrap(session, kek.id, kek.key.n, kek.key.e, pairs))

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guides' side: one command after the other, by the unmodified az CLI and, at the token, a script like a vendor's tool.
+"""The guides' side: one command after the other.
 
-Nobody types here and nobody waits for a person, so by hand it takes longer.
+The commands are the unmodified az CLI and, at the token, a script like a vendor's tool. Nobody
+types here and nobody waits for a person, so by hand it takes longer.
 """
 
 from __future__ import annotations

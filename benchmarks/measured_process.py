@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A process that is run to its end: how long it took, and the most memory that it and its children had at one time."""
+"""A process that is run to its end: how long it took, and how much memory it had.
+
+The memory is the most that it and its children had at one time.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class Run:
     """What a process took.
 
     :ivar cpu: seconds of processor time, of it and its children
-    :ivar memory: most bytes at one time of all processes, pages that several share counted once (PSS); 0 where nobody looked
+    :ivar memory: most bytes at one time of all processes, pages that several share counted once
+        (PSS); 0 where nobody looked
     """
 
     seconds: float

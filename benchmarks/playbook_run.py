@@ -70,6 +70,7 @@ def play(
     done = run(command, lab.environment, ROOT, memory=memory)
     if bool(re.search(r"changed=[1-9]", done.output)) != changed:
         raise RuntimeError(
-            f"{inventory.stem}: {'nothing' if changed else 'something'} changed:\n{done.output[-2000:]}"
+            f"{inventory.stem}: {'nothing' if changed else 'something'} changed:\n"
+            f"{done.output[-2000:]}"
         )
     return done

@@ -4,8 +4,9 @@
 
 """Measure what docs/performance.md says: ``make bench``, or ``run.py --only b --quick``.
 
-Prints each table, and when it is done writes it into docs/performance.md; with --quick, which takes small numbers to see that all
-works, it only prints. Both sides of a pair run in turn against the same lab.
+Prints each table, and when it is done writes it into docs/performance.md; with --quick, which takes
+small numbers to see that all works, it only prints. Both sides of a pair run in turn against the
+same lab.
 """
 
 from __future__ import annotations
@@ -100,7 +101,10 @@ def machine() -> str:
     )
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     python, core = platform.python_version(), version("ansible-core")
-    return f"{date.today()}: {model}, {os.cpu_count()} cores, {system}, Python {python}, ansible-core {core}."
+    return (
+        f"{date.today()}: {model}, {os.cpu_count()} cores, {system}, "
+        f"Python {python}, ansible-core {core}."
+    )
 
 
 def against_the_guide(sizes: Sizes) -> Iterator[str]:
@@ -147,14 +151,17 @@ def _by_hand(
     ratio = theirs / statistics.median(ours)
     wanted = f"{goal}" if goal else "none"
     return (
-        f"| {what} | {_judged([ratio], goal is None or ratio >= goal, '.0f')} | {wanted} | {_seconds(ours)} "
-        f"| {theirs:,.0f} s, from {len(keys)} keys | {_seconds(keys, 2)} |"
+        f"| {what} | {_judged([ratio], goal is None or ratio >= goal, '.0f')} | {wanted} "
+        f"| {_seconds(ours)} | {theirs:,.0f} s, from {len(keys)} keys | {_seconds(keys, 2)} |"
     )
 
 
 def against_the_floor(sizes: Sizes) -> Iterator[str]:
-    """(b) A bare script with the same libraries, calls, threads and requests, against a run of the playbook."""
-    yield "| what | ratio, median (spread) | goal | Keyferry | bare script | processor time, both | requests, both |"
+    """(b) A bare script with the same libraries, calls, threads and requests, against a run."""
+    yield (
+        "| what | ratio, median (spread) | goal | Keyferry | bare script "
+        "| processor time, both | requests, both |"
+    )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     pairs: dict[bool, list[tuple[Run, Run]]] = {True: [], False: []}
     requests: dict[bool, tuple[int, int]] = {}
@@ -211,7 +218,8 @@ def _counted(lab: RunningLab) -> Iterator[Callable[[], tuple[int, int]]]:
         ours, floor = (count_operations(sent, host(vault)) for vault in ("ours", "floor"))
         if ours != floor:
             print(
-                f"The two sides sent different requests: {ours - floor} by Keyferry alone, {floor - ours} by the script alone"
+                "The two sides sent different requests: "
+                f"{ours - floor} by Keyferry alone, {floor - ours} by the script alone"
             )
         return ours.total(), floor.total()
 
@@ -219,8 +227,11 @@ def _counted(lab: RunningLab) -> Iterator[Callable[[], tuple[int, int]]]:
 
 
 def against_the_buckets(sizes: Sizes) -> Iterator[str]:
-    """(c) A vault whose documented rates are multiplied, against the time that they alone impose."""
-    yield "| what | ratio | goal | took | imposed | from the first to the last import | requests, of them refused |"
+    """(c) A vault whose documented rates are multiplied, against the time that they impose."""
+    yield (
+        "| what | ratio | goal | took | imposed "
+        "| from the first to the last import | requests, of them refused |"
+    )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     with RunningLab(sizes.factor) as lab:
         took = play(lab, declare(lab, sizes.throttled, ["throttled"])).seconds
@@ -232,13 +243,16 @@ def against_the_buckets(sizes: Sizes) -> Iterator[str]:
     what = f"{sizes.throttled:,} EC keys, {sizes.factor} times the documented rates"
     importing = max(moments) - min(moments)
     yield (
-        f"| {what} | {_judged([ratio], ratio <= 1.2)} | 1.2 | {took:.0f} s | {imposed:.0f} s | {importing:.0f} s "
-        f"| {len(requests):,}, {refused:,} |"
+        f"| {what} | {_judged([ratio], ratio <= 1.2)} | 1.2 | {took:.0f} s | {imposed:.0f} s "
+        f"| {importing:.0f} s | {len(requests):,}, {refused:,} |"
     )
 
 
 def _imposed(requests: list[dict[str, Any]], factor: float) -> float:
-    """Return the seconds after which the last of these requests is served at the earliest: each takes its part of 10 s."""
+    """Return the seconds after which the last of these requests is served at the earliest.
+
+    Each request takes its part of 10 s.
+    """
     parts = 0.0
     for each in requests:
         if each["status"] != 429:
@@ -251,7 +265,10 @@ def _imposed(requests: list[dict[str, Any]], factor: float) -> float:
 
 def scale(sizes: Sizes) -> Iterator[str]:
     """(d) From few keys to many, one vault: time and memory."""
-    yield "| EC keys, one vault | first transfer | per key | no change | per key | memory, first transfer | no change |"
+    yield (
+        "| EC keys, one vault | first transfer | per key | no change | per key "
+        "| memory, first transfer | no change |"
+    )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     runs: dict[int, tuple[Run, Run]] = {}
     fewer, most = sizes.memory
@@ -278,11 +295,15 @@ def scale(sizes: Sizes) -> Iterator[str]:
     yield "| --- | --- |"
     with RunningLab() as lab:
         vaults = [f"fleet{number}" for number in range(sizes.vaults)]
-        yield f"| {sizes.vaults} vaults, {sizes.rsa} EC keys each | {play(lab, declare(lab, sizes.rsa, vaults)).seconds:.0f} |"
+        fleet = play(lab, declare(lab, sizes.rsa, vaults)).seconds
+        yield f"| {sizes.vaults} vaults, {sizes.rsa} EC keys each | {fleet:.0f} |"
         inventory = declare(lab, sizes.rsa, ["rsa"], "RSA")
         making = play(lab, inventory, "prepare").seconds
         bringing = play(lab, inventory).seconds
-        yield f"| {sizes.rsa} RSA-2048 keys | {making:.0f} to make them in the token, {bringing:.0f} to bring them |"
+        yield (
+            f"| {sizes.rsa} RSA-2048 keys "
+            f"| {making:.0f} to make them in the token, {bringing:.0f} to bring them |"
+        )
 
 
 def _twice(lab: RunningLab, count: int, vault: str) -> tuple[Run, Run]:
@@ -312,7 +333,8 @@ def _judged(ratios: list[float], met: bool | None, form: str = ".2f") -> str:
 def _seconds(values: list[float], digits: int = 1) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f} s"
-    return f"{statistics.median(values):.{digits}f} s ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    median = statistics.median(values)
+    return f"{median:.{digits}f} s ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 BENCHMARKS: dict[str, Callable[[Sizes], Iterator[str]]] = {

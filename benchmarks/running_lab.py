@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab for one measurement: a new token and empty vaults, in memory where that is possible, so that no disk is measured."""
+"""A lab for one measurement: a new token and empty vaults.
+
+They are in memory where that is possible, so that no disk is measured.
+"""
 
 from __future__ import annotations
 

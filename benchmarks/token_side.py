@@ -2,14 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The token side on a large token, against a bare script with the same library: ``python benchmarks/token_side.py``.
+"""The token side on a large token, against a bare script with the same library.
+
+Run it with ``python benchmarks/token_side.py``.
 
 Makes a SoftHSM token with 5,000 EC key pairs, once (a few minutes), in .cache/bench. Then, in turn:
 
-- bare: a process that logs in by python-pkcs11 and reads the attributes that byok_target_key reads, of the same objects;
+- bare: a process that logs in by python-pkcs11 and reads the attributes that byok_target_key reads,
+  of the same objects;
 - byok_target_key: a process that is asked for 1,000 of these keys, all there.
 
-The goal is at most 1.5 times the bare process. Also: what a rehearsal costs, whose goal is less than 150 ms.
+The goal is at most 1.5 times the bare process. Also: what a rehearsal costs, whose goal is less
+than 150 ms.
 """
 
 from __future__ import annotations
@@ -40,7 +44,8 @@ options = json.load(sys.stdin)
 os.environ.update(options["library_environment"])
 names = {{f"key-{{number}}" for number in range({DECLARED})}}
 token = pkcs11.lib(options["pkcs11_library"]).get_token(token_label=options["token_label"])
-evidence = [A.LOCAL, A.ALWAYS_SENSITIVE, A.SENSITIVE, A.EXTRACTABLE, A.NEVER_EXTRACTABLE, A.EC_PARAMS]
+evidence = [A.LOCAL, A.ALWAYS_SENSITIVE, A.SENSITIVE, A.EXTRACTABLE, A.NEVER_EXTRACTABLE]
+evidence.append(A.EC_PARAMS)
 with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
     points = {{}}
     for key in session.get_objects({{A.CLASS: ObjectClass.PUBLIC_KEY, A.KEY_TYPE: KeyType.EC}}):
@@ -110,16 +115,19 @@ def main() -> None:
         for _round in range(50):
             rehearsals.append(1000 * seconds(rehearse, token, True))
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, SoftHSM, {PAIRS} EC pairs"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"SoftHSM, {PAIRS} EC pairs"
     )
     print(
-        f"| {DECLARED} of them declared | median of {ROUNDS} | of the bare process | goal |\n| --- | --- | --- | --- |"
+        f"| {DECLARED} of them declared | median of {ROUNDS} | of the bare process | goal |\n"
+        "| --- | --- | --- | --- |"
     )
     print(f"| bare process | {statistics.median(bare):.2f} s | 1 | |")
     ratio = statistics.median(ours) / statistics.median(bare)
     print(f"| byok_target_key | {statistics.median(ours):.2f} s | {ratio:.2f} | 1.5 |")
     print(
-        f"| a rehearsal | {statistics.median(rehearsals):.0f} ms (at most {max(rehearsals):.0f} ms of 50) | | 150 ms |"
+        f"| a rehearsal | {statistics.median(rehearsals):.0f} ms "
+        f"(at most {max(rehearsals):.0f} ms of 50) | | 150 ms |"
     )
 
 

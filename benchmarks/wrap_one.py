@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a vendor's tool does with one key: wrap_one.py EC|RSA NAME [make] [wrap KEK.pem KID FILE], in the environment of a lab."""
+"""What a vendor's tool does with one key, in the environment of a lab.
+
+usage: wrap_one.py EC|RSA NAME [make] [wrap KEK.pem KID FILE]
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from lab.environment import enter_lines, leave_line, variables
 from lab.federation import Issuer
 from lab.folder import Folder, write_private
 from lab.proxy import CONTROL
-from lab.server import listen, serve
+from lab.server import Setup, listen, serve
 from lab.service import Options
 from lab.tenant import Tenant, open_tenant
 from lab.token import Token, TokenError, open_token
@@ -135,10 +135,9 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
     if in_background:
         _detach(folder)
     write_private(folder.state, json.dumps(state | {"pid": os.getpid()}, indent=2))
+    setup = Setup(folder, authority, tenant, issuer, state["control"]["key"], options)
     try:
-        asyncio.run(
-            serve(listener, folder, authority, tenant, issuer, state["control"]["key"], options)
-        )
+        asyncio.run(serve(listener, setup))
     except KeyboardInterrupt:
         pass
     finally:

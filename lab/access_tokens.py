@@ -24,7 +24,10 @@ class Unauthorized(Exception):
 
 
 class AccessTokens:
-    """Makes and checks tokens; their times are real, not the lab's clock. The key is kept over a restart of the lab."""
+    """Makes and checks tokens; their times are real, not the lab's clock.
+
+    The key is kept over a restart of the lab.
+    """
 
     def __init__(self, folder: Folder, tenant: Tenant) -> None:
         self._tenant = tenant
@@ -69,7 +72,8 @@ class AccessTokens:
             )
         if claims.get("exp", 0) <= time.time():
             raise Unauthorized(
-                "Error validating token: IDX10223: Lifetime validation failed. The token is expired."
+                "Error validating token: IDX10223: Lifetime validation failed. "
+                "The token is expired."
             )
         client = self._tenant.client(str(claims.get("appid")))
         if client is None:

@@ -14,7 +14,7 @@ from lab.hosts import certificate_names
 
 
 class Authority:
-    """A CA that is kept in the lab's folder, so that what trusts it goes on to trust a restarted lab."""
+    """A CA, kept in the lab's folder, so that what trusts it goes on to trust a restarted lab."""
 
     def __init__(self, folder: Folder) -> None:
         key = folder / "ca.key"
@@ -31,6 +31,9 @@ class Authority:
         )
 
     def client_certificate(self, name: str, path: Path) -> Path:
-        """Write key and certificate of a client. RSA: Entra's assertions are signed with RS256 or PS256."""
+        """Write key and certificate of a client.
+
+        RSA, because Entra's assertions are signed with RS256 or PS256.
+        """
         certificate = self._ca.issue_cert(f"{name}.lab", key_type=trustme.KeyType.RSA)
         return write_private(path, certificate.private_key_and_cert_chain_pem.bytes())

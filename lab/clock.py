@@ -9,7 +9,7 @@ import time
 
 
 class Clock:
-    """Real time plus an offset in seconds, so that tests reach an expiry or the end of a retention without waiting."""
+    """Real time plus an offset in seconds: tests reach an expiry or a purge without waiting."""
 
     def __init__(self) -> None:
         self.offset = 0.0

@@ -24,25 +24,22 @@ from lab.proxy import CONTROL
 from lab.refusals import Refusal
 from lab.roles import known_roles
 from lab.service import Vaults
+from lab.store import Properties
 from lab.tenant import CLIENTS
 from lab.vault import Call
 
+_Endpoint = Callable[[Request], Awaitable[Response]]
 _RETENTION = range(7, rules.FULL_RETENTION + 1)  # days
 
 
 def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
-    """Return the endpoint (ASGI); every request must bring the lab's control key as a bearer token."""
+    """Return the endpoint (ASGI); each request must bring the lab's control key as bearer token."""
 
     async def show_faults(request: Request) -> Response:
         return JSONResponse([asdict(fault) for fault in vaults.faults.pending])
 
     async def add_fault(request: Request) -> Response:
-        try:
-            fault = Fault(**await request.json())
-        except TypeError as error:
-            raise HTTPException(400, f"A fault has no such members: {error}") from None
-        if fault.kind not in KINDS:
-            raise HTTPException(400, f"The kind of a fault is one of {', '.join(KINDS)}.")
+        fault = _fault(await request.json())
         vaults.faults.pending.append(fault)
         return JSONResponse(asdict(fault))
 
@@ -55,13 +52,7 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
 
     async def change_vault(request: Request) -> Response:
         host = _host(request)
-        try:
-            properties = replace(vaults.properties(host), **await request.json())
-        except TypeError as error:
-            raise HTTPException(400, f"A vault has no such properties: {error}") from None
-        if properties.retention_days not in _RETENTION:
-            raise HTTPException(400, f"retention_days is {_RETENTION[0]} to {_RETENTION[-1]}.")
-        _check_roles(host.kind, properties.roles)
+        properties = _changed(host.kind, vaults.properties(host), await request.json())
         vaults.set_properties(host, properties)
         return JSONResponse(asdict(properties))
 
@@ -83,19 +74,7 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
         except Refusal as refusal:
             raise HTTPException(refusal.status, str(refusal)) from None
 
-    def authorized(
-        endpoint: Callable[[Request], Awaitable[Response]],
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def checked(request: Request) -> Response:
-            if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {key}"):
-                raise HTTPException(
-                    401, "The control endpoint needs the lab's control key (lab.json)."
-                )
-            return await endpoint(request)
-
-        return checked
-
-    endpoints: tuple[tuple[str, str, Any], ...] = (
+    endpoints: tuple[tuple[str, str, _Endpoint], ...] = (
         ("GET", "/faults", show_faults),
         ("POST", "/faults", add_fault),
         ("DELETE", "/faults", clear_faults),
@@ -108,10 +87,19 @@ def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
     )
     return Starlette(
         routes=[
-            Route(CONTROL + path, authorized(endpoint), methods=[method])
+            Route(CONTROL + path, _authorized(endpoint, key), methods=[method])
             for method, path, endpoint in endpoints
         ]
     )
+
+
+def _authorized(endpoint: _Endpoint, key: str) -> _Endpoint:
+    async def checked(request: Request) -> Response:
+        if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {key}"):
+            raise HTTPException(401, "The control endpoint needs the lab's control key (lab.json).")
+        return await endpoint(request)
+
+    return checked
 
 
 def _host(request: Request) -> Host:
@@ -119,6 +107,27 @@ def _host(request: Request) -> Host:
     if host is None or host.kind is Kind.LOGIN:
         raise HTTPException(404, f"{request.path_params['host']} is no vault of the lab.")
     return host
+
+
+def _fault(members: dict[str, Any]) -> Fault:
+    try:
+        fault = Fault(**members)
+    except TypeError as error:
+        raise HTTPException(400, f"A fault has no such members: {error}") from None
+    if fault.kind not in KINDS:
+        raise HTTPException(400, f"The kind of a fault is one of {', '.join(KINDS)}.")
+    return fault
+
+
+def _changed(kind: Kind, present: Properties, changes: dict[str, Any]) -> Properties:
+    try:
+        properties = replace(present, **changes)
+    except TypeError as error:
+        raise HTTPException(400, f"A vault has no such properties: {error}") from None
+    if properties.retention_days not in _RETENTION:
+        raise HTTPException(400, f"retention_days is {_RETENTION[0]} to {_RETENTION[-1]}.")
+    _check_roles(kind, properties.roles)
+    return properties
 
 
 def _check_roles(kind: Kind, roles: object) -> None:

@@ -100,7 +100,10 @@ class Entra:
         )
 
     async def _configuration(self, request: Request) -> Response:
-        """Answer for any tenant: MSAL hides what is wrong here, but shows what the token endpoint says."""
+        """Answer for any tenant.
+
+        MSAL hides what is wrong here, but shows what the token endpoint says.
+        """
         base = f"https://{request.url.hostname}/{request.path_params['tenant']}"
         return JSONResponse(
             {
@@ -175,7 +178,10 @@ class Entra:
         )
 
     def _check_assertion(self, client: Client, assertion: str, audience: str) -> None:
-        """Verify a client assertion (RFC 7523): one that a client made itself has the client as its issuer."""
+        """Verify a client assertion (RFC 7523).
+
+        An assertion that a client made itself has the client as its issuer.
+        """
         if unverified(assertion).get("iss") == client.client_id:
             _check_certificate(client, assertion, audience)
             return
@@ -218,24 +224,28 @@ def _check_secret(client: Client, secret: str) -> None:
             401,
             "invalid_client",
             7000215,
-            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value,"
-            f" not the client secret ID, for a secret added to app '{client.client_id}'.",
+            "Invalid client secret provided. "
+            "Ensure the secret being sent in the request is the client secret value, "
+            f"not the client secret ID, for a secret added to app '{client.client_id}'.",
         )
     if client.secret_expired:
         raise _Failure(
             401,
             "invalid_client",
             7000222,
-            f"The provided client secret keys for app '{client.client_id}' are expired. Visit the Azure portal to"
-            " create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials"
-            " for added security: https://aka.ms/certCreds.",
+            f"The provided client secret keys for app '{client.client_id}' are expired. Visit the "
+            "Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or "
+            "consider using certificate credentials for added security: https://aka.ms/certCreds.",
         )
 
 
 def _error(failure: _Failure) -> Response:
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
     timestamp = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-    description = f"AADSTS{failure.number}: {failure.message} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
+    description = (
+        f"AADSTS{failure.number}: {failure.message} "
+        f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
+    )
     return JSONResponse(
         {
             "error": failure.error,

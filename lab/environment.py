@@ -25,7 +25,10 @@ SECRET_FILE = f"{_SECRET}_FILE"
 
 
 def variables(lab: dict[str, Any]) -> dict[str, str]:
-    """Return what a process needs, by the content of lab.json; for the secret its file, as AZURE_SECRET_FILE."""
+    """Return what a process needs, by the content of lab.json.
+
+    The secret is in a file, which AZURE_SECRET_FILE names.
+    """
     operator = lab["clients"][OPERATOR]
     values = (
         dict.fromkeys(_PROXY, lab["proxy"])
@@ -42,7 +45,10 @@ def variables(lab: dict[str, Any]) -> dict[str, str]:
 
 
 def enter_lines(lab: dict[str, Any]) -> list[str]:
-    """Return shell lines that enter the lab; they read the secret when they run, so that none is printed."""
+    """Return shell lines that enter the lab.
+
+    They read the secret when they run, so that none is printed.
+    """
     values = variables(lab)
     secret_file = shlex.quote(values.pop(SECRET_FILE))
     return [

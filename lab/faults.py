@@ -24,10 +24,11 @@ KINDS = (*_REFUSALS, "stall", "commit_and_drop", "drop_and_commit")
 
 @dataclass
 class Fault:
-    """What happens to the next `count` calls of an operation ("*": of any), of any vault and key or of those named.
+    """What happens to the next `count` calls of an operation ("*": of any).
 
-    throttle (429), unavailable (503) and firewall (403) refuse. stall waits `seconds`, then goes on. commit_and_drop
-    does the work and drops the connection without an answer; drop_and_commit drops it at once and does the work
+    The calls are those of any vault and key, or of those named. throttle (429), unavailable (503)
+    and firewall (403) refuse. stall waits `seconds`, then goes on. commit_and_drop does the work
+    and drops the connection without an answer; drop_and_commit drops it at once and does the work
     `seconds` later.
     """
 

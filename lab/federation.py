@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Workload identity: the lab's own OIDC issuer, and what Entra says to its tokens and to others.
 
-Source: "Workload identity federation" in Entra's documentation. Of the errors only those are documented or recorded that say so.
+Source: "Workload identity federation" in Entra's documentation. Of the errors only those are
+documented or recorded that say so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LEARN = "https://learn.microsoft.com/entra"
 
 
 class NotFederated(Exception):
-    """A token that is good for no federated credential; with Entra's error number (AADSTS...) and text."""
+    """A token that is good for no federated credential, with Entra's number (AADSTS) and text."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -37,7 +38,10 @@ class NotFederated(Exception):
 
 
 class Issuer:
-    """Signs tokens as a cluster or a CI system does, and checks them as Entra does; its key is kept over a restart."""
+    """Signs tokens as a cluster or a CI system does, and checks them as Entra does.
+
+    The key is kept over a restart.
+    """
 
     def __init__(self, folder: Folder, tenant: Tenant) -> None:
         self._tenant = tenant
@@ -85,16 +89,18 @@ class Issuer:
             # Recorded, with a link to the page on certificates.
             raise NotFederated(
                 700024,
-                f"Client assertion is not within its valid time range. Current time: {_moment(time.time())}, assertion valid"
-                f" from {_moment(begins)}, expiry time of assertion {_moment(ends)}."
-                f" Review the documentation at {_LEARN}/identity-platform/certificate-credentials .",
+                "Client assertion is not within its valid time range. "
+                f"Current time: {_moment(time.time())}, assertion valid from {_moment(begins)}, "
+                f"expiry time of assertion {_moment(ends)}. "
+                f"Review the documentation at {_LEARN}/identity-platform/certificate-credentials .",
             )
 
     def _check_signature(self, token: str) -> None:
         try:
             jwt.decode(token, self._key, algorithms=[_ALGORITHM])
         except (JoseError, ValueError):
-            # Recorded for certificates alone; for a federated token by a key that its issuer does not show, 7000272 is.
+            # Recorded for certificates alone; for a federated token by a key that its issuer does
+            # not show, 7000272 is.
             raise NotFederated(700027, "Client assertion contains an invalid signature.") from None
 
 
@@ -115,9 +121,9 @@ def unverified(token: str) -> dict[str, Any]:
 def _no_record(number: int, what: str, found: object) -> NotFederated:
     return NotFederated(
         number,
-        f"No matching federated identity record found for presented assertion {what} '{found}'. Check your federated identity"
-        " credential Subject, Audience and Issuer against the presented assertion."
-        f" {_LEARN}/workload-id/workload-identity-federation",
+        f"No matching federated identity record found for presented assertion {what} '{found}'. "
+        "Check your federated identity credential Subject, Audience and Issuer against the "
+        f"presented assertion. {_LEARN}/workload-id/workload-identity-federation",
     )
 
 

@@ -51,7 +51,8 @@ class Host:
 
     @property
     def resource(self) -> str:
-        return f"https://{self.cloud.managed_hsm if self.kind is Kind.MANAGED_HSM else self.cloud.vault}"
+        managed_hsm = self.kind is Kind.MANAGED_HSM
+        return f"https://{self.cloud.managed_hsm if managed_hsm else self.cloud.vault}"
 
 
 def find_host(name: str) -> Host | None:

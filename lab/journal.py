@@ -30,7 +30,10 @@ class Journal:
         key: str = "",
         fault: str | None = None,
     ) -> None:
-        """Record an answer. `started` is of time.monotonic(); a `fault` can mean that nobody received the answer."""
+        """Record an answer.
+
+        `started` is of time.monotonic(); a `fault` can mean that nobody received the answer.
+        """
         host = request.url.hostname
         self.answers.append(
             {

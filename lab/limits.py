@@ -12,13 +12,14 @@ from lab.key_types import KEY_TYPES
 from lab.refusals import throttled
 
 _WINDOW = 10.0  # seconds
-# Whether an import or a rotation counts as a creation is not documented; the lab says yes, the tighter of the two.
+# Whether an import or a rotation counts as a creation is not documented; the lab says yes, the
+# tighter of the two.
 _CREATIONS = ("create", "import", "rotate")
 _HSM_CREATIONS, _SOFTWARE_CREATIONS = 10, 20
 # Transactions in 10 s with an HSM key of a size in bits; software keys have twice as many.
 _HSM_OTHERS = {3072: 500, 4096: 250}
 _HSM_OTHERS_DEFAULT = 2000
-# Managed HSM: 1 creation, 10 deletions, 10 purges a second, and so on, taken here over the same window.
+# Managed HSM: 1 creation, 10 deletions, 10 purges a second, and so on, over the same window here.
 _MANAGED_HSM = {"create": 10, "import": 10, "rotate": 10, "delete": 100, "purge": 100}
 _MANAGED_HSM_OTHERS = 11000
 
@@ -35,7 +36,10 @@ def allowance(kind: Kind, operation: str, kty: str, size: int) -> int:
 
 
 class Limits:
-    """The buckets of all vaults. A vault's calls share one: each takes the part that its class's allowance says."""
+    """The buckets of all vaults.
+
+    A vault's calls share one bucket: each takes the part that its class's allowance says.
+    """
 
     def __init__(self, factor: float) -> None:
         self._factor = factor
@@ -43,7 +47,10 @@ class Limits:
         self._sums: defaultdict[str, float] = defaultdict(float)
 
     def admit(self, host: str, calls: int, now: float) -> None:
-        """Take a call of a class with this allowance, or refuse it; a refused call does not count (documented)."""
+        """Take a call of a class with this allowance, or refuse it.
+
+        A refused call does not count (documented).
+        """
         taken, weight = self._calls[host], 1 / (calls * self._factor)
         while taken and not now - _WINDOW < taken[0][0] <= now:
             self._sums[host] -= taken.popleft()[1]

@@ -24,7 +24,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True)
 class Material:
-    """PKCS#8 DER (RSA, EC) or raw bytes (oct), the public members of its JWK, and its size in bits."""
+    """PKCS#8 DER (RSA, EC) or raw bytes (oct), the JWK's public members, and the size in bits."""
 
     private: bytes
     public: dict[str, str]
@@ -68,7 +68,10 @@ def from_raw(private: bytes) -> Material:
 
 
 def private_key(material: Material) -> PrivateKey:
-    """Return the key for use. It was checked when it came in, so it is not checked again (4096 bits: 0.1 s)."""
+    """Return the key for use.
+
+    It was checked when it came in, so it is not checked again (4096 bits: 0.1 s).
+    """
     key = load_der_private_key(material.private, password=None, unsafe_skip_rsa_key_validation=True)
     assert isinstance(key, PrivateKey)
     return key

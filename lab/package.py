@@ -1,9 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The key transfer package: reading it and unwrapping what it holds. Source: Key Vault's BYOK specification.
+"""The key transfer package: reading it and unwrapping what it holds.
 
-What the service answers to a bad package is not known; each refusal here says which rule was broken.
+Source: Key Vault's BYOK specification. What the service answers to a bad package is not known; each
+refusal here says which rule was broken.
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ _AES_LENGTHS = (16, 24, 32)
 
 @dataclass(frozen=True)
 class Package:
-    """The identifier of the KEK, and the ciphertext: RSA-OAEP(KEK, AES key) || AES-KWP(AES key, target key)."""
+    """The identifier of the KEK, and the ciphertext.
+
+    The ciphertext is RSA-OAEP(KEK, AES key) || AES-KWP(AES key, target key).
+    """
 
     kid: str
     ciphertext: bytes
 
 
 def parse(key_hsm: str) -> Package:
-    """Read the `key_hsm` member of an import: the whole file, in base64url or base64, padded or not."""
+    """Read the `key_hsm` member of an import: the whole file, in base64url or base64.
+
+    Padding can be there or not.
+    """
     try:
         document = json.loads(from_base64(key_hsm))
         header, ciphertext = document["header"], from_base64(document["ciphertext"])
@@ -82,7 +89,8 @@ def target_key(
     if family == "oct":
         if 8 * len(plaintext) not in SIZES["oct"]:
             raise bad_parameter(
-                f"The package holds {len(plaintext)} bytes, which is no oct key of 16, 24 or 32 bytes."
+                f"The package holds {len(plaintext)} bytes, which is no oct key "
+                "of 16, 24 or 32 bytes."
             )
         return from_raw(plaintext)
     try:
@@ -103,7 +111,10 @@ def target_key(
 
 
 def _pkcs8(plaintext: bytes, tolerate_trailing_zeros: bool) -> bytes:
-    """Cut one PKCS#8 structure (RFC 5208: a SEQUENCE of version 0 and an algorithm) out of the plaintext."""
+    """Cut one PKCS#8 structure out of the plaintext.
+
+    RFC 5208: a SEQUENCE of version 0 and an algorithm.
+    """
     if plaintext[:1] != b"\x30" or len(plaintext) < 4:
         raise ValueError("not a SEQUENCE")
     first = plaintext[1]
@@ -113,10 +124,11 @@ def _pkcs8(plaintext: bytes, tolerate_trailing_zeros: bool) -> bytes:
     if plaintext[content : content + 4] != b"\x02\x01\x00\x30":
         raise ValueError("not PKCS#8")
     trailing = plaintext[end:]
-    # SoftHSM 2.6.1 pads with 0-7 zero bytes before RFC 5649 does; whether the service takes that is not known.
+    # SoftHSM 2.6.1 pads with 0-7 zero bytes before RFC 5649 does; whether the service takes that is
+    # not known.
     if trailing and not (tolerate_trailing_zeros and len(trailing) < 8 and not any(trailing)):
         raise bad_parameter(
-            f"The package holds {len(trailing)} bytes behind its PKCS#8 private key. SoftHSM 2.6.1 leaves such zeros:"
-            " start the lab with --tolerate-trailing-zeros to allow them."
+            f"The package holds {len(trailing)} bytes behind its PKCS#8 private key. SoftHSM 2.6.1 "
+            "leaves such zeros: start the lab with --tolerate-trailing-zeros to allow them."
         )
     return plaintext[:end]

@@ -19,14 +19,18 @@ CONTROL = "/control"
 _TUNNEL = "lab.tunnel"
 _CHUNK = 65536  # bytes
 _REFUSAL = """\
-This is the lab of Keyferry: it answers for the login hosts and for vaults named {prefix}*, not for {target}.
+This is the lab of Keyferry: it answers for the login hosts and for vaults named {prefix}*, \
+not for {target}.
 To leave the lab: eval "$(python -m lab env --unset)"
 """
 
 
 @dataclass(frozen=True)
 class Tunnel:
-    """A client's connection: the host it asked for (None: the control endpoint), and how to drop it unanswered."""
+    """A client's connection: the host it asked for, and how to drop it unanswered.
+
+    The host is None for the control endpoint.
+    """
 
     host: Host | None
     drop: Callable[[], None]
@@ -40,14 +44,20 @@ def tunnel_of(scope: MutableMapping[str, Any]) -> Tunnel:
 
 
 class Proxy:
-    """Passes bytes between clients and the lab's TLS server, which knows a tunnel by the port of its inner end."""
+    """Passes bytes between clients and the lab's TLS server.
+
+    The server knows a tunnel by the port of its inner end.
+    """
 
     def __init__(self, port: int, trust: ssl.SSLContext) -> None:
         self._port, self._trust = port, trust
         self._tunnels: dict[int, Tunnel] = {}
 
     def enter(self, scope: MutableMapping[str, Any]) -> bool:
-        """Mark a request with its tunnel; False where it did not come through one, or asks for another host."""
+        """Mark a request with its tunnel.
+
+        Returns False if the request came through no tunnel, or asks for another host.
+        """
         tunnel = self._tunnels.get(scope["client"][1])
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         scope[_TUNNEL] = tunnel
@@ -81,7 +91,8 @@ class Proxy:
         else:
             body = _REFUSAL.format(prefix=PREFIX, target=target).encode()
             writer.write(
-                b"HTTP/1.1 403 This is the lab\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+                b"HTTP/1.1 403 This is the lab\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Connection: close\r\n"
                 b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
             )
             await writer.drain()
@@ -115,6 +126,9 @@ async def _pump(
 
 
 def _acknowledge(client: socket.socket) -> None:
-    """Tell a client at once what arrived: behind a proxy urllib3 waits for that before it sends a body (40 ms)."""
+    """Tell a client at once what arrived.
+
+    Behind a proxy urllib3 waits for that before it sends a body (40 ms).
+    """
     if hasattr(socket, "TCP_QUICKACK"):  # Linux
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a vault answers when it refuses. Texts marked "recorded" were seen in public recordings of the service."""
+"""What a vault answers when it refuses.
+
+Texts marked "recorded" were seen in public recordings of the service.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ def key_not_found(name: str) -> Refusal:
     return Refusal(
         404,
         "KeyNotFound",
-        f"A key with (name/id) {name} was not found in this key vault. If you recently deleted this key you may be able"
-        " to recover it using the correct recovery command. For help resolving this issue, please see"
-        " https://go.microsoft.com/fwlink/?linkid=2125182",
+        f"A key with (name/id) {name} was not found in this key vault. If you recently "
+        "deleted this key you may be able to recover it using the correct recovery command. "
+        "For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
     )
 
 
@@ -50,8 +53,8 @@ def deleted_but_recoverable(name: str) -> Refusal:
     return Refusal(
         409,
         "Conflict",
-        f"Key {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state,"
-        " the key can only be recovered or purged.",
+        f"Key {name} is currently in a deleted but recoverable state, "
+        "and its name cannot be reused; in this state, the key can only be recovered or purged.",
         "ObjectIsDeletedButRecoverable",
     )
 
@@ -81,7 +84,8 @@ def throttled() -> Refusal:
     return Refusal(
         429,
         "Throttled",
-        "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached",
+        "Request was not processed because too many requests were received. "
+        "Reason: VaultRequestTypeLimitReached",
     )
 
 
@@ -95,6 +99,7 @@ def unavailable() -> Refusal:
 def firewall() -> Refusal:
     """403 by the vault's network rules."""
     return forbidden(
-        "Client address is not authorized and caller is not a trusted service.\r\nClient address: 127.0.0.1\r\n",
+        "Client address is not authorized and caller is not a trusted service.\r\n"
+        "Client address: 127.0.0.1\r\n",
         "ForbiddenByFirewall",
     )

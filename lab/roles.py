@@ -1,7 +1,11 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what. Sources: Azure's built-in roles, Managed HSM's local built-in roles, key permissions, the recorded 403s."""
+"""Who may do what.
+
+Sources: Azure's built-in roles, Managed HSM's local built-in roles, key permissions, the recorded
+403s.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ _VAULT_ACTIONS = {
     "wrapKey": "keys/wrap/action",
     "unwrapKey": "keys/unwrap/action",
 }
-# The permissions of access policies that are not named as the operation (documented with each operation).
+# The permissions of access policies that are not named as the operation (documented with it).
 _PERMISSIONS = {
     "versions": "list",
     "list_deleted": "list",
@@ -43,7 +47,8 @@ _READ = frozenset({"get", "list", "versions", "list_deleted", "get_deleted", "ge
 _DELETED = frozenset({"list_deleted", "get_deleted", "recover", "purge"})
 _ALL = frozenset(_VAULT_ACTIONS)
 
-# The operations that a role allows; the second name of the vault roles is the lab's own, as a custom role would be.
+# The operations that a role allows; the second name of the vault roles is the lab's own, as a
+# custom role would be.
 ROLES = {
     Kind.VAULT: {
         "Key Vault Crypto Officer": _ALL,
@@ -51,13 +56,15 @@ ROLES = {
         "Key Vault Reader": _READ,
     },
     Kind.MANAGED_HSM: {
-        # Documented: includes what sets a policy (keys/write/action) and what rotates; that keys/read/action reads one is not.
+        # Documented: includes what sets a policy (keys/write/action) and what rotates; that
+        # keys/read/action reads one is not.
         "Managed HSM Crypto User": _ALL - _DELETED,
         "Managed HSM Crypto Officer": _DELETED,
         "Managed HSM Crypto Auditor": _READ - _DELETED,
     },
 }
-# What a single operation allows in the place of a role: itself, and what else its permission covers in an access policy.
+# What a single operation allows in the place of a role: itself, and what else its permission covers
+# in an access policy.
 _SINGLE = {
     name: frozenset(
         operation for operation in _ALL if name in (operation, _PERMISSIONS.get(operation))
@@ -91,9 +98,10 @@ def allowed(kind: Kind, roles: list[str], operation: str) -> bool:
 def missing_role(
     host: Host, roles: dict[str, list[str]], operation: str, name: str, caller: str
 ) -> Refusal:
-    """403, by the `roles` of the vault: ForbiddenByPolicy where they are single operations alone, else ForbiddenByRbac.
+    """403, by the `roles` of the vault.
 
-    Both are recorded. Managed HSM's own body is not known: the lab gives a shorter one.
+    ForbiddenByPolicy where the roles are single operations alone, else ForbiddenByRbac. Both are
+    recorded. Managed HSM's own body is not known: the lab gives a shorter one.
     """
     if host.kind is Kind.MANAGED_HSM:
         return forbidden(
@@ -102,9 +110,10 @@ def missing_role(
     vault, given = host.name.partition(".")[0], [role for each in roles.values() for role in each]
     if given and all(role in _SINGLE for role in given):
         return forbidden(
-            f"The user, group or application '{caller}' does not have keys {_PERMISSIONS.get(operation, operation)} permission"
-            f" on key vault '{vault};location=lab'. For help resolving this issue, please see"
-            " https://go.microsoft.com/fwlink/?linkid=2125287",
+            f"The user, group or application '{caller}' does not have keys "
+            f"{_PERMISSIONS.get(operation, operation)} permission on key vault "
+            f"'{vault};location=lab'. For help resolving this issue, please see "
+            "https://go.microsoft.com/fwlink/?linkid=2125287",
             "ForbiddenByPolicy",
         )
     resource = "/subscriptions/lab/resourcegroups/lab/providers/microsoft.keyvault/vaults/" + vault

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rotation policies: what one may say, and when it makes a key due; pure.
 
-Sources: "Configure cryptographic key auto-rotation" (Key Vault), "Configure key autorotation" (Managed HSM), KeyRotationPolicy
-in the references of Azure's SDKs, recordings. No refusal of a policy or a rotation was found recorded: texts are the lab's own.
+Sources: "Configure cryptographic key auto-rotation" (Key Vault), "Configure key autorotation"
+(Managed HSM), KeyRotationPolicy in the references of Azure's SDKs, recordings. No refusal of a
+policy or a rotation was found recorded: texts are the lab's own.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from lab.rules import DAY, IMPORT
 
 _ROTATE, _NOTIFY = "Rotate", "Notify"
 _AFTER_CREATE, _BEFORE_EXPIRY = "timeAfterCreate", "timeBeforeExpiry"
-# Documented: what lies at least between two versions that a policy makes, and before a rotated version expires.
+# Documented: what lies at least between two versions that a policy makes, and before a rotated
+# version expires.
 _SHORTEST_INTERVAL = {Kind.VAULT: 7 * DAY, Kind.MANAGED_HSM: 28 * DAY}
 _SHORTEST_EXPIRY = 28 * DAY
 # Documented for vaults alone: a rotation keeps this distance from the expiry of the version before.
 _DISTANCE_FROM_EXPIRY = 7 * DAY
-# Documented: years, months and days. Whether ISO 8601's hours are taken is not known: here they are not.
+# Documented: years, months and days. Whether ISO 8601's hours are taken is not known: not here.
 _DURATION = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,3})M)?(?:(\d{1,4})W)?(?:(\d{1,5})D)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LATEST = 2**37  # seconds, in the year 6325: with any duration still a date
@@ -34,7 +36,10 @@ _LATEST = 2**37  # seconds, in the year 6325: with any duration still a date
 
 @dataclass(frozen=True)
 class Action:
-    """What happens (Rotate or Notify), and when: a duration after `timeAfterCreate` or before `timeBeforeExpiry`."""
+    """What happens (Rotate or Notify), and when.
+
+    The moment is a duration after `timeAfterCreate` or before `timeBeforeExpiry`.
+    """
 
     type: str
     trigger: str
@@ -47,7 +52,10 @@ _DEFAULT_NOTIFY = Action(_NOTIFY, _BEFORE_EXPIRY, "P30D")
 
 @dataclass(frozen=True)
 class Policy:
-    """The policy of a key: its actions in the order of the request, and how long a rotated version is good."""
+    """The policy of a key.
+
+    Its actions in the order of the request, and how long a rotated version is good.
+    """
 
     actions: tuple[Action, ...]
     expiry_time: str | None
@@ -60,7 +68,7 @@ class Policy:
         return next((action for action in self.actions if action.type == _ROTATE), None)
 
     def expiry(self, created: int) -> int | None:
-        """When a version expires that this policy makes; the others are not touched (documented)."""
+        """When a version that this policy makes expires; others are not touched (documented)."""
         return _shifted(created, self.expiry_time) if self.expiry_time else None
 
     def due(self, created: int, expires: int | None) -> int | None:
@@ -86,7 +94,8 @@ class Policy:
 def default(kind: Kind) -> Policy:
     """What a key without a policy shows.
 
-    A vault shows what it makes of an empty one (recorded, but for the times); what a Managed HSM shows is not known.
+    A vault shows what it makes of an empty one (recorded, but for the times); what a Managed HSM
+    shows is not known.
     """
     return Policy((_DEFAULT_NOTIFY,) if kind is Kind.VAULT else (), None)
 
@@ -94,7 +103,10 @@ def default(kind: Kind) -> Policy:
 def policy(
     kind: Kind, body: dict[str, Any], present: Policy | None, key_ops: list[str], now: int
 ) -> Policy | None:
-    """Read a policy that is to replace the present one; None where it removes it (documented of Managed HSM)."""
+    """Read a policy that is to replace the present one.
+
+    Returns None where it removes the present one (documented of Managed HSM).
+    """
     given, attributes = body.get("lifetimeActions") or [], body.get("attributes") or {}
     if not isinstance(given, list) or not isinstance(attributes, dict):
         raise bad_parameter("A rotation policy has a list of lifetimeActions, and attributes.")
@@ -118,7 +130,10 @@ def policy(
 
 
 def rotatable(kind: Kind, present: Policy | None, key_ops: list[str]) -> None:
-    """Refuse a rotation of a key exchange key, and in a Managed HSM one of a key without a policy (documented)."""
+    """Refuse a rotation that the service refuses (documented).
+
+    That is one of a key exchange key, and in a Managed HSM one of a key without a policy.
+    """
     if key_ops == [IMPORT]:
         raise bad_parameter(
             "What a rotation does to a key exchange key is not known: the lab refuses it."
@@ -128,7 +143,10 @@ def rotatable(kind: Kind, present: Policy | None, key_ops: list[str]) -> None:
 
 
 def _action(kind: Kind, given: object) -> Action:
-    """Read one action. A trigger that is null or empty is none: Microsoft's own examples have those."""
+    """Read one action.
+
+    A trigger that is null or empty is none: Microsoft's own examples have those.
+    """
     if (
         not isinstance(given, dict)
         or not isinstance(given.get("action"), dict)
@@ -138,7 +156,8 @@ def _action(kind: Kind, given: object) -> Action:
     type_ = str(given["action"].get("type")).capitalize()
     if type_ not in (_ROTATE, _NOTIFY):
         raise bad_parameter(
-            f"A lifetime action of the type {type_} is not known. Supported values are {_ROTATE}, {_NOTIFY}."
+            f"A lifetime action of the type {type_} is not known. "
+            f"Supported values are {_ROTATE}, {_NOTIFY}."
         )
     if type_ == _NOTIFY and kind is Kind.MANAGED_HSM:
         # Documented: "does not support Event Grid Notifications".
@@ -169,7 +188,10 @@ def _duration(name: str, text: object) -> str:
 
 
 def _check_times(kind: Kind, read: Policy, now: int) -> None:
-    """Refuse what is documented as too short; a Notify is documented to need an expiryTime, but recorded without."""
+    """Refuse what is documented as too short.
+
+    A Notify is documented to need an expiryTime, but recorded without.
+    """
     lasts = _shifted(now, read.expiry_time) - now if read.expiry_time else None
     if lasts is not None and lasts < _SHORTEST_EXPIRY:
         raise bad_parameter(
@@ -187,7 +209,8 @@ def _check_times(kind: Kind, read: Policy, now: int) -> None:
     if after_create < _SHORTEST_INTERVAL[kind]:
         days = _SHORTEST_INTERVAL[kind] // DAY
         raise bad_parameter(
-            f"{action.trigger} {action.duration} rotates earlier than {days} days after the creation."
+            f"{action.trigger} {action.duration} rotates earlier than "
+            f"{days} days after the creation."
         )
     if kind is Kind.VAULT and before_expiry is not None and before_expiry < _DISTANCE_FROM_EXPIRY:
         days = _DISTANCE_FROM_EXPIRY // DAY
@@ -197,7 +220,10 @@ def _check_times(kind: Kind, read: Policy, now: int) -> None:
 
 
 def _shifted(moment: int, duration: str, direction: int = 1) -> int:
-    """Add a duration to a moment, by the calendar; a day that a month does not have is its last one."""
+    """Add a duration to a moment, by the calendar.
+
+    Where a month does not have the day, its last day is taken.
+    """
     match = _DURATION.fullmatch(duration)
     assert match
     years, months, weeks, days = (int(number or 0) for number in match.groups())

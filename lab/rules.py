@@ -39,10 +39,10 @@ class State(Enum):
 def state(
     change: str | None, changed: float, now: float, delay: float, retention_days: int
 ) -> State:
-    """Return the state of a name whose last change ("deleted", "recovered", "purged" or none) happened at `changed`.
+    """Return the state of a name whose last change happened at `changed`.
 
-    A change takes `delay` seconds to show (recorded: /deletedkeys is 404 at first); a deleted key is gone after its
-    retention.
+    The change is "deleted", "recovered", "purged" or none. A change takes `delay` seconds to show
+    (recorded: /deletedkeys is 404 at first); a deleted key is gone after its retention.
     """
     settled = now >= changed + delay
     if change == "deleted":
@@ -91,7 +91,8 @@ def size(family: str, asked: object) -> int:
     chosen = asked or DEFAULT_SIZES[family]
     if chosen not in SIZES[family] or not isinstance(chosen, int):
         raise bad_parameter(
-            f"Key size {asked} is not supported. Supported values are {', '.join(map(str, SIZES[family]))}."
+            f"Key size {asked} is not supported. "
+            f"Supported values are {', '.join(map(str, SIZES[family]))}."
         )
     return chosen
 
@@ -106,7 +107,10 @@ def curve(asked: object) -> str:
 
 
 def operations(kind: Kind, type_: KeyType, asked: object, kek: bool = False) -> list[str]:
-    """Return the operations of a key: those asked for, or all of its type. Only a created RSA-HSM key can be a KEK."""
+    """Return the operations of a key: those asked for, or all of its type.
+
+    Only a created RSA-HSM key can be a KEK.
+    """
     if not asked:
         order = MANAGED_HSM_ORDER if kind is Kind.MANAGED_HSM else type_.operations
         return [operation for operation in order if operation in type_.operations]
@@ -121,7 +125,8 @@ def operations(kind: Kind, type_: KeyType, asked: object, kek: bool = False) -> 
     unsupported = [operation for operation in asked if operation not in type_.operations]
     if unsupported:
         raise bad_parameter(
-            f"Unsupported key operation(s): {_quoted(unsupported)}. Supported values are {_quoted(type_.operations)}."
+            f"Unsupported key operation(s): {_quoted(unsupported)}. "
+            f"Supported values are {_quoted(type_.operations)}."
         )
     return list(dict.fromkeys(asked))
 
@@ -139,7 +144,10 @@ def _quoted(names: Iterable[object]) -> str:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a caller can set of a version; None where the request does not say. Times in seconds since the epoch."""
+    """What a caller can set of a version; None where the request does not say.
+
+    Times in seconds since the epoch.
+    """
 
     enabled: bool | None
     nbf: int | None
@@ -178,7 +186,8 @@ def _tags(tags: object) -> dict[str, str] | None:
     return tags
 
 
-# Documented: outside nbf and exp, what undoes earlier work (decrypt, unwrapKey, verify) is still allowed.
+# Documented: outside nbf and exp, what undoes earlier work is still allowed (decrypt, unwrapKey,
+# verify).
 _BOUND_BY_TIME = ("encrypt", "sign", "wrapKey", IMPORT)
 
 
@@ -213,7 +222,10 @@ def purgeable(purge_protection: bool) -> None:
 
 
 def room(kind: Kind, keys: int, versions: int) -> None:
-    """Refuse one more version where a Managed HSM is full (documented numbers; code and text are not known)."""
+    """Refuse one more version where a Managed HSM is full.
+
+    The numbers are documented; code and text are not known.
+    """
     if kind is Kind.MANAGED_HSM and not versions and keys >= _KEYS_PER_HSM:
         raise Refusal(
             409, "Conflict", f"The Managed HSM holds {_KEYS_PER_HSM} keys, which is its limit."

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,27 @@ from lab.tenant import Tenant
 _KEEP_ALIVE = 3600  # seconds: an idle connection that the lab closed would look like a fault
 
 
-async def serve(
-    listener: socket.socket,
-    folder: Folder,
-    authority: Authority,
-    tenant: Tenant,
-    issuer: Issuer,
-    control_key: str,
-    options: Options,
-) -> None:
+@dataclass(frozen=True)
+class Setup:
+    """What a lab serves with: where its files are, whom it trusts, and how it was started."""
+
+    folder: Folder
+    authority: Authority
+    tenant: Tenant
+    issuer: Issuer
+    control_key: str
+    options: Options
+
+
+async def serve(listener: socket.socket, setup: Setup) -> None:
     """Serve on a listening socket until SIGTERM or SIGINT."""
+    folder, tenant = setup.folder, setup.tenant
     _log_to(folder.log)
     store, clock, tokens = Store(folder / "vaults.sqlite"), Clock(), AccessTokens(folder, tenant)
-    vaults = Vaults(store, clock, tenant, tokens, options)
-    entra = Entra(tenant, tokens, issuer, vaults.faults, vaults.journal, clock)
+    vaults = Vaults(store, clock, tenant, tokens, setup.options)
+    entra = Entra(tenant, tokens, setup.issuer, vaults.faults, vaults.journal, clock)
     apps: dict[Kind | None, ASGIApp] = {
-        None: control_app(control_key, vaults, clock),
+        None: control_app(setup.control_key, vaults, clock),
         Kind.LOGIN: entra.app,
         Kind.VAULT: vaults.app,
         Kind.MANAGED_HSM: vaults.app,
@@ -67,17 +73,14 @@ async def serve(
             )
 
     configuration: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False}
-    configuration |= {
-        "date_header": False,
-        "server_header": False,
-    }  # vaults and Entra have the lab's, a Managed HSM has none
+    # Vaults and Entra have the Date of the lab's clock, a Managed HSM has none.
+    configuration |= {"date_header": False, "server_header": False}
     configuration |= {"timeout_keep_alive": _KEEP_ALIVE, "timeout_graceful_shutdown": 1}
-    certificate = authority.server_certificate(folder / "server.pem")
+    certificate = setup.authority.server_certificate(folder / "server.pem")
     server = uvicorn.Server(uvicorn.Config(app, ssl_certfile=certificate, **configuration))
     outer = await asyncio.start_server(proxy.serve, sock=listener)
-    signal.signal(
-        signal.SIGTERM, lambda *_: None
-    )  # uvicorn handles it, and raises it once more when it is done
+    # uvicorn handles it, and raises it once more when it is done.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         await server.serve(sockets=[inner])
     finally:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vaults over HTTP: who may ask for what, what an answer looks like, and the faults on the way."""
+"""The vaults over HTTP: who may ask for what, what an answer looks like, and faults on the way."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ _BOTH_HEADERS = {
 
 @dataclass(frozen=True)
 class Options:
-    """How the lab was started. `delete_delay` in seconds; `rate_factor` multiplies every documented rate."""
+    """How the lab was started.
+
+    `delete_delay` in seconds; `rate_factor` multiplies every documented rate.
+    """
 
     tolerate_trailing_zeros: bool = False
     delete_delay: float = 1.0
@@ -250,7 +253,10 @@ async def _work(route: _Route, vault: Vault, call: Call) -> Body | None:
 
 
 def _key_class(vault: Vault, call: Call) -> tuple[str, int]:
-    """Return type and size in bits of the key of a call; of one to be made the size does not matter."""
+    """Return type and size in bits of the key of a call.
+
+    Of a key to be made the size does not matter.
+    """
     if call.operation in ("create", "import"):
         asked = call.body.get("key", call.body)
         return (str(asked.get("kty")) if isinstance(asked, dict) else "", 0)

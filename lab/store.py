@@ -19,7 +19,8 @@ from lab.rotation import Action, Policy
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vaults (host TEXT PRIMARY KEY, properties TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS keys (
-    host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, change TEXT, changed REAL NOT NULL, PRIMARY KEY (host, name)
+    host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, change TEXT, changed REAL NOT NULL,
+    PRIMARY KEY (host, name)
 );
 CREATE TABLE IF NOT EXISTS versions (
     number INTEGER PRIMARY KEY, host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE,
@@ -29,7 +30,8 @@ CREATE TABLE IF NOT EXISTS versions (
 );
 CREATE INDEX IF NOT EXISTS versions_by_number ON versions (host, name, number);
 CREATE TABLE IF NOT EXISTS policies (
-    host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, policy TEXT NOT NULL, PRIMARY KEY (host, name),
+    host TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, policy TEXT NOT NULL,
+    PRIMARY KEY (host, name),
     FOREIGN KEY (host, name) REFERENCES keys (host, name) ON DELETE CASCADE
 );
 """
@@ -38,7 +40,10 @@ _VERSIONS = "SELECT version, private, facts FROM versions WHERE host = ? AND nam
 
 @dataclass
 class Properties:
-    """What can be set of a vault: `retention_days` 7-90, `delete_delay` in seconds, `roles` (see lab.roles) by client name."""
+    """What can be set of a vault.
+
+    `retention_days` 7-90, `delete_delay` in seconds, `roles` (see lab.roles) by client name.
+    """
 
     purge_protection: bool = False
     retention_days: int = 90
@@ -50,7 +55,10 @@ class Properties:
 
 @dataclass(frozen=True)
 class Name:
-    """A key's name as it was first written, and its last change ("deleted", "recovered", "purged") with its time."""
+    """A key's name as it was first written, and its last change with its time.
+
+    The change is "deleted", "recovered" or "purged".
+    """
 
     name: str
     change: str | None
@@ -59,7 +67,10 @@ class Name:
 
 @dataclass
 class Version:
-    """One version of a key. Times in seconds since the epoch; `tags` is None where none were ever sent."""
+    """One version of a key.
+
+    Times in seconds since the epoch; `tags` is None where none were ever sent.
+    """
 
     version: str
     kty: str
@@ -74,7 +85,10 @@ class Version:
 
 
 class Store:
-    """The SQLite file (mode 0600). Hosts are lower case; names and versions compare case-insensitively."""
+    """The SQLite file (mode 0600).
+
+    Hosts are lower case; names and versions compare case-insensitively.
+    """
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

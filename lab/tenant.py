@@ -16,13 +16,18 @@ from lab.folder import Folder, write_private
 
 OPERATOR = "operator"
 EXPIRED = "expired"
-# operator may do everything, user what needs no second role, reader can look, nobody has no role; see lab.roles.
+# operator may do everything, user what needs no second role, reader can look, nobody has no role;
+# see lab.roles.
 CLIENTS = (OPERATOR, "user", "reader", "nobody", EXPIRED)
 
 
 @dataclass(frozen=True)
 class Client:
-    """A service principal: a secret, a certificate with its key, and a federated token, each in a file of mode 0600."""
+    """A service principal.
+
+    Its secret, its certificate with the key, and its federated token are each in a file of mode
+    0600.
+    """
 
     name: str
     client_id: str

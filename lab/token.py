@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's PKCS#11 token: a SoftHSM token in the lab's folder, with a random PIN that no command line shows."""
+"""The lab's PKCS#11 token: a SoftHSM token in the lab's folder.
+
+Its PIN is random, and no command line shows it.
+"""
 
 from __future__ import annotations
 
@@ -80,14 +83,18 @@ def open_token(folder: Folder) -> Token:
 
 
 def _initialise(library: str, configuration: Path, pin: str) -> str:
-    """Initialise a token and its user PIN, and return its serial. softhsm2-util would show the PIN in `ps`."""
+    """Initialise a token and its user PIN, and return its serial.
+
+    softhsm2-util would show the PIN in `ps`.
+    """
     os.environ["SOFTHSM2_CONF"] = str(configuration)
     module, security_officer = ctypes.CDLL(library), secrets.token_hex(16).encode()
 
     def call(function: str, *arguments: object) -> None:
         if result := getattr(module, function)(*arguments):
             raise TokenError(
-                f"SoftHSM refused {function} with {result:#x}: remove the lab's folder and start again."
+                f"SoftHSM refused {function} with {result:#x}: "
+                "remove the lab's folder and start again."
             )
 
     def slot() -> ctypes.c_ulong:

@@ -91,7 +91,10 @@ class Vault:
         return self._add(call.name, str(kty), material, key_ops, attributes)
 
     async def import_key(self, call: Call) -> Body:
-        """Unwrap a key transfer package into the next version of a key: always a new version, never over an old one."""
+        """Unwrap a key transfer package into the next version of a key.
+
+        Always into a new version, never over an old one.
+        """
         key, attributes = call.body.get("key"), rules.attributes(call.body)
         if not isinstance(key, dict):
             raise bad_parameter("Property 'key' is required.")
@@ -197,16 +200,20 @@ class Vault:
         return self._policy(name, policy)
 
     async def rotate(self, call: Call) -> Body:
-        """Make the next version on demand; what the service does to an imported key is not known, here it has one more."""
+        """Make the next version on demand.
+
+        What the service does to an imported key is not known; here it has one more version.
+        """
         name = self._active(call.name).name
         newest = self._newest(name)
         rotation.rotatable(self.host.kind, self._store.policy(self.host.name, name), newest.key_ops)
         return self._succeed(name, newest, await self._successor(newest))
 
     async def rotate_due(self, name: str) -> None:
-        """Do what rotation policies wanted by now, for one key or (no name) for all: the lab looks when it is asked.
+        """Do what rotation policies wanted by now, for one key or (no name) for all.
 
-        However long ago that was, one version is made, and it is made now.
+        The lab looks when it is asked. However long ago that was, one version is made, and it is
+        made now.
         """
         for each in [name] if name else self._store.names_with_policy(self.host.name):
             if newest := self._due(each):
@@ -229,17 +236,24 @@ class Vault:
         )
 
     def key_class(self, name: str, version: str) -> tuple[str, int]:
-        """Return type and size in bits of a key, on which its rate limit depends; nothing for one that is not there."""
+        """Return type and size in bits of a key, on which its rate limit depends.
+
+        For a key that is not there the type is empty.
+        """
         found = next(self._store.versions(self.host.name, name, version), None)
         return (found.kty, found.material.size) if found else ("", 0)
 
     def _kek(self, kid: str) -> rsa.RSAPrivateKey:
-        """Return the KEK that a package names: of this vault, by its exact version, and only for import."""
+        """Return the KEK that a package names.
+
+        It is of this vault, named by its exact version, and only for import.
+        """
         prefix = f"{self.host.url}/keys/"
         name, _slash, version = kid[len(prefix) :].partition("/")
         if not kid.lower().startswith(prefix) or not version:
             raise bad_parameter(
-                f"The package's KEK {kid} is not a key version of this vault: expected {prefix}NAME/VERSION."
+                f"The package's KEK {kid} is not a key version of this vault: "
+                f"expected {prefix}NAME/VERSION."
             )
         known = self._store.name(self.host.name, name)
         kek = next(self._store.versions(self.host.name, name, version), None)
@@ -300,14 +314,20 @@ class Vault:
         )
 
     async def _successor(self, newest: Version) -> Material:
-        """Make new material of the same type and size or curve (documented: "with the same parameters")."""
+        """Make new material of the same type and size or curve.
+
+        Documented: "with the same parameters".
+        """
         material, family = newest.material, KEY_TYPES[newest.kty].family
         return await asyncio.to_thread(
             generate, family, material.size, material.public.get("crv", "")
         )
 
     def _succeed(self, name: str, newest: Version, material: Material) -> Body:
-        """Add a rotated version. Whether it has the tags of the one before is not known: here it has."""
+        """Add a rotated version.
+
+        Whether it has the tags of the one before is not known: here it has.
+        """
         policy = self._store.policy(self.host.name, name)
         expires = policy.expiry(int(self._clock.now())) if policy else None
         attributes = rules.Attributes(enabled=True, nbf=None, exp=expires, tags=newest.tags)
@@ -319,7 +339,7 @@ class Vault:
         ).shown()
 
     def _check_free(self, name: str) -> None:
-        """Refuse a new version under a name that is deleted or on its way, or where there is no room."""
+        """Refuse a new version under a name that is deleted or on its way, or without room."""
         known = self._store.name(self.host.name, name)
         if known:
             state = self._state(known)
@@ -426,7 +446,10 @@ class Vault:
         }
 
     def _page(self, call: Call, path: str, items: list[Any], render: Callable[[Any], Body]) -> Body:
-        """Return a page of a list. Recorded: on the last one a vault's nextLink is null, a Managed HSM's is absent."""
+        """Return a page of a list.
+
+        Recorded: on the last page a vault's nextLink is null, a Managed HSM's is absent.
+        """
         try:
             size = int(call.query.get("maxresults", _PAGE))
             start = int(base64.b64decode(call.query.get("$skiptoken", "")) or 0)

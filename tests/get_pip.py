@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stands in for the get-pip.py that ansible-test would download: ensurepip brings pip, the index its wanted version."""
+"""Stands in for the get-pip.py that ansible-test would download.
+
+ensurepip brings pip, the index the version that ansible-test wants.
+"""
 
 from __future__ import annotations
 

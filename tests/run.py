@@ -2,11 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run every check: ``make test``, and with ``--long`` (``make test-long``) also what is too slow for every commit.
+"""Run every check: ``make test``.
 
-Each step works in its own copy of the files that git tracks or would track: so steps run side by side, leave nothing behind,
-prove that a clone is enough, and ansible-test finds the folder ansible_collections/keyferry/azure that it insists on.
-Integration tests run on the collection as Galaxy's users have it: built from that copy, and installed from the tarball.
+``--long`` (``make test-long``) adds what is too slow for every commit.
+
+Each step works in its own copy of the files that git tracks or would track: so steps run side by
+side, leave nothing behind, prove that a clone is enough, and ansible-test finds the folder
+ansible_collections/keyferry/azure that it insists on. Integration tests run on the collection as
+Galaxy's users have it: built from that copy, and installed from the tarball.
 """
 
 from __future__ import annotations
@@ -35,13 +38,14 @@ CACHE = ROOT / ".cache"
 HOMES = CACHE / "homes"
 VENV = Path(sys.prefix)
 
-# Targets that run playbooks: about half of the time, so that two processors share the work. Those that make a token by a command
-# line stay with the target `secrets`, which looks at all processes.
+# Targets that run playbooks: about half of the time, so that two processors share the work. Those
+# that make a token by a command line stay with the target `secrets`, which looks at all processes.
 PLAYBOOKS = "declared examples gitops lifecycle stand_in ten_days transfer two_hosts"
 
 LAB = f"-r {ROOT}/lab/requirements.txt\n"
 NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), re.MULTILINE)
-# The oldest libraries that we support: what azure.azcollection pins, which share an execution environment with us.
+# The oldest libraries that we support: what azure.azcollection pins, which share an execution
+# environment with us.
 OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.31.0"]
 OLDEST_CORE = "".join(
     re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text())
@@ -71,7 +75,7 @@ class Outcome:
 def ansible_test(
     venv: Path, python: str, targets: str, not_run: list[str], suffix: str = ""
 ) -> Iterator[Step]:
-    """What ansible-test checks with the ansible-core of one virtual environment, the slowest first."""
+    """What ansible-test checks with the ansible-core of one environment, the slowest first."""
     options = f"--python {python} --color no"
     integration = f"ansible-test integration {options} --continue-on-error"
     if targets:
@@ -125,7 +129,7 @@ def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
 
 
 def long_steps() -> Iterator[Step]:
-    """A year of rotations, every Python, the documentation as a web site, and Galaxy's own checks."""
+    """A year of rotations, every Python, the documentation as a web site, Galaxy's own checks."""
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
     yield Step(
         "sanity on every Python", "ansible-test sanity --color no --test compile --test import"
@@ -140,7 +144,11 @@ def long_steps() -> Iterator[Step]:
 
 
 def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
-    """Of each Python at hand the ansible-core that we require, with our oldest libraries, and the newest, with the newest."""
+    """What each Python is tested with: the oldest and the newest that we support.
+
+    The oldest is the ansible-core that we require, with our oldest libraries; the newest comes with
+    the newest.
+    """
     pythons, supported = find_pythons(), set()
     choices = (
         [f"ansible-core=={OLDEST_CORE}", *OLDEST],
@@ -195,7 +203,10 @@ def resolve(interpreter: str, requirements: list[str]) -> dict[str, dict[str, An
 
 
 def search_path() -> str:
-    """PATH without pyenv's shims, which may stand for a Python that does not start, but with the Pythons behind them."""
+    """PATH without pyenv's shims, but with the Pythons behind them.
+
+    A shim may stand for a Python that does not start.
+    """
     entries = [
         entry for entry in os.environ["PATH"].split(os.pathsep) if not entry.endswith("/shims")
     ]
@@ -245,7 +256,7 @@ def make_home(step: Step) -> Path:
 
 @contextlib.contextmanager
 def copied_tree() -> Iterator[Path]:
-    """A copy of the collection, as a git repository, because what is ignored must be ignored there too."""
+    """A copy of the collection, as a git repository: what is ignored must be ignored there too."""
     listed = subprocess.check_output(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, text=True
     )
@@ -260,7 +271,10 @@ def copied_tree() -> Iterator[Path]:
 
 
 def install(checkout: Path, environment: dict[str, str], output: IO[str]) -> Path:
-    """Install the collection from its tarball, put the targets into it, and let the checkout find it instead of itself."""
+    """Install the collection from its tarball, and put the targets into it.
+
+    The checkout then finds the installed collection instead of itself.
+    """
     folder = checkout.parents[2] / "installed"
     found = checkout / ".collections/ansible_collections/keyferry/azure"
     found.unlink()
@@ -287,7 +301,10 @@ def install(checkout: Path, environment: dict[str, str], output: IO[str]) -> Pat
 
 @contextlib.contextmanager
 def running_lab(checkout: Path, installed: Path, python: Path) -> Iterator[None]:
-    """A lab of its own for a step; ansible-test strips the environment, so a file tells the targets of it."""
+    """A lab of its own for a step.
+
+    ansible-test strips the environment, so a file tells the targets of it.
+    """
     folder = checkout.parent / "lab"
 
     def lab(*arguments: str) -> str:
@@ -358,7 +375,10 @@ def run(step: Step) -> Outcome:
 
 
 def count(outcome: Outcome) -> Counter[str]:
-    """How many tests passed, failed and were skipped, by pytest's or ansible-test's own words; any other step is one test."""
+    """How many tests passed, failed and were skipped, by pytest's or ansible-test's own words.
+
+    Any other step is one test.
+    """
     counts: Counter[str] = Counter()
     for summary in re.findall(r"^=* ?(\d+ [a-z].*) in [\d.]+s", outcome.output, re.MULTILINE):
         for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", summary):
@@ -436,7 +456,8 @@ def main() -> int:
             counts += count(outcome)
             not_run += [f"{outcome.step.name}: {reason}" for reason in skips(outcome)]
             print(
-                f"{'FAILED' if outcome.failed else 'ok':6} {outcome.seconds:6.1f} s  {outcome.step.name}",
+                f"{'FAILED' if outcome.failed else 'ok':6} {outcome.seconds:6.1f} s  "
+                f"{outcome.step.name}",
                 flush=True,
             )
             if outcome.failed:

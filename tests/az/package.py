@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""package.py TYPE KID KEK.pem FILE: wrap a new RSA, EC or oct key into a package, and print its public key."""
+"""Wrap a new RSA, EC or oct key into a package, and print its public key.
+
+usage: package.py TYPE KID KEK.pem FILE
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation as Sphinx builds it, ``make test-long``: the only warnings are about pages of ansible-core."""
+"""The documentation as Sphinx builds it, ``make test-long``.
+
+The only warnings are about pages of ansible-core.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pathlib import Path
 from ansible_collections.keyferry.azure.tests.galaxy.conftest import run
 
 ELSEWHERE = re.compile(
-    r"undefined label: '(ansible_configuration_settings|callback_plugins|common_return_values|inventory_plugins"
-    r"|list_of_collections|ansible_collections\.ansible\.builtin\..*)'|reference target not found: ANSIBLE_"
+    r"undefined label: '(ansible_configuration_settings|callback_plugins|common_return_values"
+    r"|inventory_plugins|list_of_collections|ansible_collections\.ansible\.builtin\..*)'"
+    r"|reference target not found: ANSIBLE_"
 )
 
 

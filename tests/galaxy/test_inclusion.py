@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inclusion into the package ``ansible`` demands and a test can see; docs/inclusion.md lists all of it."""
+"""What the inclusion into the package ``ansible`` demands and a test can see.
+
+docs/inclusion.md lists all of it.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from conftest import Lab, Vault
 from wrapping import ec_key, pkcs8, wrap
 
 Fault = Callable[..., None]
-# Behind a proxy azure-core takes a lost answer for a request that was never sent: neither error tells what happened.
+# Behind a proxy azure-core takes a lost answer for a request that was never sent: neither error
+# tells what happened.
 LOST = (ServiceRequestError, ServiceResponseError)
 
 
@@ -35,11 +36,11 @@ def versions(vault: Vault, name: str = "target") -> int:
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "inner"),
+    ("kind", "answer"),
     [
-        ("throttle", 429, {}),
-        ("unavailable", 503, {}),
-        ("firewall", 403, {"code": "ForbiddenByFirewall"}),
+        ("throttle", (429, {})),
+        ("unavailable", (503, {})),
+        ("firewall", (403, {"code": "ForbiddenByFirewall"})),
     ],
 )
 def test_refusals_commit_nothing(
@@ -48,15 +49,14 @@ def test_refusals_commit_nothing(
     target: JsonWebKey,
     fault: Fault,
     kind: str,
-    status: int,
-    inner: dict[str, str],
+    answer: tuple[int, dict[str, str]],
 ) -> None:
     fault(operation="import", kind=kind, count=2, vault=vault.host)
     for _time in range(2):
         with pytest.raises(HttpResponseError) as error:
             client.import_key("target", target, retry_total=0)
-        assert error.value.status_code == status
-        assert (error.value.error.innererror or {}) == inner  # type: ignore[union-attr]
+        inner = error.value.error.innererror or {}  # type: ignore[union-attr]
+        assert (error.value.status_code, inner) == answer
         assert "Retry-After" not in error.value.response.headers  # type: ignore[union-attr]
     assert versions(vault) == 0
     client.import_key("target", target, retry_total=0)
@@ -93,7 +93,10 @@ def test_drop_and_commit(vault: Vault, client: KeyClient, target: JsonWebKey, fa
 
 
 def test_stall(vault: Vault, client: KeyClient, target: JsonWebKey, fault: Fault) -> None:
-    """A client that waits gets its answer; for one that does not, the import is made all the same."""
+    """A client that waits gets its answer.
+
+    For one that does not, the import is made all the same.
+    """
     fault(operation="import", kind="stall", seconds=0.3, count=2, vault=vault.host)
     started = time.monotonic()
     client.import_key("target", target, retry_total=0)

@@ -204,7 +204,10 @@ def test_oct_keys_only_in_a_managed_hsm(vault: Vault, hsm: Vault) -> None:
 
 def test_operations_of_the_type(vault: Vault) -> None:
     file = wrap(vault.kek(), pkcs8(ec_key()))
-    expected = 'Unsupported key operation(s): "wrapKey", "unwrapKey". Supported values are "sign", "verify".'
+    expected = (
+        'Unsupported key operation(s): "wrapKey", "unwrapKey". '
+        'Supported values are "sign", "verify".'
+    )
     assert refused(vault, file, key_ops=["wrapKey", "unwrapKey", "sign"]) == expected
     assert "Unsupported" in refused(vault, file, key_ops=["import"])
 

@@ -56,7 +56,8 @@ def test_host_header_is_the_tunnels_host(lab: Lab) -> None:
         connection, server_hostname="keyferry-lab-x.vault.azure.net"
     ) as tunnel:
         tunnel.sendall(
-            b"GET /keys HTTP/1.1\r\nHost: keyferry-lab-y.vault.azure.net\r\nConnection: close\r\n\r\n"
+            b"GET /keys HTTP/1.1\r\nHost: keyferry-lab-y.vault.azure.net\r\n"
+            b"Connection: close\r\n\r\n"
         )
         assert tunnel.recv(4096).startswith(b"HTTP/1.1 421")
 

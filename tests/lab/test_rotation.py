@@ -48,7 +48,7 @@ def versions(vault: Vault, name: str = "name") -> set[str]:
 
 
 def test_vault_adds_a_notify(vault: Vault) -> None:
-    """As recorded, from the first PUT on; what a key without a policy shows is that without times."""
+    """As recorded, from the first PUT on; a key without a policy shows the same without times."""
     vault.native("name")
     url = vault.url + PATH
     assert vault.do("GET", PATH) == {"id": url, "lifetimeActions": [NOTIFY], "attributes": {}}
@@ -353,7 +353,7 @@ def test_an_absurd_expiry_is_no_fault(expires: int) -> None:
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
-    """A file of a lab that knew no policies opens, and a policy stays until its key is forgotten."""
+    """A file of a lab that knew no policies opens; a policy stays until its key is forgotten."""
     path = tmp_path / "vaults.sqlite"
     version = Version(
         "0" * 32, "EC-HSM", generate("EC", 0, "P-256"), ["sign"], True, None, None, 1, 2, None

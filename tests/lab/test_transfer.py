@@ -89,7 +89,7 @@ def test_oct_arrives_and_wraps(hsm: Vault, size: int) -> None:
     target = JsonWebKey(kty="oct-HSM", t=wrap(hsm.kek(), key), key_ops=["wrapKey", "unwrapKey"])
     client = client_of(hsm)
     arrived = client.import_key("target", target)
-    # Not by CryptographyClient: 4.11.3 takes a random key of its own for an oct-HSM key and wraps locally.
+    # Not by CryptographyClient: 4.11.3 wraps an oct-HSM key's data locally, by a random key.
     body = {"alg": f"A{size}KW", "value": base64url(payload)}
     answer = client.send_request(
         HttpRequest("POST", f"{arrived.id}/wrapkey?api-version=7.6", json=body)

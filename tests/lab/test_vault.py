@@ -291,7 +291,10 @@ def test_rate_limit(vault: Vault, clock: Callable[[float], None]) -> None:
         throttled = vault.ask("POST", "/keys/name/create", EC)
         assert error_of(throttled, 429) == {
             "code": "Throttled",
-            "message": "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached",
+            "message": (
+                "Request was not processed because too many requests were received. "
+                "Reason: VaultRequestTypeLimitReached"
+            ),
         }
         assert "Retry-After" not in throttled.headers
     clock(10)

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Key transfer packages wrapped by the lab's token, in another process: SoftHSM disturbs the OpenSSL of this one."""
+"""Key transfer packages wrapped by the lab's token, in another process.
+
+SoftHSM disturbs the OpenSSL of this one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from wrapping import number, package
 
 
 def wrap_in_token(token: dict[str, str], kek: dict[str, Any], curve: str) -> tuple[bytes, int]:
-    """Make an EC key in the token and wrap it there under a KEK. Returns the package's file and the x of the key."""
+    """Make an EC key in the token and wrap it there under a KEK.
+
+    Returns the package's file and the x of the key.
+    """
     pytest.importorskip("pkcs11")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         wrapped, point = process.submit(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Key transfer packages for the tests, wrapped by python-cryptography, and the keys that go into them."""
+"""Key transfer packages for tests, wrapped by python-cryptography, and the keys inside."""
 
 from __future__ import annotations
 

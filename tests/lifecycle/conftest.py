@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules run in this process, against one SoftHSM token and vaults of one lab, whose clock moves: years in seconds."""
+"""Modules run in this process, against one SoftHSM token and vaults of one lab.
+
+The lab's clock moves: years in seconds.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,10 @@ class Vault:
         self.options: dict[str, Any] = {}
 
     def run(self, module: str, check: bool = False, **options: Any) -> Result:
-        """Run a module; a failure of all is raised as ByokError, those of single keys are in ``failures``."""
+        """Run a module.
+
+        A failure of all is raised as ByokError, those of single keys are in ``failures``.
+        """
         return run(module, check, vault_url=self.url, **{**self.options, **options})
 
     def rotate(self, *keys: Result, check: bool = False, **options: Any) -> Result:

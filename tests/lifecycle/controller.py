@@ -1,9 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another controller: runs modules in a process of its own, one for each line ``[module, check, options, offset]`` that it reads.
+"""Another controller, which runs modules in a process of its own.
 
-``offset`` is by how many seconds the host's clock is moved.
+It runs one for each line ``[module, check, options, offset]`` that it reads; ``offset`` is by how
+many seconds the host's clock is moved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What policies ask for, from the documentation's words and by none of the collection's code: which versions daily runs leave."""
+"""What policies ask for: which versions daily runs leave.
+
+From the documentation's words and by none of the collection's code.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 #: What a dead process's token does by itself
 _CLEARED_UP = ("C_Logout",)
 
-#: Requests and calls of PKCS#11 that change what outlives the process; what a wrap makes and destroys are session objects
+#: Requests and calls of PKCS#11 that change what outlives the process; what a wrap makes and
+#: destroys are session objects
 _CHANGING = ("generate_pair", "C_SetAttributeValue", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -36,7 +37,7 @@ class Killed(BaseException):
 
 
 class Reaper:
-    """Counts what a run sends to vaults and token, and kills it: from then on nothing is sent any more."""
+    """Counts what a run sends to vaults and token, and kills it: then nothing more is sent."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -67,9 +68,11 @@ class Reaper:
                 raise Killed
 
     def moments(self) -> list[Moment]:
-        """When to kill: before each request, before and after each call that changes something, and at the end.
+        """When to kill.
 
-        Of calls to the token in a row that only look, the first stands for all, because nothing differs between them.
+        Before each request, before and after each call that changes something, and at the end. Of
+        calls to the token in a row that only look, the first stands for all, because nothing
+        differs between them.
         """
 
         def looks(numbered: tuple[int, str]) -> bool:

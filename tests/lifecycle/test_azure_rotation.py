@@ -25,7 +25,7 @@ ROTATE = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_cr
 
 
 def actions(vault: Vault, declared: Result) -> dict[str, str | None]:
-    """What Azure does by itself: Notify so long before an expiry, Rotate so long after the creation."""
+    """What Azure does by itself: Notify so long before an expiry, Rotate so long after creation."""
     policy = vault.lab.client(vault.url).get_key_rotation_policy(declared["name"])
     return {
         str(each.action.value): each.time_before_expiry or each.time_after_create
@@ -157,7 +157,10 @@ def test_a_key_that_azure_rotated_is_foreign(lab: Lab, vault: Vault, key: Declar
 def test_a_key_that_azure_rotates_while_a_run_looks_is_not_taken_for_ours(
     lab: Lab, hsm: Vault, key: Declare
 ) -> None:
-    """The version that Azure makes has the tags of ours, and of an oct key a tag is all that a look tells."""
+    """The version that Azure makes has the tags of ours.
+
+    And of an oct key a tag is all that a look tells.
+    """
     declared = dict(
         key("oct", every="P1Y", retire="disable", overlap="PT1H"), data_reencrypted=True
     )

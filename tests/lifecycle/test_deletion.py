@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys are deleted, purged and recovered in the cloud by the version that is confirmed; and names that are deleted."""
+"""Keys are deleted, purged and recovered in the cloud by the version that is confirmed.
+
+Names that are deleted are here as well.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Generations are destroyed only by their names, and only when every vault was looked at and has none of them."""
+"""Generations are destroyed only by their names.
+
+Every vault must have been looked at, and have none of them.
+"""
 
 from __future__ import annotations
 

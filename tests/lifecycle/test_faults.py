@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lost answers, late commits, 429 and 503 for everything that a rotation sends: never a second version, never a wrong success."""
+"""Lost answers, late commits, 429 and 503 for everything that a rotation sends.
+
+There is never a second version, never a wrong success.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,16 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     generations,
 )
 
-#: Everything that the rotation of a key with notify_before and prove sends; of these, what changes something
+#: All that the rotation of a key with notify_before and prove sends: changes, and then looks
 CHANGING = ("create", "import", "delete", "set_policy")
 LOOKING = ("get", "versions", "list", "get_deleted", "get_policy", "sign")
 
 
 def attempt(vault: Vault, key: Result, **options: Any) -> tuple[Result | None, str]:
-    """Run byok_rotate for a key; returns its rotation, None where there is none, and what its failures say."""
+    """Run byok_rotate for a key.
+
+    Returns its rotation, None where there is none, and what its failures say.
+    """
     try:
         result = vault.rotate(key, prove=True, settle_time=1, throttle_timeout=60, **options)
     except ByokError as error:
@@ -44,7 +50,10 @@ def due_keys(lab: Lab, vault: Vault, declared: Result, count: int) -> list[Resul
 
 
 def see(vault: Vault, keys: list[Result], said: dict[str, tuple[Result | None, str]]) -> None:
-    """See that what was said is so, and that after one run more each key has one new version of one new generation."""
+    """Check that what was said is so.
+
+    And that after one run more each key has one new version of one new generation.
+    """
     versions = vault.inventory(*keys)
     for declared in keys:
         rotation, error = said[declared["name"]]

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workload identity instead of a secret, and what is said where it fails: one sentence, and never a token or secret."""
+"""Workload identity instead of a secret, and what is said where it fails.
+
+That is one sentence, and never a token or secret.
+"""
 
 from __future__ import annotations
 

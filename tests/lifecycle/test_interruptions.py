@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs that die: wherever that is, the next one goes on with the same generation, and without a second version."""
+"""Runs that die.
+
+Wherever that is, the next run goes on with the same generation, and without a second version.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Moment, Re
 
 
 def shapes(vault: Vault, keys: list[Result]) -> list[list[dict[str, Any]]]:
-    """What the versions of keys have in common with those of any other key that went the same way."""
+    """What the versions of keys have in common with any other key that went the same way."""
     versions, there = vault.inventory(*keys), generations(*keys)
     orders = {name: [each["generation"] for each in found] for name, found in there.items()}
     return [
@@ -40,7 +43,10 @@ def shapes(vault: Vault, keys: list[Result]) -> list[list[dict[str, Any]]]:
 
 
 def let_die(reaper: Reaper, run: Callable[[Result], Result], keys: list[Result]) -> dict[str, str]:
-    """Let a run of the first key live, and of each other one die at another moment; returns when, by name."""
+    """Let a run of the first key live, and of each other key one die at another moment.
+
+    Returns the moments by the keys' names.
+    """
     moments = reaper.watch(lambda: run(keys[0]))
     assert len(moments) < len(keys), f"{len(moments)} keys are wanted beside the first"
     when = {}
@@ -181,7 +187,7 @@ def test_a_destruction_that_dies_is_finished_by_the_next_runs(
     for declared, moment in zip(keys, moments, strict=False):
         reaper.kills(lambda declared=declared: destroy(declared), moment)  # type: ignore[misc]
         destroyed = destroy(declared)
-        # The private key goes first: what is left is a public key alone, which the next look clears away.
+        # The private key goes first: a public key alone is left, which the next look removes.
         assert (destroyed["failures"], destroyed["changed"]) == ([], moment == moments[0])
         assert generations(declared) == {declared["name"]: []}
     assert len(generations(keys[4])[keys[4]["name"]]) == 1

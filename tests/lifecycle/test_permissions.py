@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each kind of work with the permissions of docs/permissions.md and no other, and with each of them taken away."""
+"""Each kind of work with the permissions of docs/permissions.md and no other.
+
+And with each of them taken away.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def _one_login() -> Iterator[None]:
 
 @pytest.fixture
 def new_vault(lab: Lab) -> NewVault:
-    """One vault of each kind for all tests, so that one KEK does; every test has keys of its own."""
+    """One vault of each kind for all tests, so that one KEK does; each test has its own keys."""
 
     def reset(domain: str = VAULT) -> Vault:
         vault = Vault(lab, f"keyferry-lab-allowed.{domain}")
@@ -82,7 +85,10 @@ class Identity:
         self.vault, self.is_hsm = vault, vault.host.endswith(HSM)
 
     def permission(self, operation: str) -> str:
-        """What an administrator gives for it: of an access policy, or a data action of a Managed HSM."""
+        """What an administrator gives for it.
+
+        That is a permission of an access policy, or a data action of a Managed HSM.
+        """
         return (
             PERMISSIONS[operation].hsm_action
             if self.is_hsm
@@ -106,7 +112,8 @@ class Identity:
 class Work:
     """A kind of work: what it is done to, and the run that is tried.
 
-    An item is what one run is about: a key, and for the first run a second one, where that takes another permission.
+    An item is what one run is about: a key, and for the first run a second one, where that takes
+    another permission.
     """
 
     kinds: tuple[str, ...]
@@ -441,7 +448,7 @@ def test_the_least_permissions_do_and_none_of_them_can_be_missing(
             said,
         )
         assert any(remedy in said for remedy in REMEDIES), (permission, said)
-    # What was left undone is done, and what was done is not done again, with these permissions alone.
+    # With these permissions alone, what was left undone is done, and nothing is done again.
     work.identity.may(required)
     keys = [each for item in work.items for each in item]
     looked = vault.run(
@@ -471,7 +478,7 @@ def give(vault: Vault, *roles: str) -> None:
 
 
 def tried(work: Work, *roles: str) -> tuple[Result | None, str]:
-    """Let an identity with these roles do the work once, and check what comes of it where it succeeds."""
+    """Let an identity with these roles do the work once, and check the result of a success."""
     work.begin(1)
     give(work.vault, *roles)
     result, said = work.said(work.items[0])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan says what a run does: its diff is that of byok_import; and it sees what nobody declared."""
+"""A plan says what a run does, with the diff of byok_import, and sees what nobody declared."""
 
 from __future__ import annotations
 

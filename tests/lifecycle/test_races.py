@@ -37,8 +37,9 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
 class Controller:
     """Another process, with a lock of its own for the vault: a second host.
 
-    The locks of the token are those of all: processes that make keys in one SoftHSM 2.6.1 at the same time now and then get an
-    EC key without its point, or see no token at all. What hosts do to each other there, test_generations.py shows.
+    The locks of the token are those of all: processes that make keys in one SoftHSM 2.6.1 at the
+    same time now and then get an EC key without its point, or see no token at all. What hosts do to
+    each other there, test_generations.py shows.
     """
 
     def __init__(self, locks: Path, token_locks: list[Path]) -> None:
@@ -139,7 +140,8 @@ def test_two_controllers_that_rotate_at_the_same_moment(
         see_that_nothing_is_lost(vault, keys, before, said)
 
 
-#: Where another host does a whole run: before or after which request or call of this one, and which of them in turn
+#: Where another host does a whole run: before or after which request or call of this one, and which
+#: of them in turn
 MOMENTS = {
     "before the versions are listed": ("GET {url}/keys/{name}/versions", 0, False),
     "before the generation is made": ("make {name}", 0, False),
@@ -186,7 +188,8 @@ def test_a_whole_run_of_another_host_in_the_midst_of_one(
 
     def make_pair(self: Session, mechanism: int, public: Any, *rest: Any) -> Any:
         def make_now() -> Any:
-            # SoftHSM 2.6.1 that makes a key misses for good what another process made since its last search.
+            # SoftHSM 2.6.1 that makes a key misses for good what another process made since its
+            # last search.
             self.find("SECRET_KEY", LABEL="none")
             return make(self, mechanism, public, *rest)
 
@@ -247,7 +250,8 @@ def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(
         end.join()
     (warning,) = result["warnings"]
     assert re.fullmatch(
-        rf"Another run was at work in the vault {vault.host.partition('.')[0]}; this one waited \d seconds for it",
+        rf"Another run was at work in the vault {vault.host.partition('.')[0]}; "
+        r"this one waited \d seconds for it",
         warning,
     )
     assert vault.rotate(declared)["warnings"] == []

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One key in several vaults: each of them comes to the same newest generation, and one that fails catches up."""
+"""One key in several vaults.
+
+Each of them comes to the same newest generation, and one that fails catches up.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A year of daily runs with mixed policies and 30 kills, which ends with exactly the versions that the policies ask for.
+"""A year of daily runs with mixed policies and 30 kills.
 
-Too slow for every commit: ``pytest tests/lifecycle/year.py``. KEYFERRY_YEAR_SEED repeats a year; where it began is printed as
-well, because months have different lengths.
+It ends with exactly the versions that the policies ask for.
+
+Too slow for every commit: ``pytest tests/lifecycle/year.py``. KEYFERRY_YEAR_SEED repeats a year;
+where it began is printed as well, because months have different lengths.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ OCT: Result = {"type": "oct", "size": 256}
 SIGNS = {"operations": ["sign", "verify"]}
 REENCRYPTED = {"data_reencrypted": True}
 
-#: The vaults that declare a key, in the order in which they are served; its rotation; its other options
+#: The vaults that declare a key, in the order in which they are served; its rotation; its other
+#: options
 KEYS: dict[str, tuple[str, dict[str, str], Result]] = {
     "weekly": ("second", {"every": "P7D"}, EC),
     "weekly-all": ("second first hsm", {"every": "P1W", "retire": "disable", "overlap": "P3D"}, EC),
@@ -101,7 +104,8 @@ CLOSED = ("second", range(120, 130))
 FORCED = {75: "still", 149: "slow", 150: "slow", 210: "locked", 230: "contested"}
 
 
-#: Kinds of calls at which a run can die, and how many of them it makes with so many keys and so much to do, more or less
+#: Kinds of calls at which a run can die, and how many of them it makes with so many keys and so
+#: much to do, more or less
 DEADLY: dict[tuple[str, ...], Callable[[int, int], int]] = {
     ("GET", "POST", "PUT", "PATCH"): lambda keys, work: 3 * keys + 6 * work,
     ("POST", "PUT", "PATCH", "DELETE"): lambda keys, work: work + 3,
@@ -181,7 +185,10 @@ class Year:
         }
 
     def choose_victim(self) -> tuple[str, str] | None:
-        """Choose a run of this day that shall die: mostly one that has something to do, as it looks in the morning."""
+        """Choose a run of this day that is to die.
+
+        Mostly one that has something to do, as it looks in the morning.
+        """
         works = [
             (place, stage)
             for place in self.vaults
@@ -387,7 +394,7 @@ class Year:
 
 
 def is_same(key: Any, generation: Result) -> bool:
-    """Whether a version and a generation are one key; that an oct key's is, its import has proved."""
+    """Whether a version and a generation are one key; for an oct key its import has proved it."""
     if generation["public_key"] is None:
         return bool(
             (key.properties.tags or {}).get("keyferry-generation") == generation["generation"]

@@ -121,11 +121,11 @@ def test_old_firmware_is_named_and_refused_by_nobody(run: Run, nss: Options, lun
 
 
 @pytest.mark.parametrize(
-    ("pin", "state", "logged_in", "problem"),
+    ("pin", "told"),
     [
-        ("low", "count_low", True, None),
-        ("final", "final_try", False, "One more wrong PIN"),
-        ("locked", "locked", False, "is locked"),
+        ("low", ("count_low", None)),
+        ("final", ("final_try", "One more wrong PIN")),
+        ("locked", ("locked", "is locked")),
     ],
 )
 def test_the_pin_s_state_is_told_and_the_last_try_is_not_taken(
@@ -134,10 +134,10 @@ def test_the_pin_s_state_is_told_and_the_last_try_is_not_taken(
     luna: Front,
     tmp_path: Path,
     pin: str,
-    state: str,
-    logged_in: bool,
-    problem: str | None,
+    told: tuple[str, str | None],
 ) -> None:
+    state, problem = told
+    logged_in = problem is None
     trace = tmp_path / "trace"
     hsm = run("byok_hsm_info", luna(softhsm, pin=pin, trace=trace), rehearse=True)["hsm"]
     assert (hsm["pin"], hsm["logged_in"]) == (state, logged_in)

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""azure_token.py COMMAND...: run a command with the job's OIDC token in a private file, AZURE_FEDERATED_TOKEN_FILE.
+"""azure_token.py COMMAND...: run a command with the job's OIDC token in a private file.
 
-On GitHub the token is fetched, and fetched anew while the command runs: it is good for a few minutes, and every Ansible task
-shows it to Entra ID. On GitLab it comes in AZURE_ID_TOKEN (id_tokens: in .gitlab-ci.yml).
+AZURE_FEDERATED_TOKEN_FILE names the file. On GitHub the token is fetched, and fetched anew while
+the command runs: it is good for a few minutes, and every Ansible task shows it to Entra ID. On
+GitLab it comes in AZURE_ID_TOKEN (id_tokens: in .gitlab-ci.yml).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def write(file: Path) -> None:
 
 
 def renew(file: Path, ended: threading.Event) -> None:
-    """Renew the token until the command has ended; one that cannot be fetched is tried for again."""
+    """Renew the token until the command has ended; if one cannot be fetched, try again."""
     while not ended.wait(RENEW_EVERY):
         try:
             write(file)

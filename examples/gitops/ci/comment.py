@@ -1,9 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""comment.py plan.md: put a plan under the pull request of this job, into the comment of an earlier run if there is one.
+"""comment.py plan.md: put a plan under the pull request of this job.
 
-A comment is taken for ours if we wrote it; anybody could begin theirs as ours does, and change it later.
+If an earlier run left a comment there, the plan replaces its text. A comment is taken for ours if
+we wrote it; anybody could begin theirs as ours does, and change it later.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def azure(env: dict[str, str]) -> Service:
         {"Authorization": f"Bearer {env['SYSTEM_ACCESSTOKEN']}"},
         env["SYSTEM_COLLECTIONURI"].rstrip("/"),
     )
-    repository = f"{collection}/{env['SYSTEM_TEAMPROJECTID']}/_apis/git/repositories/{env['BUILD_REPOSITORY_ID']}"
+    project, name = env["SYSTEM_TEAMPROJECTID"], env["BUILD_REPOSITORY_ID"]
+    repository = f"{collection}/{project}/_apis/git/repositories/{name}"
     threads = f"{repository}/pullRequests/{env['SYSTEM_PULLREQUEST_PULLREQUESTID']}/threads"
 
     def found(answer: Any) -> list[tuple[Any, str, str]]:

@@ -1,9 +1,11 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""verdict.py plan.json: exit with 0 if nothing is to be done, with 2 if something is, and with 1 if there is no verdict.
+"""verdict.py plan.json: tell by the exit code whether something is to be done.
 
-ansible-playbook itself returns 2 for any failure, so plan.json is the verdict: it is written only when every vault was looked at.
+Exits with 0 if nothing is to be done, with 2 if something is, and with 1 if there is no verdict.
+ansible-playbook itself returns 2 for any failure, so plan.json is the verdict: it is written only
+when every vault was looked at.
 """
 
 from __future__ import annotations

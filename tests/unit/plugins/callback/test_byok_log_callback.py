@@ -480,9 +480,8 @@ def test_a_run_is_a_job_with_start_and_end(tmp_path: Path, monkeypatch: pytest.M
     run.end(failures=1)
     start, wrapped, failed, end = lines(path)
     assert [start["action"], end["action"], end["level"]] == ["start", "end", "ERROR"]
-    assert (
-        end["message"]
-        == "byok.yml ended. Hosts: 1, failed: 1, unreachable: 0. Events: INFO 1, WARNING 0, ERROR 1."
+    assert end["message"] == (
+        "byok.yml ended. Hosts: 1, failed: 1, unreachable: 0. Events: INFO 1, WARNING 0, ERROR 1."
     )
     assert {(event["job"], event["awx_job"]) for event in (start, wrapped, failed, end)} == {
         (start["job"], "42")

@@ -373,14 +373,14 @@ def test_what_is_no_character_leaves_the_file_readable() -> None:
         {"a": [generation(OURS[0], EC_KEYS[0])]},
     )
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
-        # As a stream: before ansible-core 2.19 the text is of a kind that the C loader does not take
+        # As a stream: before ansible-core 2.19 the text is of a kind that the C loader refuses
         assert yaml.load(io.StringIO(text), loader)["keys"][0]["tags"] == {"x": "\ufffd"}
 
 
 @settings(deadline=None)
 @given(st.data())
 def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
-    """Whatever token and vault hold: a key that is declared is taken as it is, and nothing has to be done with it."""
+    """Whatever token and vault hold: a declared key is taken as it is, and nothing must be done."""
     name, oct_keys = "key", data.draw(st.booleans())
     flags = st.fixed_dictionaries(
         {

@@ -50,7 +50,8 @@ def test_what_is_written_is_read(value: t.Any) -> None:
 def test_words_are_those_of_json_and_everything_else_is_text() -> None:
     text = """
     words: [true, True, TRUE, false, False, FALSE, null, Null, NULL, ~]
-    texts: [yes, no, NO, on, off, y, 2027-01-01, 2027-01-01T00:00:00Z, 1:30, 0x1f, 0o17, 1_000, =, <<, .inf, '1', "true", 'null']
+    texts: [yes, no, NO, on, off, y, 2027-01-01, 2027-01-01T00:00:00Z, 1:30, 0x1f, 0o17, 1_000,
+      =, <<, .inf, '1', "true", 'null']
     numbers: [0, 7, -7, 123456789012345678]
     refused later: [1.10, 012, +7, 1e3, 1234567890123456789]
     2027: year

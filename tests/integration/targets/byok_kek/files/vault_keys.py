@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what the SDK itself sees of a vault's keys as JSON: argv is the vault's URL; AZURE_SECRET_FILE has the secret."""
+"""Print what the SDK itself sees of a vault's keys as JSON.
+
+argv is the vault's URL; AZURE_SECRET_FILE has the secret.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make keys in a vault as somebody else would, and print what byok_target_key would have said of them as JSON.
+"""Make keys in a vault as somebody else would.
 
-Each word is a version, the newest last: "1" and "2" are generations in the token, "x" is a key that is in no token.
+Prints as JSON what byok_target_key would have said of the keys. Each word is a version, the newest
+last: "1" and "2" are generations in the token, "x" is a key that is in no token.
 """
 
 from __future__ import annotations

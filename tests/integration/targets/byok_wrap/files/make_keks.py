@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make KEKs in software, so that their private keys are at hand: argv[1] is where to, stdout tells of each by its name."""
+"""Make KEKs in software, so that their private keys are at hand.
+
+argv[1] is the folder for them; stdout tells of each by its name.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 
 """Put templates into every place of declarations: python plant.py FOLDER.
 
-Writes into FOLDER good.byok.yml with a file of valid declarations, bad.byok.yml with one of others, and what is planted as
-planted.json. What is rendered makes the file FOLDER/rendered.
+Writes into FOLDER good.byok.yml with a file of valid declarations, bad.byok.yml with one of others,
+and what is planted as planted.json. What is rendered makes the file FOLDER/rendered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ VAULT = {
     "tags": {"region": "westeurope"},
 }
 KEY = {"name": "dec-planted", "type": "EC", "curve": "P-256"}
+TOKEN_LABEL = "lookup('ansible.builtin.env', 'BYOK_TOKEN_LABEL')"
+SECRET_FILE = "lookup('ansible.builtin.env', 'AZURE_SECRET_FILE')"
 
 
 def write_configuration(folder: Path, name: str, path: str) -> None:
@@ -33,8 +35,8 @@ def write_configuration(folder: Path, name: str, path: str) -> None:
                 "files": [{"path": path}],
                 "tokens": {
                     "lab": {
-                        "byok_token_label": "{{ lookup('ansible.builtin.env', 'BYOK_TOKEN_LABEL') }}",
-                        "byok_secret": "{{ lookup('ansible.builtin.file', lookup('ansible.builtin.env', 'AZURE_SECRET_FILE')) }}",
+                        "byok_token_label": f"{{{{ {TOKEN_LABEL} }}}}",
+                        "byok_secret": f"{{{{ lookup('ansible.builtin.file', {SECRET_FILE}) }}}}",
                         "byok_allow_trailing_zeros": True,
                         "byok_kek_size": 2048,
                         "control": control,
@@ -77,7 +79,8 @@ def main(folder: Path) -> None:
     tags = {form: forms[(number + 1) % len(forms)] for number, form in enumerate(forms)}
     key = {**KEY, "tags": tags}
     document = {"vaults": ["planted"], "keys": [key]}
-    # A file may be named so as well; its name cannot hold a slash, so it is rendered in the working directory
+    # A file may be named so as well; its name cannot hold a slash, so it is rendered in the
+    # working directory
     (folder / "good/{{ lookup('pipe', 'touch rendered') }}.yml").write_text(json.dumps(document))
 
     fields = [

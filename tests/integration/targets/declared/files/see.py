@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""See that nothing of what plant.py planted was rendered: python see.py FOLDER VAULT_KEYS_SCRIPT."""
+"""Check that nothing of what plant.py planted was rendered.
+
+usage: see.py FOLDER VAULT_KEYS_SCRIPT
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def main(folder: Path, vault_keys_script: str) -> None:
         keys = {int(key) for key in re.findall(rf"bad/{number}\.yml:(?:\d+:)?keys\[(\d+)\]", text)}
         if keys != set(range(planted["keys"])):
             sys.exit(
-                f"{planted['forms'][number]} is not told of every key, but of {sorted(keys)}: {told.stderr}"
+                f"{planted['forms'][number]} is not told of every key, but of {sorted(keys)}: "
+                f"{told.stderr}"
             )
         for place in (
             r"-top\.yml:defaults:",

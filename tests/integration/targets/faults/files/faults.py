@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set the lab's faults: lab.json, and as JSON a list of items that have a key with its name, and a fault."""
+"""Set the lab's faults.
+
+argv: lab.json, and as JSON a list of items that have a key with its name, and a fault.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live with a repository like examples/gitops: KEKs that wait for approval, pull requests of all kinds, drift, ansible-pull.
+"""Live with a repository like examples/gitops.
 
-argv: lab.json, the example, and a folder for repositories. Only fleet.byok.yml is adapted, as its readers have to.
+KEKs that wait for approval, pull requests of all kinds, drift, ansible-pull.
+
+argv: lab.json, the example, and a folder for repositories. Only fleet.byok.yml is adapted, as its
+readers have to.
 """
 
 from __future__ import annotations
@@ -93,7 +96,10 @@ def commit(message: str, files: dict[str, str], branch: str = "main") -> None:
 
 
 def plan(pull_request: str | None, code: int) -> tuple[str, str]:
-    """Plan as a job does: what is checked out is main, and of a pull request the commit is known. Returns log and plan.md."""
+    """Plan as a job does.
+
+    What is checked out is main, and of a pull request the commit is known. Returns log and plan.md.
+    """
     # As GitLab's runner does with GIT_DEPTH 0 before the job's own lines
     run(
         "git",
@@ -236,7 +242,10 @@ PIPE = f"{{{{ lookup('pipe', 'touch {OWNED}') }}}}"
 
 
 def wicked() -> None:
-    """A pull request that changes everything: its declarations are planned, as texts, and all else has no effect."""
+    """A pull request that changes everything.
+
+    Its declarations are planned, as texts, and all else has no effect.
+    """
     script = f"#!/bin/sh\ntouch {OWNED}\n"
     planted = (
         f'  - {{name: payments-extra, vaults: [pay-weu], tags: {{note: "{PIPE} {COMMANDS}"}}}}\n'
@@ -245,7 +254,9 @@ def wicked() -> None:
         "keys/payments.yml": PAYMENTS + planted,
         "fleet.byok.yml": (MAIN / "fleet.byok.yml").read_text()
         + f"compose:\n  owned: lookup('pipe', 'touch {OWNED}')\n",
-        "ansible.cfg": f"[defaults]\ninventory = {WORK}/nothing\ncallback_plugins = callback_plugins\n",
+        "ansible.cfg": (
+            f"[defaults]\ninventory = {WORK}/nothing\ncallback_plugins = callback_plugins\n"
+        ),
         "byok.yml": "[]\n",
         "group_vars/all.yml": f'byok_vault_url: "{PIPE}"\n',
         "callback_plugins/evil.py": f"open({str(OWNED)!r}, 'w')\n",

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let comment.py and azure_token.py talk to a stub of GitHub, GitLab and Azure DevOps. argv: the folder that they are in."""
+"""Let comment.py and azure_token.py talk to a stub of GitHub, GitLab and Azure DevOps.
+
+argv: the folder that they are in.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ SEEN: list[tuple[str, str]] = []
 
 
 class Stub(BaseHTTPRequestHandler):
-    """Comments of one pull request, in the words of each service; authors 7 and 8 are somebody else and the job."""
+    """Comments of one pull request, in the words of each service.
+
+    Author 7 is somebody else, author 8 is the job.
+    """
 
     def do_GET(self) -> None:
         SEEN.append(
@@ -82,6 +88,7 @@ class Stub(BaseHTTPRequestHandler):
 
 def services(url: str) -> dict[str, tuple[dict[str, str], list[str]]]:
     """The environment of a job of each service, and what it writes where, first and then."""
+    threads = "/p/_apis/git/repositories/r/pullRequests/5/threads"
     return {
         "github": (
             {
@@ -118,8 +125,8 @@ def services(url: str) -> dict[str, tuple[dict[str, str], list[str]]]:
                 "SYSTEM_PULLREQUEST_PULLREQUESTID": "5",
             },
             [
-                "POST /p/_apis/git/repositories/r/pullRequests/5/threads?api-version=7.1",
-                "PATCH /p/_apis/git/repositories/r/pullRequests/5/threads/71/comments/1?api-version=7.1",
+                f"POST {threads}?api-version=7.1",
+                f"PATCH {threads}/71/comments/1?api-version=7.1",
             ],
         ),
     }
@@ -147,7 +154,10 @@ def main() -> None:
             assert COMMENTS[1]["text"].startswith("<!-- keyferry plan -->\nxxx"), name
             assert len(COMMENTS[1]["text"]) < 65_536, name
     SEEN.clear()
-    show = 'stat -c %a "$AZURE_FEDERATED_TOKEN_FILE"; cat "$AZURE_FEDERATED_TOKEN_FILE"; echo; env; exit 2'
+    show = (
+        'stat -c %a "$AZURE_FEDERATED_TOKEN_FILE"; cat "$AZURE_FEDERATED_TOKEN_FILE"; '
+        "echo; env; exit 2"
+    )
     github = {
         "ACTIONS_ID_TOKEN_REQUEST_URL": f"{url}/oidc?a=b",
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bearer-of-the-job",

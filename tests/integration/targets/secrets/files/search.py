@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Search files and folders for secrets in every spelling, and print what was found where.
 
-usage: search.py SECRETS VAULTS PATH...; each file of the folder SECRETS is one, and so is every private key of the lab's
-database VAULTS whose name begins with "ferried"
+usage: search.py SECRETS VAULTS PATH...; each file of the folder SECRETS is one, and so is every
+private key of the lab's database VAULTS whose name begins with "ferried"
 """
 
 from __future__ import annotations

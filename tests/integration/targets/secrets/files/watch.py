@@ -1,7 +1,9 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a command; write its output to argv[1], and to argv[2] what ps shows meanwhile: every command line and environment.
+"""Run a command, and record what ps shows meanwhile: every command line and environment.
+
+Writes the command's output to argv[1], and what ps shows to argv[2].
 
 usage: watch.py OUTPUT PROCESSES COMMAND...; ends with the command's return code
 """

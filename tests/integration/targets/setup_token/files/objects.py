@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the objects of the token as JSON, read by python-pkcs11 alone; PEM and thumbprint are made by cryptography."""
+"""Print the objects of the token as JSON, read by python-pkcs11 alone.
+
+PEM and thumbprint are made by cryptography.
+"""
 
 from __future__ import annotations
 

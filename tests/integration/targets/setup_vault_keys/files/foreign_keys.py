@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make keys in vaults as somebody else would, by the lab's control endpoint: lab.json, and JSON of HOST: NAME: request."""
+"""Make keys in vaults as somebody else would, by the lab's control endpoint.
+
+argv: lab.json, and JSON of HOST: NAME: request.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what vaults hold as JSON, seen by azure-keyvault-keys alone; with --use, use every key by what it allows."""
+"""Print what vaults hold as JSON, seen by azure-keyvault-keys alone.
+
+With --use, use every key by what it allows.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def thumbprint(key: KeyVaultKey) -> str | None:
 
 
 def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
-    """Return the operations that worked: sign with verify, decrypt and unwrapKey of what was encrypted and wrapped."""
+    """Return the operations that worked.
+
+    They are sign with verify, and decrypt and unwrapKey of what was encrypted and wrapped.
+    """
     if size and key.key_type.startswith("oct"):
         return use_oct(client, key, size)
     jwk: Any = key.key
@@ -83,7 +89,10 @@ def use(client: KeyClient, key: KeyVaultKey, size: int | None) -> list[str]:
 
 
 def use_oct(client: KeyClient, key: KeyVaultKey, size: int) -> list[str]:
-    """The same for an oct key, by plain requests: CryptographyClient takes a random key of its own and asks no vault."""
+    """The same for an oct key, by plain requests.
+
+    CryptographyClient takes a random key of its own and asks no vault.
+    """
     used = []
     for there, back, body in (
         ("encrypt", "decrypt", {"alg": f"A{size}CBCPAD", "iv": base64url(bytes(16))}),

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a virtual environment with a few distributions of this one and what they need; links, so nothing is downloaded."""
+"""Make a virtual environment with a few distributions of this one and what they need.
+
+They are links, so nothing is downloaded.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ PLAIN = {
     "kid": KID,
     "SchemaVersion": "1.0.0.0",
 }
-EC_FLAGS = "CKF_ENCRYPT, CKF_SIGN, CKF_VERIFY, CKF_DERIVE, CKF_TOKEN, CKF_MODIFIABLE, CKF_EXTRACTABLE, CKF_CREATE_IF_NOT_FOUND"
+EC_FLAGS = (
+    "CKF_ENCRYPT, CKF_SIGN, CKF_VERIFY, CKF_DERIVE, CKF_TOKEN, CKF_MODIFIABLE, CKF_EXTRACTABLE, "
+    "CKF_CREATE_IF_NOT_FOUND"
+)
 
 
 def written(**changes: str) -> str:
@@ -96,9 +99,11 @@ def test_the_guide_s_own_text() -> None:
             "create": True,
         },
         "notes": [
-            "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation.",
-            "targetKeyFlags count in the token. In the vault a new key may wrapKey, unwrapKey as well, as after az keyvault key "
-            "import without --ops, and a key that is there keeps its operations; hsmbyok_operations declares others.",
+            "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, "
+            "which has no such operation.",
+            "targetKeyFlags count in the token. In the vault a new key may wrapKey, "
+            "unwrapKey as well, as after az keyvault key import without --ops, "
+            "and a key that is there keeps its operations; hsmbyok_operations declares others.",
         ],
     }
 

@@ -23,7 +23,10 @@ KID = "https://contoso.vault.azure.net/keys/kek/" + "0123456789abcdef" * 2
 
 
 def document(**changes: t.Any) -> str:
-    """A package in the shape of a real one, a vendor's RSA-4096 under a KEK of 4096 bits; changes replace members."""
+    """A package in the shape of a real one; changes replace members.
+
+    A vendor's RSA-4096 under a KEK of 4096 bits.
+    """
     ciphertext = base64.urlsafe_b64encode(bytes(range(256)) * 11 + bytes(80)).decode()
     members: dict[str, t.Any] = {
         "schema_version": "1.0.0",
@@ -98,7 +101,7 @@ def test_any_json_is_read_or_refused(value: t.Any) -> None:
 
 
 def plain_keys() -> t.Iterator[tuple[KeySpec, bytes]]:
-    """Plain target keys of every kind, by another implementation: PKCS#8, or the raw bytes of an oct key."""
+    """Plain target keys of every kind, by another implementation: PKCS#8, or an oct key's bytes."""
 
     def pkcs8(key: t.Any) -> bytes:
         octets: bytes = key.private_bytes(

@@ -245,7 +245,10 @@ def rotation(**options: str) -> Rotation:
 def token_of(
     *numbers: int, withdrawn: t.Collection[int] = (), adopted: t.Collection[int] = ()
 ) -> InToken:
-    """A token with these generations, as byok_target_key tells of it; generation N was made on day N of January."""
+    """A token with these generations, as byok_target_key tells of it.
+
+    Generation N was made on day N of January.
+    """
     known = tuple(
         replace(
             generation(number),
@@ -294,7 +297,7 @@ def test_what_is_replaced(
 
 
 def test_a_generation_older_than_one_that_was_there_is_never_brought() -> None:
-    """1 was imported again after 3, which was withdrawn; 2, made between them, is no successor of 3."""
+    """1 was imported again after the withdrawal of 3; 2, made in between, is no successor of 3."""
     token, vault = token_of(1, 2, 3, withdrawn=(3,)), vault_of(1, 3)
     planned = plan_key(DECLARED, token, vault)
     assert (planned.action, "younger generation than 02" in planned.reason) == ("conflict", True)
@@ -362,7 +365,10 @@ def test_whatever_is_there_a_vault_only_goes_forward(
     days: int,
     force: set[int],
 ) -> None:
-    """A run never brings what a version is or was younger than, nothing withdrawn, nothing over a foreign key undeclared."""
+    """A run never brings what a version is or was younger than.
+
+    Nor anything withdrawn, nor does it replace a foreign key undeclared.
+    """
     declared = replace(DECLARED, rotation=rotation(every="P30D", on_foreign=on_foreign))
     now = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days=days)
     rotating = Rotating(now, frozenset(generation(number).identity for number in force))
@@ -395,7 +401,8 @@ def test_whatever_is_there_a_vault_only_goes_forward(
     if foreign:
         assert standing.action == "conflict"
     assert standing.action not in ("rotate", "recover")
-    # What is done is not done again: with the new generation as the newest version, there is nothing more to do.
+    # What is done is not done again: with the new generation as the newest version, there is
+    # nothing more to do.
     if planned.action in ("transfer", "rotate") and there:
         brought = planned.wanted.generation if planned.wanted else None
         new = next((number for number in ours if generation(number).generation == brought), 8)

@@ -42,7 +42,7 @@ def public_key(number: int) -> RsaPublicKey:
 
 
 def version(number: int, days: float, generation: int | None = None, **changes: t.Any) -> Version:
-    """Version ``number``, so many days old, of the generation of the same number unless told otherwise."""
+    """Version ``number``, so many days old, of the generation of that number or another."""
     held = number if generation is None else generation
     plain: dict[str, t.Any] = {
         "kid": f"https://contoso.vault.azure.net/keys/key/{number:032x}",

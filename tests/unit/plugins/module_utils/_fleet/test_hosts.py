@@ -78,7 +78,8 @@ def names(shares: dict[str, Share]) -> dict[str, list[str]]:
                 "two": {**VAULTS["store"], "url": "https://STORE.vault.azure.net/"},
             },
             TOKENS,
-            "vaults: one and two have the same url https://store.vault.azure.net. Name each vault once.",
+            "vaults: one and two have the same url https://store.vault.azure.net. "
+            "Name each vault once.",
         ),
     ],
 )
@@ -214,7 +215,8 @@ def test_a_token_has_to_be_one_of_the_vault_and_allowed() -> None:
     ]
     document = {"keys": [{**KEY, "vaults": ["*"]}]}
     assert declared((document, {"path": "a.yml", "tokens": ["luna"]}))[1] == [
-        "a.yml:10: keys[0] (k): token is missing: dpod, the first of the vault store, is not allowed for this file."
+        "a.yml:10: keys[0] (k): token is missing: "
+        "dpod, the first of the vault store, is not allowed for this file."
     ]
 
 
@@ -226,11 +228,13 @@ def test_a_key_is_declared_once_for_a_vault() -> None:
         ]
     }
     assert declared((first, EVERYTHING))[1] == [
-        "a.yml:11: keys[1] (K): it is declared for the vault pay-weu already, as a.yml:10: keys[0] (k)."
+        "a.yml:11: keys[1] (K): it is declared for the vault pay-weu already, "
+        "as a.yml:10: keys[0] (k)."
     ]
     second = {"keys": [{**KEY, "vaults": ["pay-neu"]}]}
     assert declared((first, EVERYTHING), (second, {"path": "b.yml"}))[1][-1] == (
-        "b.yml:10: keys[0] (k): it is declared for the vault pay-neu already, as a.yml:10: keys[0] (k)."
+        "b.yml:10: keys[0] (k): it is declared for the vault pay-neu already, "
+        "as a.yml:10: keys[0] (k)."
     )
 
 
@@ -238,8 +242,8 @@ def test_no_file_takes_another_files_key_out_of_the_token() -> None:
     ours = {"keys": [{**KEY, "vaults": ["pay-weu"]}]}
     theirs = {"keys": [{**KEY, "vaults": ["pay-neu"]}]}
     assert declared((ours, EVERYTHING), (theirs, {"path": "b.yml"}))[1] == [
-        "b.yml:10: keys[0] (k): a.yml declares a key of that name in the token luna, as a.yml:10: keys[0] (k); "
-        "one file has to declare both."
+        "b.yml:10: keys[0] (k): a.yml declares a key of that name in the token luna, "
+        "as a.yml:10: keys[0] (k); one file has to declare both."
     ]
     elsewhere = {"keys": [{**KEY, "vaults": ["store"]}]}
     assert not declared((ours, EVERYTHING), (elsewhere, {"path": "b.yml"}))[1]
@@ -250,8 +254,8 @@ def test_a_key_in_one_token_is_one_key() -> None:
         "keys": [{**KEY, "vaults": ["pay-weu"]}, {**KEY, "size": 4096, "vaults": ["pay-neu"]}]
     }
     assert declared((document, EVERYTHING))[1] == [
-        "a.yml:11: keys[1] (k): name, type, size or curve is another than that of the same key in the token luna, "
-        "as a.yml:10: keys[0] (k)."
+        "a.yml:11: keys[1] (k): name, type, size or curve is another than that of the same key "
+        "in the token luna, as a.yml:10: keys[0] (k)."
     ]
     document["keys"][1] = {**KEY, "tags": {"a": "b"}, "vaults": ["pay-neu"]}
     assert not declared((document, EVERYTHING))[1]

@@ -220,7 +220,8 @@ TOLD = {
         **RSA,
         "operations": "sign",
     },
-    "keys[0] (k): operations[1] is the text 'fly', and has to be one of encrypt, decrypt, sign, verify, wrapKey, unwrapKey.": {
+    "keys[0] (k): operations[1] is the text 'fly', and has to be one of encrypt, decrypt, sign, "
+    "verify, wrapKey, unwrapKey.": {
         **RSA,
         "operations": ["sign", "fly"],
     },

@@ -29,7 +29,10 @@ NOTHING_ROTATED: dict[str, t.Any] = {
 def plan(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> tuple[list[str], list[str], list[str]]:
-    """Plan three keys for a vault that answers every request with ``error``; return who failed, who was asked for, warnings."""
+    """Plan three keys for a vault that answers every request with ``error``.
+
+    Returns who failed, who was asked for, and the warnings.
+    """
     asked: list[str] = []
 
     def get_key(name: str, version: str | None, **options: t.Any) -> None:

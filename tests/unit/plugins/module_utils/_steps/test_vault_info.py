@@ -58,7 +58,10 @@ BY_POLICY = refusal(403, "Forbidden", "ForbiddenByPolicy")
 
 
 class Service:
-    """Lists keys with the given attributes, and answers all else that nothing is there, or as ``answers`` says by operation."""
+    """Lists keys with the given attributes.
+
+    Answers all else that nothing is there, or as ``answers`` says by operation.
+    """
 
     def __init__(
         self,
@@ -200,8 +203,9 @@ def test_roles_are_named_by_who_has_them(monkeypatch: pytest.MonkeyPatch) -> Non
         work=["purge", "show"],
     )
     assert policy.result["vault"]["problems"] == [
-        "In the vault contoso the identity may not read keys, read deleted keys, purge deleted keys. It is needed to purge, "
-        "show. Add to its access policy the key permissions get, purge."
+        "In the vault contoso the identity may not read keys, read deleted keys, "
+        "purge deleted keys. It is needed to purge, show. "
+        "Add to its access policy the key permissions get, purge."
     ]
 
 
@@ -213,7 +217,8 @@ def test_a_vault_that_makes_a_key_all_the_same_is_no_secret(
     problems = look(monkeypatch, service).result["vault"]["problems"]
     assert len(problems) == 1
     assert re.search(
-        r"did what had to fail \(create\)\. Look there for a key keyferry-probe-[0-9a-f]{16}, and delete",
+        r"did what had to fail \(create\)\. "
+        r"Look there for a key keyferry-probe-[0-9a-f]{16}, and delete",
         problems[0],
     )
 
@@ -224,8 +229,8 @@ def test_an_optional_permission_is_a_note(monkeypatch: pytest.MonkeyPatch) -> No
     ).result["vault"]
     assert (vault["missing"], vault["problems"]) == ([], [])
     assert vault["notes"] == [
-        "The identity may not read deleted keys, and the work goes on without: that a deleted key holds a name is then learnt "
-        "from Azure's refusal alone."
+        "The identity may not read deleted keys, and the work goes on without: "
+        "that a deleted key holds a name is then learnt from Azure's refusal alone."
     ]
 
 
@@ -238,10 +243,11 @@ def test_what_becomes_of_each_kind_of_work_without_is_said_once(
     )
     vault = look(monkeypatch, service, HSM, work=["transfer", "rotate", "delete"]).result["vault"]
     assert vault["notes"] == [
-        "The identity may not read deleted keys, and the work goes on without: that a deleted key holds a name is then learnt "
-        "from Azure's refusal alone; whether a deletion is done is then not seen.",
-        "The identity may not set rotation policies, and the work goes on without: a key that Azure would rotate by itself then "
-        "fails.",
+        "The identity may not read deleted keys, and the work goes on without: "
+        "that a deleted key holds a name is then learnt from Azure's refusal alone; "
+        "whether a deletion is done is then not seen.",
+        "The identity may not set rotation policies, and the work goes on without: "
+        "a key that Azure would rotate by itself then fails.",
     ]
 
 
@@ -362,7 +368,8 @@ def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.Mon
     kept = look(monkeypatch, Service(PROTECTED)).result["vault"]
     assert kept["problems"] == []
     assert kept["notes"] == [
-        "The KEK of each run stays there as a deleted key for 7 days, as the vault has purge protection."
+        "The KEK of each run stays there as a deleted key for 7 days, "
+        "as the vault has purge protection."
     ]
     assert look(monkeypatch, Service(PROTECTED), ephemeral_kek=False).result["vault"]["notes"] == []
     assert (
@@ -375,8 +382,8 @@ def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.Mon
     )
     purging = look(monkeypatch, Service(PROTECTED), work=["purge"]).result["vault"]
     assert purging["problems"] == [
-        "Nobody can purge keys in the vault contoso: it has purge protection. Leave purging out; a deleted key goes by itself "
-        "after 7 days."
+        "Nobody can purge keys in the vault contoso: it has purge protection. "
+        "Leave purging out; a deleted key goes by itself after 7 days."
     ]
     assert purging["missing"] == []
 

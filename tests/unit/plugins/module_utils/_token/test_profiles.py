@@ -62,7 +62,7 @@ def test_a_profile_says_where_it_is_from(profile: Profile) -> None:
 
 
 @every_profile
-def test_a_vendor_s_return_codes_are_the_vendor_s_own_and_no_remedy_is_for_a_code_that_nobody_returns(
+def test_return_codes_are_the_vendor_s_own_and_each_remedy_is_for_a_known_code(
     profile: Profile,
 ) -> None:
     assert all(

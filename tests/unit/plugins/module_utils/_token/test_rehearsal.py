@@ -45,7 +45,7 @@ def wrapped(body: bytes, algorithm: hashes.HashAlgorithm | None = None) -> bytes
 
 
 def kwp(plain: bytes, initial: bytes = AIV) -> bytes:
-    """RFC 5649, with any initial value: written anew here, as no library gives another than the standard's."""
+    """RFC 5649 with any initial value: written anew, as libraries have the standard's only."""
     blocks = [plain[at : at + 8].ljust(8, b"\0") for at in range(0, len(plain), 8)]
     register = initial + len(plain).to_bytes(4, "big")
     encrypt = Cipher(algorithms.AES(AES_KEY), modes.ECB()).encryptor().update

@@ -37,7 +37,7 @@ LOST_BEHIND_A_PROXY = ServiceRequestError(
 
 
 class Service:
-    """Answers with the given outcomes in turn, then well; counts, and passes time when somebody sleeps."""
+    """Answers with the given outcomes in turn, then well; counts; time passes in a sleep."""
 
     def __init__(
         self,

@@ -130,7 +130,8 @@ def test_who_has_no_credential_at_all_hears_what_makes_one() -> None:
     ("text", "says"),
     [
         (
-            "HTTPSConnectionPool(host='x'): Max retries exceeded (Caused by NameResolutionError('x'))",
+            "HTTPSConnectionPool(host='x'): "
+            "Max retries exceeded (Caused by NameResolutionError('x'))",
             "could not be resolved",
         ),
         (
@@ -138,7 +139,8 @@ def test_who_has_no_credential_at_all_hears_what_makes_one() -> None:
             "is not trusted here",
         ),
         (
-            "('Unable to connect to proxy', OSError('Tunnel connection failed: 403 This is the lab'))",
+            "('Unable to connect to proxy', "
+            "OSError('Tunnel connection failed: 403 This is the lab'))",
             "(403 This is the lab)",
         ),
         (
@@ -176,7 +178,10 @@ def test_who_is_not_let_through_has_no_key_to_go_on_with(code: str, stops: bool)
     )
 
 
-HSM_ROLE = "Managed HSM Crypto User, and for deleted keys one of your own with keys/deletedKeys/read/action"
+HSM_ROLE = (
+    "Managed HSM Crypto User, and for deleted keys one of your own with "
+    "keys/deletedKeys/read/action"
+)
 
 
 @pytest.mark.parametrize(

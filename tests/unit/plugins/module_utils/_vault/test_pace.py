@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 
 class Service:
-    """A vault that takes some calls in 10 s, each of which lasts a while; and what it does to a run, with a clock of its own."""
+    """A vault that takes some calls in 10 s, each of which lasts a while.
+
+    And what it does to a run, with a clock of its own.
+    """
 
     def __init__(
         self, calls: int, duration: float, concurrency: int = 8, max_rate: float | None = None

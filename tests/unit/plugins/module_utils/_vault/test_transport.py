@@ -35,7 +35,7 @@ OPTIONS = {
 def send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> t.Callable[..., tuple[requests.PreparedRequest, dict[str, t.Any]]]:
-    """Open a vault in an environment, and return what is handed to the network when a key is read."""
+    """Open a vault in an environment; return what the network gets when a key is read."""
     for name in ("https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
