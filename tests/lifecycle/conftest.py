@@ -183,7 +183,8 @@ def run(module: str, check: bool = False, **options: Any) -> Result:
     """Run a module in this process as its frame does, and return its result."""
     act, spec, constraints = _interface(module)
     params = _params(spec, options, **constraints)
-    outcome: Outcome = act(params, check)
+    outcome = Outcome()
+    act(params, check, outcome)
     return {
         **outcome.result,
         "changed": bool(outcome.changes),

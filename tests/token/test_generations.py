@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +332,50 @@ def test_a_lock_that_cannot_be_had_is_said_to_be_held(run: Run, softhsm: Options
         fcntl.flock(file, fcntl.LOCK_EX)
         failed = run("byok_target_key", softhsm, lock_timeout=0, target_keys=[KEY])
     assert "Another run holds the lock" in failed["msg"]
+
+
+def test_nothing_is_withdrawn_unless_all_that_is_named_is_there(run: Run, softhsm: Options) -> None:
+    made = run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]
+    named = [made["thumbprint"], "no-such-thumbprint"]
+    refused = run("byok_target_key", softhsm, target_keys=[KEY], withdraw=named)
+    assert (refused["failed"], refused["changed"], refused["withdrawn"]) == (True, False, [])
+    assert "no-such-thumbprint, so nothing was withdrawn" in refused["msg"]
+    (key,) = run("byok_target_key", softhsm, check=True, target_keys=[KEY])["target_keys"]
+    assert [generation["withdrawn"] for generation in key["generations"]] == [False]
+
+
+def test_what_was_done_is_told_when_the_token_fails_later(
+    run: Run, softhsm: Options, plain: Front, tmp_path: Path
+) -> None:
+    """The second key's mark is refused after the first key was marked."""
+    keys = [KEY, {**KEY, "name": "second"}]
+    made = run("byok_target_key", softhsm, target_keys=keys)["target_keys"]
+    withdraw = [key["thumbprint"] for key in made]
+    options = plain(softhsm, faults="C_SetAttributeValue:3:0x30")
+    done = run("byok_target_key", options, target_keys=keys, withdraw=withdraw)
+    assert (done["failed"], done["changed"]) == (True, True)
+    assert [each["name"] for each in done["withdrawn"]] == ["ec"]
+    assert [failure["name"] for failure in done["failures"]] == ["second"]
+    assert [key["name"] for key in done["target_keys"]] == ["ec"]
+
+
+def test_a_key_that_was_destroyed_is_told_in_the_same_shape(run: Run, softhsm: Options) -> None:
+    made = run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]
+    vault = "https://a.vault.azure.net"
+    nothing: dict[str, Any] = {"name": "ec", "deleted": False, "versions": []}
+    read_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    gone = run(
+        "byok_target_key",
+        softhsm,
+        target_keys=[KEY],
+        state="absent",
+        confirm=[made["thumbprint"]],
+        vaults=[vault],
+        versions=[{"vault_url": vault, "read_at": read_at, "target_keys": [nothing]}],
+    )
+    (left,) = gone["target_keys"]
+    assert left.keys() == made.keys()
+    assert (left["locked"], left["generations"]) == (False, [])
+    assert gone["destroyed"] == [
+        {"name": "ec", "generation": made["generation"], "thumbprint": made["thumbprint"]}
+    ]

@@ -11,57 +11,87 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    as_byok_error,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 
-Act = t.Callable[[t.Mapping[str, t.Any], bool], Outcome]
+Params = t.Mapping[str, t.Any]
+Act = t.Callable[[Params, bool, Outcome], None]
 
 
 def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) -> None:
-    """Parse the arguments, call ``act(params, check_mode)`` and exit with what it returns.
+    """Parse the arguments, call ``act(params, check_mode, outcome)`` and exit with the outcome.
 
+    :param act: fills the outcome as it goes, so whatever it raises, what was done is returned
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
-    # Lists of keys are left out of what Ansible returns of the arguments: there may be thousands.
-    invocation = {
-        "module_args": {
-            name: value for name, value in module.params.items() if not isinstance(value, list)
-        }
-    }
-    try:
-        outcome = act(module.params, module.check_mode)
-    except ByokError as error:
-        module.fail_json(msg=str(error), failures=[], invocation=invocation)
+    outcome = Outcome()
+    error = _attempt(act, module.params, module.check_mode, outcome)
     for warning in outcome.warnings:
         module.warn(warning)
     result = dict(
         outcome.result,
         changed=bool(outcome.changes),
         failures=outcome.failures.as_result(),
-        invocation=invocation,
+        aborted=error is not None,
+        invocation=_invocation(module.params),
     )
     if module._diff:
-        result["diff"] = [
-            {
-                "before_header": change.where,
-                "after_header": change.where,
-                "before": _lines(change.before),
-                "after": _lines(change.after),
-            }
-            for change in (*outcome.changes, *outcome.planned)
-        ]
-    if outcome.failures:
-        module.fail_json(
-            msg=" ".join(f"{each['name']}: {each['msg']}" for each in result["failures"]), **result
-        )
+        result["diff"] = _diff(outcome)
+    sentences = [f"{failure.name}: {failure.msg}" for failure in outcome.failures]
+    if error:
+        module.fail_json(msg=" ".join([str(error), *sentences]), code=error.reason, **result)
+    if sentences:
+        module.fail_json(msg=" ".join(sentences), **result)
     module.exit_json(**result)
 
 
-def items_of(params: t.Mapping[str, t.Any], list_option: str) -> list[t.Mapping[str, t.Any]]:
-    """Return the keys that a module was given: those of its list option, or the one of its own options."""
+def _attempt(act: Act, params: Params, check_mode: bool, outcome: Outcome) -> ByokError | None:
+    """Return what failed outside of single keys, as one sentence."""
+    try:
+        act(params, check_mode, outcome)
+    except Exception as error:
+        return as_byok_error(error)
+    return None
+
+
+def _invocation(params: Params) -> dict[str, t.Any]:
+    """Return the arguments but for lists of keys: there may be thousands."""
+    arguments = {name: value for name, value in params.items() if not isinstance(value, list)}
+    return {"module_args": arguments}
+
+
+def _diff(outcome: Outcome) -> list[dict[str, str]]:
+    return [
+        {
+            "before_header": change.where,
+            "after_header": change.where,
+            "before": _lines(change.before),
+            "after": _lines(change.after),
+        }
+        for change in (*outcome.changes, *outcome.planned)
+    ]
+
+
+def items_of(params: Params, list_option: str) -> list[Params]:
+    """Return the keys that a module was given: of its list option, or the one of its own options."""
     many = params[list_option]
     return [params] if many is None else many
+
+
+def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str) -> None:
+    """Return the only entry of a list under its own name as well, where the module was given one key.
+
+    :param lists: the return values that are lists, by the names of their only entries
+    """
+    if params[list_option] is not None:
+        return
+    for single, many in lists.items():
+        if outcome.result[many]:
+            outcome.result[single] = outcome.result[many][0]
 
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:

@@ -8,17 +8,23 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import PurePath
+
 
 class ByokError(Exception):
     """A failure as a sentence for the user: what failed and why, then what to do.
 
-    :param what: what failed, on which key, token or vault, and why (return code, or Azure's code and request id)
+    :param what: what failed, on which key, token or vault, and why (return code, or Azure's code
+        and request id)
     :param remedy: what the user can do about it
+    :param code: the same for programs, one of FAILURES of ``_core/reasons.py``
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, *, code: str = "failed") -> None:
         self.what = what.rstrip(".")
         self.remedy = remedy.rstrip(".")
+        self.reason = code
         super().__init__(f"{self.what}. {self.remedy}.")
 
 
@@ -30,27 +36,32 @@ class MissingLibrary(ByokError):
             f"The Python library {library} cannot be imported on this host ({error})",
             f"Install it for the interpreter that runs the module (pip install {library}), "
             "or point ansible_python_interpreter to one that has it",
+            code="missing_library",
         )
 
 
-class Failures:
-    """The errors of single keys, collected so that one bad key does not stop the others."""
+class Unexpected(ByokError):
+    """An exception that nobody foresaw, told by its type and place alone: its text may hold a secret."""
 
-    def __init__(self) -> None:
-        self._errors: dict[str, ByokError] = {}
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"{type(error).__name__} was raised at {_place(error)}, which Keyferry did not expect",
+            "What was done before it is in the result. Run again; if it comes again, report this "
+            "sentence with the versions of keyferry.azure and of its Python libraries",
+            code="unexpected",
+        )
 
-    def add(self, name: str, error: ByokError) -> None:
-        """Remember that the key ``name`` failed; the first error of a key is the one that counts."""
-        self._errors.setdefault(name, error)
 
-    def take_over(self, others: Failures) -> None:
-        """Remember the failures of a step as well."""
-        for name, error in others._errors.items():
-            self.add(name, error)
+def as_byok_error(error: Exception) -> ByokError:
+    """Return what is told to the user of any exception."""
+    return error if isinstance(error, ByokError) else Unexpected(error)
 
-    def __bool__(self) -> bool:
-        return bool(self._errors)
 
-    def as_result(self) -> list[dict[str, str]]:
-        """Return one dict with ``name`` and ``msg`` per failed key."""
-        return [{"name": name, "msg": str(error)} for name, error in self._errors.items()]
+def _place(error: BaseException) -> str:
+    """Return file and line where an exception left the collection's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "keyferry" in PurePath(frame.filename).parts]
+    if not ours:
+        return "an unknown place"
+    path = "/".join(PurePath(ours[-1].filename).parts[-2:])
+    return f"{path}:{ours[-1].lineno}"

@@ -9,9 +9,52 @@
 from __future__ import annotations
 
 import typing as t
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import Failures
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    as_byok_error,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure, Shape
+
+
+class Failures:
+    """The errors of single keys, collected so that one bad key does not stop the others."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, ByokError] = {}
+
+    def add(self, name: str, error: Exception) -> None:
+        """Remember that the key ``name`` failed; the first error of a key is the one that counts."""
+        self._errors.setdefault(name, as_byok_error(error))
+
+    @contextmanager
+    def of(self, name: str) -> t.Iterator[None]:
+        """Make whatever is raised inside the failure of the key ``name`` alone."""
+        try:
+            yield
+        except Exception as error:
+            self.add(name, error)
+
+    def take_over(self, others: Failures) -> None:
+        """Remember the failures of a step as well."""
+        for name, error in others._errors.items():
+            self.add(name, error)
+
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._errors
+
+    def __iter__(self) -> t.Iterator[Failure]:
+        for name, error in self._errors.items():
+            yield Failure(name, str(error), error.reason)
+
+    def as_result(self) -> list[dict[str, t.Any]]:
+        """Return what the modules return as ``failures``."""
+        return [failure.to_dict() for failure in self]
 
 
 @dataclass
@@ -28,7 +71,9 @@ class Change:
 
 @dataclass
 class Outcome:
-    """What a module did, or would do in check mode.
+    """What a module did, or would do in check mode; it is there from the first line on.
+
+    A step fills it as it goes, so that what was done is told whatever is raised after it.
 
     :ivar result: the return values
     :ivar changes: empty when nothing changed
@@ -36,11 +81,15 @@ class Outcome:
     :ivar failures: keys that failed while others went on
     """
 
-    result: dict[str, t.Any]
+    result: dict[str, t.Any] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     planned: list[Change] = field(default_factory=list)
     failures: Failures = field(default_factory=Failures)
     warnings: list[str] = field(default_factory=list)
+
+    def add(self, name: str, shape: Shape) -> None:
+        """Append an entry to the list that is returned under ``name``."""
+        self.result.setdefault(name, []).append(shape.to_dict())
 
     def absorb(self, other: Outcome, *, with_changes: bool = True) -> None:
         """Take over what a step did, but for its results."""

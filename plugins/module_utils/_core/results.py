@@ -231,6 +231,15 @@ class TargetKey(Shape):
 
 
 @dataclass(frozen=True)
+class NamedGeneration(Shape):
+    """A generation that was destroyed or withdrawn, as byok_target_key reports it."""
+
+    name: str
+    generation: str
+    thumbprint: str | None
+
+
+@dataclass(frozen=True)
 class PlanEntry(Shape):
     """What has to be done with a key, as byok_plan reports it.
 

@@ -21,8 +21,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     KeySpec,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError, Failures
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import (
+    Failures,
+    Outcome,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     curve_parameters,
 )
@@ -130,7 +133,7 @@ class _Findings:
     no_wrap: str | None = None
 
 
-def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the token and change nothing, not even in normal mode.
 
     :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in the outcome's failures
@@ -169,7 +172,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         in_token = _already_there(token, declarations) if usable else set()
         listing = _list_keys(token, usable) if params["list_keys"] else None
     described = {
-        "token": {**vars(token.info), "firmware": firmware},
+        "token": {**token.info.to_dict(), "firmware": firmware},
         "profile": {
             "name": token.profile_name,
             "title": token.profile.title,
@@ -190,9 +193,9 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "problems": findings.problems,
         "notes": findings.notes,
     }
-    outcome = Outcome({"hsm": described, "listing": listing}, warnings=findings.problems)
+    outcome.result.update(hsm=described, listing=listing)
+    outcome.warnings += findings.problems
     _refuse(token, declarations, in_token, verdicts, outcome.failures)
-    return outcome
 
 
 def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:

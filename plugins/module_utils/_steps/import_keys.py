@@ -13,7 +13,10 @@ import typing as t
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
+    add_singles,
+    items_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
@@ -90,15 +93,15 @@ class Importing:
     known: dict[str, set[str]] = field(default_factory=dict)
 
 
-def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def import_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Import what is not there yet in any version and bring attributes in line; or delete keys, or recover deleted ones.
 
     :raises ByokError: when nothing can be done at all; what fails for one key is in the outcome's failures
     """
+    outcome.result.update(imports=[], deletions=[])
     vault = open_vault(params)
     items = items_of(params, "imports")
     check_unique(item["name"] for item in items)
-    outcome = Outcome({"imports": [], "deletions": []})
     importing = Importing(
         vault,
         check_mode,
@@ -120,11 +123,8 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     with nullcontext() if check_mode else one_writer(vault, params, outcome):
         each_key(vault, items, outcome, work[params["state"]])
         warn_of_rivals(importing, outcome)
-    if params["imports"] is None:
-        for single, many in (("import", "imports"), ("deletion", "deletions")):
-            if outcome.result[many]:
-                outcome.result[single] = outcome.result[many][0]
-    return outcome
+    singles = {"import": "imports", "deletion": "deletions"}
+    add_singles(params, "imports", outcome, **singles)
 
 
 @contextmanager
@@ -214,8 +214,8 @@ def warn_of_rivals(importing: Importing, outcome: Outcome) -> None:
     each_key(vault, [{"name": name} for name in importing.known], seen, look)
     outcome.warnings += seen.warnings
     outcome.warnings += [
-        f"{failure['name']}: whether somebody else made a version too is not known: {failure['msg']}"
-        for failure in seen.failures.as_result()
+        f"{failure.name}: whether somebody else made a version too is not known: {failure.msg}"
+        for failure in seen.failures
     ]
 
 
@@ -228,14 +228,16 @@ def _undelete(
     if importing.on_deleted == "purge":
         _refuse_unconfirmed(vault, name, deleted, confirm, "purged")
         refuse_purge(vault, name, deleted)
-        outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
         if not importing.check_mode:
             purge(vault, name)
+        outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
         return InVault(None)
-    outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "recovered"}))
+    recovery = Change(where, {"state": "deleted"}, {"state": "recovered"})
     if importing.check_mode:
+        outcome.changes.append(recovery)
         return InVault(deleted)
     recover(vault, name, importing.timeout)
+    outcome.changes.append(recovery)
     return observe(vault, name, wanted.is_in)
 
 

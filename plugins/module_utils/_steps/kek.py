@@ -54,35 +54,44 @@ _TYPE = "RSA-HSM"
 _OPERATIONS = ("import",)
 
 
-def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Make a KEK, keep it as declared, take one as it is, or delete it; delete expired KEKs of a prefix.
 
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
-    return converge_kek(open_vault(params), params, check_mode)
+    converge_kek(open_vault(params), params, check_mode, outcome=outcome)
 
 
-def converge_kek(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def converge_kek(
+    vault: Vault,
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+    *,
+    outcome: Outcome | None = None,
+) -> Outcome:
     """Do the same in a vault that is open.
 
     :param params: the options of byok_kek, but for those of the vault
+    :param outcome: is filled as this goes, and returned; a new one where none is given
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
+    outcome = Outcome() if outcome is None else outcome
     if params["kek_id"] is not None:
-        return _as_given(vault, params)
+        outcome.result.update(_as_given(vault, params))
+        return outcome
     if params["state"] == "present":
         if params["expired_prefix"]:
             raise ByokError(
                 "expired_prefix is for KEKs to delete, and state is present",
                 "Set state to absent, or leave it out",
             )
-        return _present(vault, params, check_mode)
-    outcome = Outcome({"deleted": []})
-    for wanted, remove in ((params["name"], _absent), (params["expired_prefix"], _expired_absent)):
-        if wanted:
-            removed = remove(vault, params, check_mode)
-            outcome.absorb(removed)
-            outcome.result["deleted"] += removed.result["deleted"]
+        _present(vault, params, check_mode, outcome)
+        return outcome
+    outcome.result["deleted"] = []
+    if params["name"]:
+        _absent(vault, params, check_mode, outcome)
+    if params["expired_prefix"]:
+        _expired_absent(vault, params, check_mode, outcome)
     return outcome
 
 
@@ -112,7 +121,7 @@ def _read_fit(vault: Vault, kid: str) -> Version:
     return version
 
 
-def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> Outcome:
+def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Take exactly this version of a KEK, which somebody else made; nothing is made or changed."""
     version = _read_fit(vault, params["kek_id"])
     result = _result(parse_kid(params["kek_id"]).name, version, False, params["approved_keks"])
@@ -123,10 +132,12 @@ def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> Outcome:
             f"{fingerprint(pem)} and {result['kek_fingerprint']}",
             "Do not wrap under it: the file is stale or was substituted. Download the KEK's public key from the vault again",
         )
-    return Outcome(result)
+    return result
 
 
-def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def _present(
+    vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
+) -> None:
     name, size = check_name(params["name"]), params["size"]
     tags = parse_tags(name, params["tags"])
     approved = [
@@ -137,7 +148,10 @@ def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> O
     where = f"KEK {name} in the {vault}"
     if versions:
         _refuse_no_kek(vault, name, versions)
-        return _keep(vault, name, versions[0], size, expires, tags, params, check_mode)
+        kept = _keep(vault, name, versions[0], size, expires, tags, params, check_mode)
+        outcome.absorb(kept)
+        outcome.result.update(kept.result)
+        return
     if read_deleted(vault, name):
         raise ByokError(
             f"A deleted key holds the name {name} in the {vault}",
@@ -150,8 +164,10 @@ def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> O
         "expires": expires and format_moment(expires),
     }
     if check_mode:
-        result = dict.fromkeys(("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust"))
-        return Outcome({**result, "kek": None}, [Change(where, {}, {**facts, "tags": tags or {}})])
+        members = ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust", "kek")
+        outcome.result.update(dict.fromkeys(members))
+        outcome.changes.append(Change(where, {}, {**facts, "tags": tags or {}}))
+        return
     answer_lost = False
 
     def landed() -> Version | None:
@@ -175,19 +191,15 @@ def _present(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> O
         ),
         landed,
     )
+    making = Change(where, {}, {**facts, "tags": tags or {}})
+    outcome.changes.append(making)
     # Made by this run: Azure answered so, and nobody made a version of that name before or at the same time.
     versions = read_versions(vault, name)
     created = not answer_lost and [version.version for version in versions] == [made.version]
     _refuse_no_kek(vault, name, versions)
     result = _result(name, made, created, approved)
-    return Outcome(
-        result,
-        [
-            Change(
-                where, {}, {**facts, "tags": tags or {}, "fingerprint": result["kek_fingerprint"]}
-            )
-        ],
-    )
+    outcome.result.update(result)
+    making.after = {**making.after, "fingerprint": result["kek_fingerprint"]}
 
 
 def _keep(
@@ -224,39 +236,63 @@ def _keep(
     return outcome
 
 
-def _absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def _absent(
+    vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
+) -> None:
     name = check_name(params["name"])
-    where = f"KEK {name} in the {vault}"
     versions = read_versions(vault, name)
-    if versions:
-        _refuse_no_kek(vault, name, versions)
+    if not versions:
         if params["purge"]:
-            refuse_purge(vault, name, versions[0])
+            _purge_deleted(vault, name, check_mode, outcome)
+        return
+    _refuse_no_kek(vault, name, versions)
+    if params["purge"]:
+        refuse_purge(vault, name, versions[0])
+    _remove(vault, name, "present", params, check_mode, outcome)
+
+
+def _remove(
+    vault: Vault,
+    name: str,
+    state: str,
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+    outcome: Outcome,
+) -> None:
+    """Delete a KEK, and purge it where ``purge`` says so.
+
+    :param state: what it is before
+    """
+    removal = Change(f"KEK {name} in the {vault}", {"state": state}, {"state": "deleted"})
+    if not check_mode:
+        delete(vault, name, params["delete_timeout"])
+    outcome.changes.append(removal)
+    outcome.result["deleted"].append(name)
+    if params["purge"]:
         if not check_mode:
-            delete(vault, name, params["delete_timeout"])
-            if params["purge"]:
-                purge(vault, name)
-        after = {"state": "purged" if params["purge"] else "deleted"}
-        return Outcome({"deleted": [name]}, [Change(where, {"state": "present"}, after)])
-    deleted = read_deleted(vault, name) if params["purge"] else None
-    if deleted:
-        return _purge_deleted(vault, name, deleted, check_mode)
-    return Outcome({"deleted": []})
+            purge(vault, name)
+        removal.after = {"state": "purged"}
 
 
-def _purge_deleted(vault: Vault, name: str, deleted: Version, check_mode: bool) -> Outcome:
+def _purge_deleted(vault: Vault, name: str, check_mode: bool, outcome: Outcome) -> None:
+    deleted = read_deleted(vault, name)
+    if deleted is None:
+        return
     _refuse_no_kek(vault, name, [deleted])
     refuse_purge(vault, name, deleted)
     if not check_mode:
         purge(vault, name)
-    change = Change(f"KEK {name} in the {vault}", {"state": "deleted"}, {"state": "purged"})
-    return Outcome({"deleted": [name]}, [change])
+    outcome.changes.append(
+        Change(f"KEK {name} in the {vault}", {"state": "deleted"}, {"state": "purged"})
+    )
+    outcome.result["deleted"].append(name)
 
 
-def _expired_absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def _expired_absent(
+    vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
+) -> None:
     """Delete what runs that died left behind: KEKs with the prefix, import-only in every version, and expired."""
     prefix = check_name(params["expired_prefix"]).lower()
-    outcome = Outcome({"deleted": []})
     for properties in list_keys(vault):
         name, expires = properties.name, properties.expires_on
         if not name.lower().startswith(prefix) or expires is None or expires > vault.now:
@@ -268,14 +304,8 @@ def _expired_absent(vault: Vault, params: t.Mapping[str, t.Any], check_mode: boo
         ):
             continue
         purged = params["purge"] and can_be_purged(versions[0].recovery_level)
-        if not check_mode:
-            delete(vault, name, params["delete_timeout"])
-            if purged:
-                purge(vault, name)
-        outcome.result["deleted"].append(name)
-        after = {"state": "purged" if purged else "deleted"}
-        outcome.changes.append(Change(f"KEK {name} in the {vault}", {"state": "expired"}, after))
-    return outcome
+        removing = {**params, "purge": purged}
+        _remove(vault, name, "expired", removing, check_mode, outcome)
 
 
 def _is_kek(version: Version) -> bool:

@@ -55,7 +55,7 @@ _LOCKED = {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}
 _NEAR = 0.9
 
 
-def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Return the plan for the declared keys; nothing is changed, in check mode or not.
 
     :raises ByokError: when the vault cannot be looked at; what fails for one key is in the outcome's failures
@@ -64,7 +64,7 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     force = frozenset(params["force"]) if params["rotate"] else None
-    outcome = plan(vault, items, params["target_keys"], force, params["on_deleted"])
+    plan(vault, items, params["target_keys"], force, params["on_deleted"], outcome=outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
@@ -73,7 +73,6 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         if params["all_versions"]
         else None
     )
-    return outcome
 
 
 def plan(
@@ -82,17 +81,19 @@ def plan(
     target_keys: t.Iterable[t.Mapping[str, t.Any]],
     force: frozenset[str] | None,
     on_deleted: str = "fail",
+    *,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Return the plan for keys.
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
-    :param force: identities of generations that are replaced whatever their age; None rotates nothing at all
+    :param force: identities of generations that are replaced whatever their age; None rotates nothing
+    :param outcome: is filled as this goes, and returned; a new one where none is given
     """
     observed = {result["name"]: result for result in target_keys}
-    outcome = Outcome(
-        {"plan": [], "transfers": [], "rotations": [], "imports": [], "unmanaged": None}
-    )
+    outcome = Outcome() if outcome is None else outcome
+    outcome.result.update(plan=[], transfers=[], rotations=[], imports=[], unmanaged=None)
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)

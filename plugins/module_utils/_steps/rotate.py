@@ -16,7 +16,10 @@ import threading
 import typing as t
 from contextlib import nullcontext
 
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
+    add_singles,
+    items_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -68,16 +71,16 @@ Item = t.Mapping[str, t.Any]
 _KEK_DELETION = 300
 
 
-def rotate_keys(params: Item, check_mode: bool) -> Outcome:
+def rotate_keys(params: Item, check_mode: bool, outcome: Outcome) -> None:
     """Replace what is due, make generations ahead, or disable older versions, as ``stage`` says.
 
     :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the outcome's failures
     """
+    outcome.result.update(rotations=[])
     items = items_of(params, "rotations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
     vault = open_vault(params)
-    outcome = Outcome({"rotations": []})
     # A run that only disables needs no token: what is in it may come from another host.
     needs_token = params["stage"] != "retire" or params["target_keys"] is None
     with (
@@ -88,9 +91,7 @@ def rotate_keys(params: Item, check_mode: bool) -> Outcome:
             _Retiring(vault, token, params, check_mode, outcome).run(items, declarations)
         elif token:
             _Rotation(vault, token, params, check_mode, outcome).run(items, declarations)
-    if params["rotations"] is None and outcome.result["rotations"]:
-        outcome.result["rotation"] = outcome.result["rotations"][0]
-    return outcome
+    add_singles(params, "rotations", outcome, rotation="rotations")
 
 
 def _look(

@@ -11,9 +11,11 @@ from __future__ import annotations
 import typing as t
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
+    add_singles,
+    items_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import (
     host_clock,
     refuse_far,
@@ -30,12 +32,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token import (
     generations as _generations,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    Session,
+    Slot,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.destruction import (
     destroy_generations,
 )
@@ -63,21 +69,38 @@ _WITHOUT_LOGIN = (
 
 _PLAN_AGAIN = "Run byok_plan again, and set the clocks of both hosts (NTP)"
 
-_Items = t.Iterable[t.Mapping[str, t.Any]]
+Params = t.Mapping[str, t.Any]
+Listed = t.Mapping[str, Found]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done besides making what is missing.
+
+    :ivar rotations: what byok_plan returned under this name
+    :ivar transferred: identities of generations that have arrived, and may be locked
+    :ivar withdraw: identities of generations that must never be chosen again
+    """
+
+    rotations: t.Sequence[Params] = ()
+    transferred: t.Collection[str] = ()
+    withdraw: t.Sequence[str] = ()
 
 
 @dataclass
 class _Key:
     """One declared key on its way.
 
-    :ivar rotation: what byok_plan says of a key that shall get a newer generation
+    :ivar rotation: what byok_plan says of a key that must get a newer generation
+    :ivar making: in the outcome, when this run made a generation
     """
 
     declaration: Declaration
     found: Found
-    rotation: t.Mapping[str, t.Any] | None = None
+    rotation: Params | None = None
     current: Generation | None = None
     created: bool = False
+    making: Change | None = None
 
     @property
     def name(self) -> str:
@@ -93,55 +116,70 @@ class _Run:
 
     info: TokenInfo
     token: Token | None
+    steps: Steps
     outcome: Outcome
 
+    def where(self, name: str) -> str:
+        """Return how a diff names a key."""
+        return f"key {name} in the {self.info}"
 
-def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+
+def ensure_target_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     """List the declared keys and make those that are missing; or destroy generations.
 
-    :raises ByokError: when the token cannot be opened or searched; what fails for one key is in the outcome's failures
+    :raises ByokError: when the token cannot be opened or searched; what fails for one key is in the
+        outcome's failures
     """
+    outcome.result.update(target_keys=[], destroyed=[], withdrawn=[])
     declarations = [parse_declaration(item) for item in items_of(params, "target_keys")]
     check_unique(declaration.name for declaration in declarations)
-    steps = {option: params[option] for option in ("rotations", "transferred", "withdraw")}
-    look_only = check_mode and params["state"] == "present"
     if params["listing"]:
-        outcome = _look_into_listing(declarations, params, look_only, host_clock(), steps)
+        _look_into_listing(declarations, params, check_mode, outcome)
     else:
-        without_pin = (
-            look_only and params["public_session"] and not (params["pin"] or params["pin_file"])
-        )
-        # A token that wants no login shows everything without one.
-        with open_token(
-            params, lambda slot: not (without_pin and slot.flags & CKF_LOGIN_REQUIRED)
-        ) as token:
-            if params["state"] == "absent":
-                with _one_maker(token, params, check_mode):
-                    outcome = destroy_generations(token, declarations, params, check_mode)
-            elif without_pin and token.slot.flags & CKF_LOGIN_REQUIRED:
-                outcome = _look_without_login(token, declarations, steps)
-            else:
-                outcome = find_or_make(token, declarations, params, check_mode, **steps)
-    if params["target_keys"] is None and outcome.result["target_keys"]:
-        outcome.result["target_key"] = outcome.result["target_keys"][0]
-    return outcome
+        _open_and_work(declarations, params, check_mode, outcome)
+    add_singles(params, "target_keys", outcome, target_key="target_keys")
+
+
+def _open_and_work(
+    declarations: t.Sequence[Declaration], params: Params, check_mode: bool, outcome: Outcome
+) -> None:
+    look_only = check_mode and params["state"] == "present"
+    has_pin = params["pin"] or params["pin_file"]
+    without_pin = look_only and params["public_session"] and not has_pin
+
+    # A token that wants no login shows everything without one.
+    def is_closed(slot: Slot) -> bool:
+        return bool(without_pin and slot.flags & CKF_LOGIN_REQUIRED)
+
+    with open_token(params, lambda slot: not is_closed(slot)) as token:
+        outcome.result["token"] = token.info.to_dict()
+        if params["state"] == "absent":
+            with _one_maker(token, params, check_mode):
+                destroy_generations(token, declarations, params, check_mode, outcome)
+        elif is_closed(token.slot):
+            run = _Run(token.info, None, _steps(params), outcome)
+            _look_without_login(run, token, declarations)
+        else:
+            steps = vars(_steps(params))
+            find_or_make(token, declarations, params, check_mode, outcome=outcome, **steps)
+
+
+def _steps(params: Params) -> Steps:
+    return Steps(params["rotations"], params["transferred"], params["withdraw"])
 
 
 def _look_into_listing(
-    declarations: t.Sequence[Declaration],
-    params: t.Mapping[str, t.Any],
-    look_only: bool,
-    now: datetime,
-    steps: dict[str, t.Any],
-) -> Outcome:
+    declarations: t.Sequence[Declaration], params: Params, check_mode: bool, outcome: Outcome
+) -> None:
     """Judge the declared keys by a stored listing; the token is not opened.
 
-    :raises ByokError: when there is no such listing, or it is of another token than the one that is named
+    :raises ByokError: when there is no such listing, or it is of another token than the named one
     """
     path = params["listing"]
-    if not look_only:
+    if not check_mode or params["state"] != "present":
         raise ByokError(
-            f"The listing {path} says what the token held when it was made, and this run may change what it holds now",
+            f"The listing {path} says what the token held when it was made, and this run may "
+            "change what it holds now",
             "Give listing in check mode and with state present only",
         )
     text = read_text(path)
@@ -151,10 +189,11 @@ def _look_into_listing(
         )
     listing = parse_listing(text, f"The listing {path}")
     _refuse_other_token(listing, params)
-    outcome = _settle(listing.info, listing.found, declarations, None, **steps)
-    warning = listing.age_warning(now)
-    outcome.warnings += [warning] if warning else []
-    return outcome
+    outcome.result["token"] = listing.info.to_dict()
+    _settle(_Run(listing.info, None, _steps(params), outcome), listing.found, declarations)
+    warning = listing.age_warning(host_clock())
+    if warning:
+        outcome.warnings.append(warning)
 
 
 def _refuse_other_token(listing: Listing, params: t.Mapping[str, t.Any]) -> None:
@@ -169,9 +208,7 @@ def _refuse_other_token(listing: Listing, params: t.Mapping[str, t.Any]) -> None
             )
 
 
-def _look_without_login(
-    token: Token, declarations: t.Sequence[Declaration], steps: dict[str, t.Any]
-) -> Outcome:
+def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declaration]) -> None:
     """Judge the declared keys by their public keys alone; where these do not tell, the key fails.
 
     :raises ByokError: when the token shows no public key at all
@@ -182,72 +219,68 @@ def _look_without_login(
     shows = any(found.generations for found in listed.values()) or token.session.find("PUBLIC_KEY")
     if visible and (token.profile.public_keys_private[0] or not shows):
         raise ByokError(
-            f"The {token.info} shows no public key without a login: it holds none, or hides them",
+            f"The {run.info} shows no public key without a login: it holds none, or hides them",
             _WITHOUT_LOGIN,
         )
-    outcome = _settle(token.info, listed, visible, None, **steps)
+    _settle(run, listed, visible)
     for declaration in declarations:
         if declaration.spec.type == "oct":
-            what = f"Without a login the {token.info} does not show the {declaration.spec} key {declaration.name}"
-            outcome.failures.add(declaration.name, ByokError(what, _WITHOUT_LOGIN))
-    outcome.warnings.append(
-        f"The {token.info} was looked at without a login, so only public keys were seen. Whether their private keys are there, "
-        "can leave the token, and came from outside is not known: a run with a PIN may refuse or pass over what this one takes."
+            what = (
+                f"Without a login the {run.info} does not show the {declaration.spec} key "
+                f"{declaration.name}"
+            )
+            run.outcome.failures.add(declaration.name, ByokError(what, _WITHOUT_LOGIN))
+    run.outcome.warnings.append(
+        f"The {run.info} was looked at without a login, so only public keys were seen. Whether "
+        "their private keys are there, can leave the token, and came from outside is not known: a "
+        "run with a PIN may refuse or pass over what this one takes."
     )
-    return outcome
 
 
 def find_or_make(
     token: Token,
     declarations: t.Sequence[Declaration],
-    params: t.Mapping[str, t.Any],
+    params: Params,
     check_mode: bool,
+    *,
+    outcome: Outcome | None = None,
     **steps: t.Any,
 ) -> Outcome:
-    """List the declared keys and make those that are missing, and those that shall get a newer generation.
+    """List the declared keys and make those that are missing or must get a newer generation.
 
     :param params: the lock's options
-    :param steps: as _settle() takes them
+    :param outcome: is filled as this goes, and returned; a new one where none is given
+    :param steps: the members of Steps
+    :raises ByokError: when the token cannot be searched, or an identity to withdraw is unknown
     """
+    outcome = Outcome() if outcome is None else outcome
+    run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome)
     with _one_maker(token, params, check_mode):
-        listed = _generations.list_generations(
-            token, [declaration.name for declaration in declarations]
-        )
-        return _settle(token.info, listed, declarations, None if check_mode else token, **steps)
-
-
-def _settle(
-    info: TokenInfo,
-    listed: t.Mapping[str, Found],
-    declarations: t.Sequence[Declaration],
-    token: Token | None,
-    *,
-    rotations: _Items = (),
-    transferred: t.Collection[str] = (),
-    withdraw: t.Sequence[str] = (),
-) -> Outcome:
-    """Judge what was listed against what is declared, and make what is missing.
-
-    :param token: None to change nothing
-    :param rotations: what byok_plan returned under this name
-    :param transferred: identities of generations that have arrived, and may be locked
-    :param withdraw: identities of generations that shall never be chosen again
-    """
-    wanted = {rotation["name"]: rotation for rotation in rotations}
-    outcome = Outcome({"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(info)})
-    run = _Run(info, token, outcome)
-    _withdraw(run, listed, withdraw)
-    nothing = Found([], [])  # of a name that a listing does not have
-    keys = [
-        _Key(each, listed.get(each.name, nothing), wanted.get(each.name)) for each in declarations
-    ]
-    chosen = [key for key in keys if _attempt(key, outcome, lambda key: _choose(info, key))]
-    if token:
-        _make_missing(token, [key for key in chosen if key.created], outcome)
-    arrived = frozenset(transferred)
-    for key in chosen:
-        _attempt(key, outcome, lambda key: _finish(run, key, arrived))
+        names = [declaration.name for declaration in declarations]
+        _settle(run, _generations.list_generations(token, names), declarations)
     return outcome
+
+
+def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) -> None:
+    """Judge what was listed against what is declared, and make what is missing."""
+    outcome = run.outcome
+    for name in ("target_keys", "withdrawn"):
+        outcome.result.setdefault(name, [])
+    _withdraw(run, listed)
+    rotations = {rotation["name"]: rotation for rotation in run.steps.rotations}
+    nothing = Found([], [])  # of a name that a listing does not have
+    keys = []
+    for declaration in declarations:
+        name = declaration.name
+        key = _Key(declaration, listed.get(name, nothing), rotations.get(name))
+        with outcome.failures.of(name):
+            _choose(run.info, key)
+        keys.append(key)
+    _make_missing(run, [key for key in keys if key.created and key.name not in outcome.failures])
+    for key in keys:
+        if key.name not in outcome.failures:
+            with outcome.failures.of(key.name):
+                _finish(run, key)
 
 
 def _one_maker(
@@ -261,49 +294,49 @@ def _one_maker(
     )
 
 
-def _withdraw(run: _Run, listed: t.Mapping[str, Found], identities: t.Sequence[str]) -> None:
-    """Mark the generations of these identities, so that they are never chosen again."""
-    known = {
-        each.identity: (name, number)
-        for name, found in listed.items()
-        for number, each in enumerate(found.generations)
-    }
-    for identity in identities:
-        if identity not in known:
-            raise ByokError(
-                f"No generation of the keys {', '.join(listed)} in the {run.info} is {identity}, so it was not withdrawn",
-                "Give its thumbprint, for oct keys its CKA_ID, as byok_target_key returns them",
-            )
-        name, number = known[identity]
-        generations = listed[name].generations
-        generation = generations[number]
+def _withdraw(run: _Run, listed: Listed) -> None:
+    """Mark the generations of these identities, so that they are never chosen again.
+
+    :raises ByokError: before the first is marked, when one of them is unknown or was adopted
+    """
+    marked = {identity: _find(run, listed, identity) for identity in run.steps.withdraw}
+    for name, generation in marked.values():
         if generation.withdrawn:
             continue
-        if run.token:
-            _generations.withdraw(run.token, name, generation)
-        generations[number] = replace(generation, withdrawn=True)
-        facts = {"generation": generation.hex_id, "thumbprint": generation.thumbprint}
-        run.outcome.changes.append(
-            Change(f"key {name} in the {run.info}", facts, {**facts, "withdrawn": True})
-        )
-        run.outcome.result["withdrawn"].append({"name": name, **facts})
+        with run.outcome.failures.of(name):
+            if run.token:
+                _generations.withdraw(run.token, name, generation)
+            generations = listed[name].generations
+            position = generations.index(generation)
+            generations[position] = replace(generation, withdrawn=True)
+            facts = NamedGeneration(name, generation.hex_id, generation.thumbprint)
+            before = {"generation": facts.generation, "thumbprint": facts.thumbprint}
+            run.outcome.changes.append(
+                Change(run.where(name), before, {**before, "withdrawn": True})
+            )
+            run.outcome.add("withdrawn", facts)
 
 
-def _attempt(key: _Key, outcome: Outcome, step: t.Callable[[_Key], None]) -> bool:
-    """Take a step with one key; an error is that key's alone."""
-    try:
-        step(key)
-    except ByokError as error:
-        outcome.failures.add(key.name, error)
-        return False
-    return True
+def _find(run: _Run, listed: Listed, identity: str) -> tuple[str, Generation]:
+    """Return the generation that an identity names, with its key's name."""
+    for name, found in listed.items():
+        for generation in found.generations:
+            if generation.identity == identity:
+                if not generation.withdrawn:
+                    _generations.refuse_to_withdraw(name, generation)
+                return name, generation
+    raise ByokError(
+        f"No generation of the keys {', '.join(listed)} in the {run.info} is {identity}, so "
+        "nothing was withdrawn",
+        "Give its thumbprint, for oct keys its CKA_ID, as byok_target_key returns them",
+    )
 
 
 def _choose(info: TokenInfo, key: _Key) -> None:
     key.current = _generations.choose(key.declaration, key.found.generations)
     if key.current is None and not key.declaration.create:
         raise ByokError(
-            f"There is no key {key.name} in the {info}, and it shall not be made (create: false)",
+            f"There is no key {key.name} in the {info}, and it must not be made (create: false)",
             "Correct its name or token_label, or let it be made",
         )
     key.created = key.current is None or _is_too_old(key.current, key.rotation)
@@ -327,118 +360,129 @@ def _refuse_wrong_moment(key: _Key) -> None:
         )
 
 
-def _is_too_old(generation: Generation, rotation: t.Mapping[str, t.Any] | None) -> bool:
-    """Tell whether a key needs a newer generation than its newest; a run that was killed may have made it already."""
+def _is_too_old(generation: Generation, rotation: Params | None) -> bool:
+    """Tell whether a key needs a newer generation than its newest; a run that was killed may have
+    made it already.
+    """
     if rotation is None or not rotation["newer_than"]:
         return False
     than = bytes.fromhex(rotation["newer_than"])
     return (is_ours(generation.id), generation.id) <= (is_ours(than), than)
 
 
-def _make_missing(token: Token, keys: list[_Key], outcome: Outcome) -> None:
-    """Make the generations, then see whether another host made some of the same keys at the same time."""
+def _make_missing(run: _Run, keys: list[_Key]) -> None:
+    """Make the generations, then see whether another host made some of the same keys meanwhile."""
+    token, outcome = run.token, run.outcome
+    if token is None:
+        for key in keys:
+            _report_making(run, key)
+        return
 
     def make(session: Session, key: _Key) -> Generation:
         moment = key.rotation and key.rotation["made_at"]
         now = parse_moment(moment) if moment else host_clock()
         return _generations.make(token, session, key.declaration, key.found.generations, now)
 
-    made = token.for_each(keys, make)
-    for key, generation in made:
+    for key, generation in token.for_each(keys, make):
         if isinstance(generation, ByokError):
             outcome.failures.add(key.name, generation)
         else:
             key.current = generation
-    keys = [key for key in keys if key.current]
-    if not keys:
+            _report_making(run, key)
+    made = [key for key in keys if key.current]
+    if not made:
         return
-    listed = _generations.list_generations(token, [key.name for key in keys])
-    for key in keys:
-        _attempt(key, outcome, lambda key: _settle_race(token, key, listed[key.name], outcome))
+    listed = _generations.list_generations(token, [key.name for key in made])
+    for key in made:
+        with outcome.failures.of(key.name):
+            _settle_race(token, key, listed[key.name], outcome)
+
+
+def _report_making(run: _Run, key: _Key) -> None:
+    key.making = Change(run.where(key.name), {}, _facts(key.declaration, key.current))
+    run.outcome.changes.append(key.making)
 
 
 def _settle_race(token: Token, key: _Key, found: Found, outcome: Outcome) -> None:
     """Where another host made a generation meanwhile, the one that was begun first stays.
 
-    The pair that this process made is destroyed if it is not that one, because nobody has been told of it yet. The other one
-    may have been used already and is never destroyed.
+    The pair that this process made is destroyed if it is not that one, because nobody has been told
+    of it yet. The other one may have been used already and is never destroyed.
     """
     mine = t.cast(Generation, key.current)
     before = {generation.id for generation in key.found.generations}
     rivals = [
-        each
-        for each in found.generations
-        if each.id not in before and each.id != mine.id and not each.half_made
+        generation
+        for generation in found.generations
+        if generation.id not in (*before, mine.id) and not generation.half_made
     ]
     key.found = found
     if not rivals:
         return
     first = min([mine, *rivals], key=lambda generation: generation.id)
     names = ", ".join(rival.hex_id for rival in rivals)
+    rivalry = f"Another host made the key {key.name} in the {token.info} at the same time ({names})"
     if first is mine:
         outcome.warnings.append(
-            f"Another host made the key {key.name} in the {token.info} at the same time ({names}). Both stay; this run goes on "
-            f"with {mine.hex_id}, which was begun first, and later runs take the newest that is there."
+            f"{rivalry}. Both stay; this run goes on with {mine.hex_id}, which was begun first, "
+            "and later runs take the newest that is there."
         )
         return
     _generations.take_back(token, key.name, mine)
-    key.found.generations[:] = [each for each in found.generations if each.id != mine.id]
+    key.found.generations[:] = [
+        generation for generation in found.generations if generation.id != mine.id
+    ]
     key.current, key.created = first, False
-    outcome.warnings.append(
-        f"Another host made the key {key.name} in the {token.info} at the same time ({names}); the one that this run made was "
-        "taken back."
-    )
+    outcome.changes.remove(t.cast(Change, key.making))
+    outcome.warnings.append(f"{rivalry}; the one that this run made was taken back.")
 
 
-def _finish(run: _Run, key: _Key, transferred: frozenset[str]) -> None:
+def _finish(run: _Run, key: _Key) -> None:
     """Judge the key, lock it if that is due, clear away what killed runs left, and report."""
-    where = f"key {key.name} in the {run.info}"
-    declaration, current, outcome = key.declaration, key.current, run.outcome
-    if current is None and run.token:
-        return  # it failed before
-    if key.created:
-        outcome.changes.append(Change(where, {}, _facts(declaration, current)))
+    where, current = run.where(key.name), key.current
     locks = False
     if current is not None:
-        _generations.refuse_unfit(declaration, current, run.info)
-        extractable = current.evidence["CKA_EXTRACTABLE"]
-        locks = (
-            declaration.after_transfer == "lock"
-            and current.identity in transferred
-            and bool(extractable)
+        _generations.refuse_unfit(key.declaration, current, run.info)
+        locks = _is_to_be_locked(run, key.declaration, current)
+    if current is not None and locks:
+        if run.token:
+            _generations.lock(run.token, key.name, current)
+        run.outcome.changes.append(
+            Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False})
         )
-        if locks:
-            if run.token:
-                _generations.lock(run.token, key.name, current)
-            outcome.changes.append(
-                Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False})
-            )
     _tidy(run, key, where)
-    outcome.result["target_keys"].append(
-        {
-            "name": key.name,
-            "created": key.created,
-            "locked": locks,
-            "generation": current and current.hex_id,
-            "thumbprint": current and current.thumbprint,
-            "generations": [generation.as_result() for generation in key.found.generations],
-        }
+    generations = key.found.generations
+    report = _generations.target_key(
+        key.name, current, generations, created=key.created, locked=locks
+    )
+    run.outcome.add("target_keys", report)
+
+
+def _is_to_be_locked(run: _Run, declaration: Declaration, generation: Generation) -> bool:
+    return (
+        declaration.after_transfer == "lock"
+        and generation.identity in run.steps.transferred
+        and bool(generation.evidence["CKA_EXTRACTABLE"])
     )
 
 
 def _tidy(run: _Run, key: _Key, where: str) -> None:
-    """Report what killed runs left. A private key is never destroyed; a public key alone is, when no run can be at it."""
+    """Report what killed runs left. A private key is never destroyed; a public key alone is, when
+    no run can be at it.
+    """
     for half in (generation for generation in key.found.generations if generation.half_made):
         run.outcome.warnings.append(
-            f"The {where} has a generation without its public key ({half.hex_id}), as a run leaves it that is killed. It is "
-            "passed over; see that it was never brought anywhere, then remove it with the token's own tool."
+            f"The {where} has a generation without its public key ({half.hex_id}), as an "
+            "interrupted run leaves it. It is skipped; ensure that it was never brought anywhere, "
+            "then remove it with the token's own tool."
         )
     for leftover in key.found.leftovers:
         age = host_clock().timestamp() - made_at(leftover.id)
         if age < _AT_WORK_SECONDS:
             run.outcome.warnings.append(
-                f"The {where} has a public key without its private key ({leftover.id.hex()}), as a run leaves it that is "
-                "killed. A later run removes it, when it is older than an hour."
+                f"The {where} has a public key without its private key ({leftover.id.hex()}), as "
+                "an interrupted run leaves it. A later run removes it, when it is older than an "
+                "hour."
             )
             continue
         if run.token:
@@ -447,15 +491,16 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
 
 
 def _facts(declaration: Declaration, made: Generation | None) -> dict[str, t.Any]:
-    """Return the public facts of a key that was made, or would be: its id and thumbprint are known only afterwards."""
+    """Return the public facts of a key that was made, or would be: its id and thumbprint are known
+    only afterwards.
+    """
+    lock = declaration.after_transfer != "keep"
     return {
         "kind": str(declaration.spec),
         "operations": declaration.made_for,
         "CKA_SENSITIVE": True,
         "CKA_EXTRACTABLE": True,
-        "after_transfer": None
-        if declaration.after_transfer == "keep"
-        else declaration.after_transfer,
+        "after_transfer": declaration.after_transfer if lock else None,
         "generation": made and made.hex_id,
         "thumbprint": made and made.thumbprint,
     }

@@ -118,14 +118,13 @@ class _Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the vault and change nothing, not even in normal mode.
 
     :raises ByokError: when the options name no vault or credential, or its keys shall be listed and cannot be; declared keys that
         the vault cannot take are in the outcome's failures, and all else that is wrong is in the result
     """
     vault = open_vault(params)
-    outcome = Outcome({})
     declarations = _declared(vault, params["declarations"] or [], outcome)
     work = params["work"]
     needs = needed_operations(work, params["ephemeral_kek"], declarations, params["prove"])
@@ -159,9 +158,8 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         "problems": findings.problems,
         "notes": findings.notes,
     }
-    outcome.warnings = findings.problems
+    outcome.warnings += findings.problems
     outcome.result["vault_keys"] = list_all_keys(vault, outcome) if params["list_keys"] else None
-    return outcome
 
 
 def _declared(

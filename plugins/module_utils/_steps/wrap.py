@@ -12,7 +12,10 @@ import json
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import items_of
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
+    add_singles,
+    items_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
@@ -101,24 +104,22 @@ class _Wanted:
     path: str | None
 
 
-def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Wrap the wanted generations; keep a package that is there and is what this run would make.
 
     :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a rehearsal that fails; what
         fails for one key is in the outcome's failures
     """
+    outcome.result.update(packages=[], escrows=[], rehearsal=None)
     items = items_of(params, "packages")
     check_unique(item["name"] for item in items)
     escrow = _read_escrow(params)
     kek = read_kek(params, check_mode, escrow)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
     with open_token(params) as token:
-        outcome = wrap_for(token, items, recipients, params["allow_trailing_zeros"], check_mode)
-    if params["packages"] is None:
-        for single, many in (("package", "packages"), ("escrow", "escrows")):
-            if outcome.result[many]:
-                outcome.result[single] = outcome.result[many][0]
-    return outcome
+        zeros = params["allow_trailing_zeros"]
+        wrap_for(token, items, recipients, zeros, check_mode, outcome=outcome)
+    add_singles(params, "packages", outcome, package="packages", escrow="escrows")
 
 
 def wrap_for(
@@ -127,20 +128,24 @@ def wrap_for(
     recipients: t.Sequence[Recipient],
     allow_trailing_zeros: bool,
     check_mode: bool,
+    *,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Do the same in a token that is open.
 
     :param items: the options of one key each
+    :param outcome: is filled as this goes, and returned; a new one where none is given
     :raises ByokError: for a rehearsal that fails; what fails for one key is in the outcome's failures
     """
-    outcome = Outcome({"packages": [], "escrows": [], "rehearsal": None})
+    outcome = Outcome() if outcome is None else outcome
+    outcome.result.update(packages=[], escrows=[], rehearsal=None)
     declarations = [parse_declaration(item) for item in items]
     listed = _generations.list_generations(
         token, [declaration.name for declaration in declarations]
     )
     todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
     for declaration, item in zip(declarations, items, strict=True):
-        try:
+        with outcome.failures.of(declaration.name):
             generation = _choose(
                 token, declaration, listed[declaration.name].generations, check_mode
             )
@@ -154,11 +159,10 @@ def wrap_for(
                         _with_challenge(token, generation, kept)
                     )
                     continue
-                outcome.changes.append(_change(declaration.name, generation, recipient, path))
+                if check_mode:
+                    outcome.changes.append(_change(declaration.name, generation, recipient, path))
                 if generation:
                     todo[recipient.results].append(_Wanted(declaration, generation, path))
-        except ByokError as error:
-            outcome.failures.add(declaration.name, error)
     if any(todo.values()):
         rehearsal = rehearse(token, allow_trailing_zeros)
         outcome.result["rehearsal"] = rehearsal.as_result()
@@ -298,14 +302,13 @@ def _wrap_all(
             return _result(name, generation, recipient, wanted.path, text, receipt, wrapped=True)
 
         for wanted, made in token.for_each(todo, make):
-            try:
+            name, generation = wanted.declaration.name, wanted.generation
+            with outcome.failures.of(name):
                 if isinstance(made, ByokError):
                     raise made
-                outcome.result[recipient.results].append(
-                    _with_challenge(token, wanted.generation, made)
-                )
-            except ByokError as error:
-                outcome.failures.add(wanted.declaration.name, error)
+                outcome.changes.append(_change(name, generation, recipient, wanted.path))
+                package = _with_challenge(token, generation, made)
+                outcome.result[recipient.results].append(package)
 
 
 def _begin_receipt(

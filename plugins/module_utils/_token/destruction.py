@@ -15,6 +15,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.plugins.module_utils._token import (
     generations as _generations,
 )
@@ -30,45 +31,48 @@ def destroy_generations(
     declarations: t.Sequence[Declaration],
     params: t.Mapping[str, t.Any],
     check_mode: bool,
-) -> Outcome:
+    outcome: Outcome,
+) -> None:
     """Destroy the generations that ``confirm`` names by thumbprint, for oct keys by CKA_ID.
 
+    All are judged before the first is destroyed.
+
     :param params: ``confirm``, ``vaults``, ``versions`` and ``accept_last_copy``
-    :raises ByokError: when a vault was not looked at; what fails for one key is in the outcome's failures
+    :raises ByokError: when a vault was not looked at; what fails for one key is in the outcome's
+        failures
     """
-    outcome = Outcome(
-        {"target_keys": [], "destroyed": [], "withdrawn": [], "token": vars(token.info)}
-    )
     read = _read_vaults(params["vaults"] or [], params["versions"] or [])
-    listed = _generations.list_generations(
-        token, [declaration.name for declaration in declarations]
-    )
-    for declaration in declarations:
-        name, generations = declaration.name, listed[declaration.name].generations
-        for generation in [each for each in generations if each.identity in params["confirm"]]:
-            try:
-                _refuse_last_copy(name, generation, read, params["accept_last_copy"])
-                if not check_mode:
-                    _generations.destroy(token, name, generation)
-            except ByokError as error:
-                outcome.failures.add(name, error)
+    names = [declaration.name for declaration in declarations]
+    listed = _generations.list_generations(token, names)
+    doomed: list[tuple[str, Generation]] = []
+    for name in names:
+        for generation in listed[name].generations:
+            if generation.identity not in params["confirm"]:
                 continue
-            generations.remove(generation)
-            facts = {"generation": generation.hex_id, "thumbprint": generation.thumbprint}
-            before = {"kind": generation.kind, **facts}
-            outcome.changes.append(Change(f"key {name} in the {token.info}", before, {}))
-            outcome.result["destroyed"].append({"name": name, **facts})
-        newest = generations[-1] if generations else None
-        outcome.result["target_keys"].append(
-            {
-                "name": name,
-                "created": False,
-                "generation": newest and newest.hex_id,
-                "thumbprint": newest and newest.thumbprint,
-                "generations": [each.as_result() for each in generations],
-            }
-        )
-    return outcome
+            with outcome.failures.of(name):
+                _refuse_last_copy(name, generation, read, params["accept_last_copy"])
+                doomed.append((name, generation))
+    for name, generation in doomed:
+        with outcome.failures.of(name):
+            if not check_mode:
+                _generations.destroy(token, name, generation)
+            listed[name].generations.remove(generation)
+            _report(token, name, generation, outcome)
+    for name in names:
+        left = listed[name].generations
+        newest = left[-1] if left else None
+        outcome.add("target_keys", _generations.target_key(name, newest, left))
+
+
+def _report(token: Token, name: str, generation: Generation, outcome: Outcome) -> None:
+    facts = NamedGeneration(name, generation.hex_id, generation.thumbprint)
+    before = {
+        "kind": generation.kind,
+        "generation": facts.generation,
+        "thumbprint": facts.thumbprint,
+    }
+    outcome.changes.append(Change(f"key {name} in the {token.info}", before, {}))
+    outcome.add("destroyed", facts)
 
 
 def _read_vaults(

@@ -26,7 +26,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id
     mark_withdrawn,
     split_mark,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     PublicKey,
     RsaPublicKey,
@@ -35,6 +34,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     ec_public_key,
     thumbprint,
     to_pem,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    GenerationFacts,
+    TargetKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     Key,
@@ -144,23 +147,49 @@ class Generation:
         told = (self.evidence["CKA_LOCAL"], self.evidence["CKA_ALWAYS_SENSITIVE"])
         return "external" if False in told else "unknown" if None in told else "token"
 
-    def as_result(self) -> dict[str, t.Any]:
+    def facts(self) -> GenerationFacts:
         """Return the public facts of this generation."""
-        return {
-            "generation": self.hex_id,
-            "kind": self.kind,
-            "thumbprint": self.thumbprint,
-            "public_key": to_pem(self.public_key) if self.public_key else None,
-            "made_by_keyferry": is_ours(self.id),
-            "made": format_moment(datetime.fromtimestamp(made_at(self.id), timezone.utc))
-            if is_ours(self.id)
-            else None,
-            "withdrawn": self.withdrawn,
-            "half_made": self.half_made,
-            "public_only": self.public_only,
-            "origin": self.origin,
+        ours = is_ours(self.id)
+        return GenerationFacts(
+            generation=self.hex_id,
+            thumbprint=self.thumbprint,
+            kind=self.kind,
+            public_key=to_pem(self.public_key) if self.public_key else None,
+            made_by_keyferry=ours,
+            made=datetime.fromtimestamp(made_at(self.id), timezone.utc) if ours else None,
+            withdrawn=self.withdrawn,
+            half_made=self.half_made,
+            public_only=self.public_only,
+            origin=self.origin,
             **self.evidence,
-        }
+        )
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return the public facts as they leave a module."""
+        return self.facts().to_dict()
+
+
+def target_key(
+    name: str,
+    meant: Generation | None,
+    generations: t.Iterable[Generation],
+    *,
+    created: bool = False,
+    locked: bool = False,
+) -> TargetKey:
+    """Return a key as byok_target_key reports it.
+
+    :param meant: the generation that the declaration means
+    :param generations: oldest first
+    """
+    return TargetKey(
+        name=name,
+        generation=meant.hex_id if meant else None,
+        thumbprint=meant.thumbprint if meant else None,
+        generations=tuple(generation.facts() for generation in generations),
+        created=created,
+        locked=locked,
+    )
 
 
 @dataclass(frozen=True)
@@ -435,16 +464,24 @@ def destroy(token: Token, name: str, generation: Generation) -> None:
     _destroy(token, what, generation.handle, generation.public_handle)
 
 
-def withdraw(token: Token, name: str, generation: Generation) -> None:
-    """Mark a generation, so that it is never chosen again.
+def refuse_to_withdraw(name: str, generation: Generation) -> None:
+    """Refuse to withdraw a generation whose CKA_ID Keyferry did not give.
 
-    :raises ByokError: for one that was made elsewhere, and when the token refuses
+    :raises ByokError: for one that was made elsewhere
     """
     if not is_ours(generation.id):
         raise ByokError(
             f"The key {name} ({generation.hex_id}) was made elsewhere, so its CKA_ID is not for Keyferry to change",
             "Give it another label by the token's own tool",
         )
+
+
+def withdraw(token: Token, name: str, generation: Generation) -> None:
+    """Mark a generation, so that it is never chosen again.
+
+    :raises ByokError: for one that was made elsewhere, and when the token refuses
+    """
+    refuse_to_withdraw(name, generation)
     with token.calling(f"Withdrawing the key {name} ({generation.hex_id})"):
         # The private key's mark is what counts; the public key's is for those who look without a login.
         for handle in (generation.handle, generation.public_handle):

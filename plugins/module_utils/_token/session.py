@@ -16,7 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    as_byok_error,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CryptokiError,
@@ -47,7 +51,7 @@ R = t.TypeVar("R")
 
 
 @dataclass(frozen=True)
-class TokenInfo:
+class TokenInfo(Shape):
     """The token's identity, as evidence: CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)."""
 
     label: str
@@ -115,8 +119,8 @@ class Token:
         def attempt(session: Session, item: T) -> tuple[T, R | ByokError]:
             try:
                 return item, work(session, item)
-            except ByokError as error:
-                return item, error
+            except Exception as error:
+                return item, as_byok_error(error)
 
         wanted = min(self.sessions, len(items), self.profile.most_sessions or self.sessions)
         if wanted < 2:

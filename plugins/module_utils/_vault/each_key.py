@@ -12,7 +12,6 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import WrongClock
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import VaultUnavailable
@@ -42,7 +41,7 @@ def each_key(
         part = Outcome({name: [] for name in lists})
         try:
             work(item, part)
-        except ByokError as error:
+        except Exception as error:
             part.failures.add(item["name"], error)
             unavailable = unavailable or isinstance(error, VaultUnavailable | WrongClock)
         return part

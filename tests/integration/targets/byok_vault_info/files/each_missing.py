@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 sys.path.insert(0, str(Path(sys.argv[1]).parents[2]))
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import VAULT_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.vault_info import vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
     PERMISSIONS,
@@ -49,7 +50,9 @@ def look(lab: dict[str, Any], host: str) -> dict[str, Any]:
         "declarations": None,
         "list_keys": False,
     }
-    vault = vault_info(options, False).result["vault"]
+    outcome = Outcome()
+    vault_info(options, False, outcome)
+    vault = outcome.result["vault"]
     return {
         "refused": [each["operation"] for each in vault["permissions"] if not each["granted"]],
         "missing": vault["missing"],

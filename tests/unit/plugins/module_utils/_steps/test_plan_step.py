@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import plan as _planning
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
@@ -49,9 +50,9 @@ def plan(
     in_token: list[dict[str, t.Any]] = [
         {"name": item["name"], "generation": None, "generations": []} for item in items
     ]
-    outcome = _planning.plan_keys(
-        {"declarations": items, "target_keys": in_token, **NOTHING_ROTATED}, False
-    )
+    outcome = Outcome()
+    params = {"declarations": items, "target_keys": in_token, **NOTHING_ROTATED}
+    _planning.plan_keys(params, False, outcome)
     return [failure["name"] for failure in outcome.failures.as_result()], asked, outcome.warnings
 
 

@@ -126,7 +126,9 @@ def look(
         "declarations": None,
         "list_keys": False,
     }
-    return _vault_info.vault_info({**defaults, **options}, check_mode)
+    outcome = Outcome()
+    _vault_info.vault_info({**defaults, **options}, check_mode, outcome)
+    return outcome
 
 
 def test_every_permission_is_tried_by_a_request_that_cannot_do_anything(

@@ -56,7 +56,24 @@ def test_one_bad_key_does_not_stop_the_others() -> None:
     outcome = Outcome({"done": []})
     each_key(vault(2), keys(6), outcome, work)
     assert outcome.result["done"] == ["key-0", "key-1", "key-2", "key-4", "key-5"]
-    assert outcome.failures.as_result() == [{"name": "key-3", "msg": "It is bad. Mend it."}]
+    assert outcome.failures.as_result() == [
+        {"name": "key-3", "msg": "It is bad. Mend it.", "code": "failed"}
+    ]
+
+
+def test_an_exception_that_nobody_foresaw_is_the_failure_of_one_key() -> None:
+    def work(item: Item, part: Outcome) -> None:
+        part.result["done"].append(item["name"])
+        if item["name"] == "key-1":
+            raise KeyError("a secret")
+
+    outcome = Outcome({"done": []})
+    each_key(vault(2), keys(3), outcome, work)
+    assert outcome.result["done"] == ["key-0", "key-1", "key-2"]
+    (failure,) = outcome.failures
+    assert (failure.name, failure.code) == ("key-1", "unexpected")
+    assert failure.msg.startswith("KeyError was raised at _vault/each_key.py:")
+    assert "a secret" not in failure.msg
 
 
 def test_where_the_vault_does_not_serve_only_one_key_finds_out() -> None:

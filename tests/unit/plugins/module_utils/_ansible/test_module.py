@@ -1,0 +1,81 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The frame of a module: whatever is raised, what was done is returned, and it is one sentence."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
+from ansible_collections.keyferry.azure.tests.token.run_module import arguments_of
+
+SECRET = "hunter2-is-the-pin"
+DONE = NamedGeneration("a", "01", None)
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], act: t.Callable[[Outcome], None], **arguments: t.Any
+) -> dict[str, t.Any]:
+    """What a module returns whose work is ``act``."""
+    spec: dict[str, dict[str, t.Any]] = {"names": {"type": "list", "elements": "str"}}
+    with arguments_of({"names": ["a"], **arguments}), pytest.raises(SystemExit):
+        run_module(lambda params, check_mode, outcome: act(outcome), spec)
+    result: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def withdraw(outcome: Outcome) -> None:
+    outcome.add("withdrawn", DONE)
+    outcome.changes.append(Change("key a in the token", {}, {"withdrawn": True}))
+
+
+def test_what_was_done_before_an_error_is_returned(capsys: pytest.CaptureFixture[str]) -> None:
+    def act(outcome: Outcome) -> None:
+        withdraw(outcome)
+        outcome.warnings.append("mind this")
+        outcome.failures.add("b", ByokError("It is bad", "Correct it"))
+        raise ByokError("The token is gone", "Plug it in", code="token_refused")
+
+    result = run(capsys, act, _ansible_diff=True)
+    assert (result["failed"], result["changed"], result["code"]) == (True, True, "token_refused")
+    assert result["msg"] == "The token is gone. Plug it in. b: It is bad. Correct it."
+    assert result["withdrawn"] == [DONE.to_dict()]
+    assert result["failures"] == [{"name": "b", "msg": "It is bad. Correct it.", "code": "failed"}]
+    assert [each["after"] for each in result["diff"]] == ["withdrawn: true\n"]
+    assert "mind this" in json.dumps(result["warnings"])
+
+
+def test_an_exception_that_nobody_foresaw_is_a_sentence_without_its_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def act(outcome: Outcome) -> None:
+        withdraw(outcome)
+        raise KeyError(SECRET)
+
+    result = run(capsys, act)
+    assert (result["failed"], result["changed"], result["code"]) == (True, True, "unexpected")
+    assert result["msg"].startswith("KeyError was raised at _ansible/module.py:")
+    assert result["withdrawn"] == [DONE.to_dict()]
+    assert SECRET not in json.dumps(result)
+    assert "Traceback" not in json.dumps(result)
+
+
+def test_a_failed_key_fails_the_module_and_keeps_its_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def act(outcome: Outcome) -> None:
+        with outcome.failures.of("b"):
+            raise ValueError(SECRET)
+        withdraw(outcome)
+
+    result = run(capsys, act)
+    assert (result["failed"], result["changed"], "code" in result) == (True, True, False)
+    (failure,) = result["failures"]
+    assert (failure["name"], failure["code"]) == ("b", "unexpected")
+    assert SECRET not in json.dumps(result)
