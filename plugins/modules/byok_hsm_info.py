@@ -268,6 +268,12 @@ listing:
           type: list
           elements: str
   sample: null
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys of O(target_keys) that cannot be made or wrapped here.
   returned: always

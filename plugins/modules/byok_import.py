@@ -250,6 +250,12 @@ import:
   returned: when O(name) is given
   type: dict
   contains: *import
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys that failed while the others went on.
   returned: always

@@ -184,6 +184,12 @@ deleted:
   type: list
   elements: str
   sample: [keyferry-kek-2026-11-22]
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Empty; here so that all modules return it.
   returned: always

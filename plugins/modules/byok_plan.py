@@ -287,6 +287,12 @@ imports:
         owner: payments
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys that failed while the others went on.
   returned: always

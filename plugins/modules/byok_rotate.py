@@ -128,6 +128,14 @@ options:
     description: Have the vault use each key that was imported, and check the outcome.
     type: bool
     default: false
+  last_vault:
+    description:
+      - Say that no other vault is still to get these keys, so that those with C(after_transfer=lock) are locked in the token
+        when they have arrived. This module sees one vault only, and a locked key can go to no other.
+      - Without it, such keys stay open, and a warning names them.
+    type: bool
+    default: false
+    version_added: 0.1.0
 seealso:
   - module: keyferry.azure.byok_plan
   - module: keyferry.azure.byok_target_key
@@ -255,6 +263,12 @@ rotation:
   returned: when O(name) is given
   type: dict
   contains: *rotation
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys that failed while the others went on, and conflicts.
   returned: always
@@ -316,6 +330,7 @@ def main() -> None:
             "kek_purge": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "prove": {"type": "bool", "default": False},
+            "last_vault": {"type": "bool", "default": False},
         },
         **key_constraints("rotations"),
     )

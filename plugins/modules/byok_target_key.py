@@ -312,6 +312,12 @@ token:
     model: LunaSA 7.4.0
     firmware: "7.4"
     library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys that failed while the others went on.
   returned: always

@@ -293,6 +293,12 @@ vault_keys:
       description: Its tags.
       type: dict
   sample: null
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys of O(declarations) that the vault does not take, and listed ones that could not be read.
   returned: always

@@ -186,6 +186,12 @@ rehearsal:
     mechanism: CKM_AES_KWP (0x80000171)
     parameter: a65959a6
     finding: RFC 5649 over PKCS#8
+aborted:
+  description:
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+  returned: always
+  type: bool
+  sample: false
 failures:
   description: Keys that failed while the others went on.
   returned: always

@@ -118,13 +118,13 @@ class Vault:
         return run(module, check, vault_url=self.url, **{**self.options, **options})
 
     def rotate(self, *keys: Result, check: bool = False, **options: Any) -> Result:
-        """Run byok_rotate for these keys."""
+        """Run byok_rotate for these keys, which go to no other vault unless the test says so."""
+        options = {"last_vault": True, "allow_trailing_zeros": True, **options}
         return self.run(
             "byok_rotate",
             check,
             rotations=list(keys),
             kek_size=2048,
-            allow_trailing_zeros=True,
             **options,
         )
 

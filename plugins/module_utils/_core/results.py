@@ -324,3 +324,53 @@ class ImportedKey(Shape):
     request_id: str | None = None
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
+
+
+@dataclass(frozen=True)
+class RotatedKey(Shape):
+    """What byok_rotate did with a key, or would.
+
+    :ivar replaced: the version that was the newest before
+    :ivar identity: as ImportedKey has it; None where nothing was imported or updated
+    """
+
+    name: str
+    action: ActionName
+    reason: str
+    code: str
+    generation: str | None
+    thumbprint: str | None
+    kid: str | None
+    version: str | None
+    next_due: datetime | None
+    replaced: str | None = None
+    request_id: str | None = None
+    identity: str | None = None
+    proof: Mapping[str, t.Any] | None = None
+    receipt: Mapping[str, t.Any] | None = None
+    imported: bool = False
+    locked: bool = False
+
+
+@dataclass(frozen=True)
+class KeptVersion(Shape):
+    """An older version that stays enabled."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RetiredKey(Shape):
+    """What byok_rotate did with the older versions of a key (stage retire), or would.
+
+    :ivar retired: the versions that were disabled
+    """
+
+    name: str
+    action: t.Literal["retire", "none"]
+    reason: str
+    code: str
+    retired: tuple[str, ...] = ()
+    kept: tuple[KeptVersion, ...] = ()
+    request_id: str | None = None

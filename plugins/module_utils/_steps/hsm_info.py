@@ -131,6 +131,10 @@ class _Findings:
     notes: list[str] = field(default_factory=list)
     rehearsal: Rehearsal | None = None
     no_wrap: str | None = None
+    firmware: str = ""
+    fips: bool | None = None
+    fips_source: str = ""
+    verdicts: list[_Verdict] = field(default_factory=list)
 
 
 def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
@@ -156,23 +160,11 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
         if pin_problem and not logged_in:
             findings.problems.append(pin_problem)
-        firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
-        values = (
-            read_policies(token.library, token.slot.id) if token.profile.policies else None
-        ) or {}
-        _judge_policies(token, values, findings)
-        rehearsing = params["rehearse"] and usable
-        if rehearsing:
-            _rehearse(token, params["allow_trailing_zeros"], findings)
-        fips, fips_source = _fips_mode(token, values)
-        verdicts = [_judge(token, spec, firmware, fips, findings) for spec in _SPECS]
-        if rehearsing:
-            for verdict in verdicts:
-                _try_to_make(token, verdict)
+        _examine(token, params["rehearse"] and usable, params["allow_trailing_zeros"], findings)
         in_token = _already_there(token, declarations) if usable else set()
         listing = _list_keys(token, usable) if params["list_keys"] else None
     described = {
-        "token": {**token.info.to_dict(), "firmware": firmware},
+        "token": {**token.info.to_dict(), "firmware": findings.firmware},
         "profile": {
             "name": token.profile_name,
             "title": token.profile.title,
@@ -186,16 +178,53 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         },
         "mechanisms": _mechanisms(token),
         "policies": findings.policies,
-        "fips_mode": fips,
-        "fips_mode_source": fips_source,
+        "fips_mode": findings.fips,
+        "fips_mode_source": findings.fips_source,
         "rehearsal": findings.rehearsal.as_result() if findings.rehearsal else None,
-        "key_types": [verdict.as_result() for verdict in verdicts],
+        "key_types": [verdict.as_result() for verdict in findings.verdicts],
         "problems": findings.problems,
         "notes": findings.notes,
     }
     outcome.result.update(hsm=described, listing=listing)
     outcome.warnings += findings.problems
-    _refuse(token, declarations, in_token, verdicts, outcome.failures)
+    _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
+
+
+def refuse_untransferable(
+    token: Token,
+    declarations: t.Sequence[Declaration],
+    allow_trailing_zeros: bool,
+    outcome: Outcome,
+) -> None:
+    """Fail the keys that this token cannot make or wrap, before anything is made.
+
+    :param outcome: gets a failure for each of them
+    """
+    findings = _Findings()
+    _examine(token, True, allow_trailing_zeros, findings)
+    wanted = list(declarations)
+    in_token = _already_there(token, wanted)
+    _refuse(token, wanted, in_token, findings.verdicts, outcome.failures)
+
+
+def _examine(
+    token: Token, rehearsing: bool, allow_trailing_zeros: bool, findings: _Findings
+) -> None:
+    """Find out what keys the token can make and wrap: from what it tells, and by a rehearsal."""
+    findings.firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
+    values: t.Mapping[int, int] = {}
+    if token.profile.policies:
+        values = read_policies(token.library, token.slot.id) or {}
+    _judge_policies(token, values, findings)
+    if rehearsing:
+        _rehearse(token, allow_trailing_zeros, findings)
+    findings.fips, findings.fips_source = _fips_mode(token, values)
+    findings.verdicts = [
+        _judge(token, spec, findings.firmware, findings.fips, findings) for spec in _SPECS
+    ]
+    if rehearsing:
+        for verdict in findings.verdicts:
+            _try_to_make(token, verdict)
 
 
 def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:

@@ -4,17 +4,19 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What byok_rotate does: observe token and vault, plan, and act, from one host.
+"""What byok_rotate does: the engine's driver in one process, on a host that reaches both sides.
 
-It goes the way of the role's single steps, by the same functions: what one run leaves when it dies, another one goes on with.
+It asks the same Transfer as the role, so both have the same order: look, plan, rehearse, KEK, make,
+wrap, import, lock. What one run leaves when it dies, another one goes on with.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import typing as t
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
@@ -26,18 +28,24 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
-    format_moment,
-    parse_moment,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    ImportedKey,
+    PlanEntry,
+    RotatedKey,
+    TargetKey,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
-    KnownGeneration,
-    in_the_token,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._core.retirement import plan_retirement
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
+    Batch,
+    Item,
+    Request,
+    Transfer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
+    refuse_untransferable,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.import_keys import (
     Importing,
     bring,
@@ -49,236 +57,247 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import 
     plan,
     warn_of_unknown,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.retire import retire_versions
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import read_kek, wrap_for
-from ansible_collections.keyferry.azure.plugins.module_utils._token import (
-    generations as _generations,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import NotOurKey, prove
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
-    list_versions,
-    read_version,
-    update,
-)
 
-Item = t.Mapping[str, t.Any]
+Params = t.Mapping[str, t.Any]
 
 #: Seconds that the deletion of a KEK may take
 _KEK_DELETION = 300
 
+#: Why a key that could be locked stays open: this module sees one vault
+_STAYS_OPEN = (
+    "it has arrived and stays open in the token (after_transfer: lock), because other vaults may "
+    "still wait for it. Set last_vault: true in the task for the last vault that is to have it"
+)
 
-def rotate_keys(params: Item, check_mode: bool, outcome: Outcome) -> None:
+
+def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     """Replace what is due, make generations ahead, or disable older versions, as ``stage`` says.
 
-    :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the outcome's failures
+    :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the
+        outcome's failures
     """
-    outcome.result.update(rotations=[])
+    outcome.result["rotations"] = []
     items = items_of(params, "rotations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
     vault = open_vault(params)
+    retires = params["stage"] == "retire"
     # A run that only disables needs no token: what is in it may come from another host.
-    needs_token = params["stage"] != "retire" or params["target_keys"] is None
+    needs_token = not retires or params["target_keys"] is None
     with (
         nullcontext() if check_mode else one_writer(vault, params, outcome),
         open_token(params) if needs_token else nullcontext() as token,
     ):
-        if params["stage"] == "retire":
-            _Retiring(vault, token, params, check_mode, outcome).run(items, declarations)
+        if retires:
+            retire_versions(vault, token, params, check_mode, outcome)
         elif token:
-            _Rotation(vault, token, params, check_mode, outcome).run(items, declarations)
+            _Driver(vault, token, params, check_mode, outcome).run(items, declarations)
     add_singles(params, "rotations", outcome, rotation="rotations")
 
 
-def _look(
-    token: Token, declarations: t.Sequence[Declaration], params: Item, outcome: Outcome
-) -> list[dict[str, t.Any]]:
-    """Return what byok_target_key tells of the keys; nothing is made or changed."""
-    found = find_or_make(token, declarations, params, check_mode=True)
-    outcome.absorb(found, with_changes=False)
-    keys: list[dict[str, t.Any]] = found.result["target_keys"]
-    return keys
+class _Driver:
+    """One run that replaces what is due, or makes it ahead.
 
-
-class _Rotation:
-    """One run that replaces what is due."""
+    :ivar results: what is returned of each key, by its name
+    """
 
     def __init__(
-        self, vault: Vault, token: Token, params: Item, check_mode: bool, outcome: Outcome
+        self, vault: Vault, token: Token, params: Params, check_mode: bool, outcome: Outcome
     ) -> None:
-        self.vault, self.token, self.params, self.check_mode, self.outcome = (
-            vault,
-            token,
-            params,
-            check_mode,
-            outcome,
-        )
-        self.results: dict[str, dict[str, t.Any]] = {}
+        self.vault = vault
+        self.token = token
+        self.params = params
+        self.check_mode = check_mode
+        self.outcome = outcome
+        self.results: dict[str, RotatedKey] = {}
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
-        params, outcome = self.params, self.outcome
-        in_token = _look(self.token, declarations, params, outcome)
-        observed = {key["name"] for key in in_token}
-        force = frozenset(params["force"])
-        planned = plan(
-            self.vault,
-            [item for item in items if item["name"] in observed],
-            in_token,
-            force,
-            params["on_deleted"],
-        )
-        outcome.absorb(planned, with_changes=False)  # what becomes of the plan is told by the steps
-        warn_of_unknown(force, in_token, outcome)
-        for entry in planned.result["plan"]:
-            self._begin(entry)
-        transfers = {item["name"] for item in planned.result["transfers"]}
-        made = self._make(
-            [each for each in declarations if each.name in transfers], planned.result["rotations"]
-        )
-        if params["stage"] == "prepare":
-            return
-        arrived = self._bring(items, planned.result["imports"], {key["name"] for key in made})
-        by_name = {declaration.name: declaration for declaration in declarations}
-        for each in arrived:
-            self._finish(by_name[each["name"]], each)
-        self._lock(
-            [each for each in declarations if each.after_transfer == "lock"], arrived, in_token
-        )
+        """Take the engine's steps, one after the other."""
+        self.declarations = {declaration.name: declaration for declaration in declarations}
+        try:
+            self._run(items)
+        finally:
+            self.outcome.result["rotations"] = [key.to_dict() for key in self.results.values()]
 
-    def _begin(self, entry: Item) -> None:
-        """Report what is planned for a key."""
-        facts = (
-            "name",
-            "action",
-            "reason",
-            "generation",
-            "thumbprint",
-            "kid",
-            "version",
-            "next_due",
+    def _run(self, items: t.Sequence[Item]) -> None:
+        run = self._observe(items)
+        if run.to_bring():
+            with self._step() as rehearsed:
+                wanted = self._declared(run.to_bring())
+                zeros = self.params["allow_trailing_zeros"]
+                refuse_untransferable(self.token, wanted, zeros, rehearsed)
+            run = run.rehearsed(_result(rehearsed))
+        if self.params["stage"] == "prepare":
+            self._make(run.all_at_once())
+            return
+        run = self._bring(run)
+        self._lock(run)
+
+    def _observe(self, items: t.Sequence[Item]) -> Transfer:
+        """Look at both sides, and plan."""
+        params = self.params
+        request = Request(
+            job="prepare" if params["stage"] == "prepare" else "rotate",
+            looks_only=self.check_mode,
+            rotates=True,
+            force=tuple(params["force"]),
+            prove=params["prove"],
+            batch_size=max(1, len(items)),
         )
-        result = {
-            **{fact: entry[fact] for fact in facts},
-            "replaced": None,
-            "request_id": None,
-            "locked": False,
-        }
-        self.results[entry["name"]] = result
-        self.outcome.result["rotations"].append(result)
-        if entry["action"] == "conflict":
+        with self._step(with_changes=False) as seen:
+            find_or_make(
+                self.token, list(self.declarations.values()), params, check_mode=True, outcome=seen
+            )
+        run = Transfer.begin(request, items).seen_in_token(_result(seen))
+        in_token, force = seen.result["target_keys"], frozenset(request.force)
+        with self._step(with_changes=False) as planned:  # what becomes of it is told by the steps
+            plan(self.vault, run.in_token(), in_token, force, params["on_deleted"], outcome=planned)
+        warn_of_unknown(force, in_token, self.outcome)
+        run = run.planned(_result(planned))
+        for entry in run.plan:
+            self._begin(entry)
+        return run
+
+    def _begin(self, entry: PlanEntry) -> None:
+        """Report what is planned for a key."""
+        self.results[entry.name] = RotatedKey(
+            entry.name,
+            entry.action,
+            entry.reason,
+            entry.code,
+            entry.generation,
+            entry.thumbprint,
+            entry.kid,
+            entry.version,
+            entry.next_due,
+        )
+        if entry.action == "conflict":
             self.outcome.failures.add(
-                entry["name"],
+                entry.name,
                 ByokError(
-                    f"The key {entry['name']} in the {self.vault} is not rotated: {entry['reason']}",
+                    f"The key {entry.name} in the {self.vault} is not rotated: {entry.reason}",
                     "Find out what happened, then decide; nothing was imported over it",
+                    code=entry.code,
                 ),
             )
 
-    def _make(
-        self, declarations: t.Sequence[Declaration], rotations: t.Sequence[Item]
-    ) -> list[dict[str, t.Any]]:
-        """See that the generations are there that shall be brought."""
-        if not declarations:
-            return []
-        made = find_or_make(
-            self.token, declarations, self.params, self.check_mode, rotations=rotations
-        )
-        self.outcome.absorb(made)
-        for key in made.result["target_keys"]:
-            self.results[key["name"]].update(
-                generation=key["generation"], thumbprint=key["thumbprint"]
+    def _make(self, batch: Batch) -> Batch:
+        """Make the generations that are missing, and find the others that are brought."""
+        wanted = batch.to_make()
+        if not wanted.target_keys:
+            return batch
+        rotations = [order.to_dict() for order in wanted.rotations]
+        with self._step() as made:
+            find_or_make(
+                self.token,
+                self._declared(wanted.target_keys),
+                self.params,
+                self.check_mode,
+                outcome=made,
+                rotations=rotations,
             )
-        keys: list[dict[str, t.Any]] = made.result["target_keys"]
-        return keys
+        for key in map(TargetKey.from_dict, made.result["target_keys"]):
+            self.results[key.name] = replace(
+                self.results[key.name], generation=key.generation, thumbprint=key.thumbprint
+            )
+        return batch.made(_result(made))
 
-    def _bring(
-        self, items: t.Sequence[Item], imports: t.Sequence[Item], made: set[str]
-    ) -> list[dict[str, t.Any]]:
-        """Wrap and import what is planned, under a KEK that lives for this run unless one is given.
-
-        :returns: the results of byok_import
-        """
-        changed = {item["name"]: item for item in imports}
-        wanted = [{**item, **changed[item["name"]]} for item in items if item["name"] in changed]
-        transfers = [
-            item
-            for item in wanted
-            if self.results[item["name"]]["action"] in ("transfer", "rotate")
-        ]
-        wrapped: dict[str, t.Any] = {}
+    def _bring(self, run: Transfer) -> Transfer:
+        """Make, wrap and import what is planned, under a KEK that lives for this run."""
         kek_name = None
-        importing = Importing(
-            self.vault, self.check_mode, self.params["on_deleted"], self.params["delete_timeout"]
-        )
-        outcome = Outcome({"imports": []})
+        needs_kek = bool(run.to_bring()) and not self.check_mode
+        if needs_kek and not self.params["kek_id"]:
+            kek_name = f"{self.params['kek_prefix']}{self._stamp()}"
         try:
-            if made and not self.check_mode:
-                kek_name = None if self.params["kek_id"] else self._kek_name()
-                wrapped = self._wrap([item for item in items if item["name"] in made], kek_name)
-            lost = {item["name"] for item in transfers} - (
-                made if self.check_mode else set(wrapped)
-            )
-            each_key(
-                self.vault,
-                [_import_options(item, self.params) for item in wanted if item["name"] not in lost],
-                outcome,
-                lambda item, part: bring(importing, item, wrapped.get(item["name"]), part),
-            )
+            kek = self._kek(name=kek_name, kek_id=self.params["kek_id"]) if needs_kek else {}
+            for batch in run.batches():
+                made = self._make(replace(batch, transfer=run))
+                wrapped = self._wrap(made, kek) if kek else made
+                run = self._import(wrapped)
         finally:
             if kek_name:
                 self._delete_keks(kek_name)
-        warn_of_rivals(importing, outcome)
-        self.outcome.absorb(outcome)
-        results: list[dict[str, t.Any]] = outcome.result["imports"]
-        return results
+        return run
 
-    def _finish(self, declaration: Declaration, arrived: Item) -> None:
-        """Report what came of a key."""
-        result = self.results[declaration.name]
-        facts = (
-            "generation",
-            "kid",
-            "version",
-            "thumbprint",
-            "replaced",
-            "request_id",
-            "identity",
-            "proof",
-            "receipt",
-            "imported",
+    def _wrap(self, batch: Batch, kek: Params) -> Batch:
+        items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
+        if not items:
+            return batch
+        recipient = read_kek({**self.params, **kek}, False, None)
+        recipients = [recipient] if recipient else []
+        zeros = self.params["allow_trailing_zeros"]
+        with self._step(with_changes=False) as wrapped:  # packages are on their way only
+            wrap_for(self.token, items, recipients, zeros, False, outcome=wrapped)
+        return batch.wrapped(_result(wrapped))
+
+    def _import(self, batch: Batch) -> Transfer:
+        params, wanted = self.params, batch.to_import()
+        importing = Importing(
+            self.vault, self.check_mode, params["on_deleted"], params["delete_timeout"]
         )
-        result.update({fact: arrived[fact] for fact in facts if arrived[fact] is not None})
-        if arrived["imported"]:
-            expires = arrived["attributes"] and arrived["attributes"]["expires"]
-            due = (declaration.rotation or UNSCHEDULED).due_at(
-                self.vault.now, parse_moment(expires) if expires else None
+        packages = {package.name: package.to_dict() for package in wanted.packages}
+        items = [{**_IMPORT_DEFAULTS, **item} for item in wanted.imports]
+        with self._step() as imported:
+            imported.result["imports"] = []
+            each_key(
+                self.vault,
+                items,
+                imported,
+                lambda item, part: bring(importing, item, packages.get(item["name"]), part),
             )
-            result["next_due"] = due and format_moment(due)
+            warn_of_rivals(importing, imported)
+        for key in map(ImportedKey.from_dict, imported.result["imports"]):
+            self._finish(key)
+        return batch.imported(_result(imported))
 
-    def _kek_name(self) -> str:
-        return f"{self.params['kek_prefix']}{self.vault.now:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+    def _finish(self, key: ImportedKey) -> None:
+        """Report what came of a key."""
+        facts = {fact: getattr(key, fact) for fact in _ARRIVED_FACTS}
+        known = {fact: value for fact, value in facts.items() if value is not None}
+        result = replace(self.results[key.name], **known)
+        if key.imported:
+            rotation = self.declarations[key.name].rotation or UNSCHEDULED
+            expires = key.attributes and key.attributes["expires"]
+            due = rotation.due_at(self.vault.now, parse_moment(expires) if expires else None)
+            result = replace(result, next_due=due)
+        self.results[key.name] = result
 
-    def _wrap(self, items: t.Sequence[Item], kek_name: str | None) -> dict[str, t.Any]:
-        """Wrap keys; returns the packages by the keys' names."""
-        params = self.params
-        kek = read_kek(
-            {**params, **self._kek({"name": kek_name, "kek_id": params["kek_id"]})}, False, None
-        )
-        bare = [{**item, "path": None, "escrow_path": None} for item in items]
-        packages = wrap_for(
-            self.token, bare, [kek] if kek else [], params["allow_trailing_zeros"], False
-        )
-        self.outcome.absorb(packages, with_changes=False)  # packages are on their way only
-        return {package["name"]: package for package in packages.result["packages"]}
+    def _lock(self, run: Transfer) -> None:
+        """Lock what goes to no further vault, where this run was told that there is none."""
+        if not self.params["last_vault"]:
+            for name in run.lockable():
+                self.outcome.warnings.append(f"{name}: {_STAYS_OPEN}")
+            return
+        wanted = run.to_lock(())
+        if not wanted.target_keys:
+            return
+        with self._step() as locked:
+            find_or_make(
+                self.token,
+                self._declared(wanted.target_keys),
+                self.params,
+                self.check_mode,
+                outcome=locked,
+                transferred=wanted.transferred,
+            )
+        for key in map(TargetKey.from_dict, locked.result["target_keys"]):
+            self.results[key.name] = replace(self.results[key.name], locked=key.locked)
 
-    def _kek(self, options: Item) -> dict[str, t.Any]:
-        """Make, take or delete a KEK."""
+    def _stamp(self) -> str:
+        return f"{self.vault.now:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+
+    def _kek(self, **options: t.Any) -> Params:
+        """Make, take or delete a KEK; returns the result of byok_kek."""
         params = self.params
         defaults = {
+            "name": None,
+            "kek_id": None,
             "state": "present",
             "kek_public_key": None,
             "expired_prefix": None,
@@ -293,159 +312,60 @@ class _Rotation:
         return converge_kek(self.vault, {**defaults, **options}, False).result
 
     def _delete_keks(self, name: str) -> None:
-        """Delete this run's KEK, and those that runs left behind which died; the keys are there, so it fails nothing."""
+        """Delete this run's KEK, and those that interrupted runs left behind.
+
+        The keys have arrived, so this fails nothing.
+        """
         for options in ({"name": name}, {"expired_prefix": self.params["kek_prefix"]}):
             try:
-                self._kek(
-                    {
-                        "name": None,
-                        "kek_id": None,
-                        "expired_prefix": None,
-                        **options,
-                        "state": "absent",
-                    }
-                )
+                self._kek(**options, state="absent")
             except ByokError as error:
                 self.outcome.warnings.append(
-                    f"A KEK could not be deleted, a later run tries again when it has expired: {error}"
+                    "A KEK could not be deleted, a later run tries again when it has expired: "
+                    f"{error}"
                 )
 
-    def _lock(
-        self,
-        declarations: t.Sequence[Declaration],
-        arrived: t.Sequence[Item],
-        in_token: t.Iterable[Item],
-    ) -> None:
-        """Lock what goes to no further vault; a tag alone does not show that it has arrived."""
-        shown = {each["name"]: each for each in arrived if self._is_shown(each)}
-        # A run that died has brought some and not locked them.
-        extractable = {
-            each["generation"]
-            for key in in_token
-            for each in key["generations"]
-            if each["CKA_EXTRACTABLE"]
-        }
-        for name, result in self.results.items():
-            if (
-                result["action"] in ("none", "lock", "update")
-                and result["thumbprint"]
-                and result["generation"] in extractable
-            ):
-                shown.setdefault(name, result)
-        locked = [each for each in declarations if each.name in shown]
-        if locked:
-            known = [each["thumbprint"] or each["generation"] for each in shown.values()]
-            found = find_or_make(
-                self.token, locked, self.params, self.check_mode, transferred=known
-            )
-            self.outcome.absorb(found)
-            for key in found.result["target_keys"]:
-                self.results[key["name"]]["locked"] = key["locked"]
+    def _declared(self, items: t.Iterable[Item]) -> list[Declaration]:
+        return [self.declarations[item["name"]] for item in items]
 
-    def _is_shown(self, arrived: Item) -> bool:
-        if self.check_mode:  # of what would arrive, only a key that is there can be told
-            return bool(arrived["thumbprint"])
-        return arrived["identity"] in ("public_key", "proved")
+    @contextmanager
+    def _step(self, *, with_changes: bool = True) -> Iterator[Outcome]:
+        """Take over what a step did, whatever it raises.
 
-
-class _Retiring:
-    """One run that disables older versions."""
-
-    def __init__(
-        self, vault: Vault, token: Token | None, params: Item, check_mode: bool, outcome: Outcome
-    ) -> None:
-        self.vault, self.token, self.params, self.check_mode, self.outcome = (
-            vault,
-            token,
-            params,
-            check_mode,
-            outcome,
-        )
-        self._token_in_use = threading.Lock()  # one session; keys are handled several at a time
-
-    def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
-        by_name = {declaration.name: declaration for declaration in declarations}
-        in_token = self.params["target_keys"]
-        if self.token and in_token is None:
-            in_token = _look(self.token, declarations, self.params, self.outcome)
-        observed = {key["name"]: key for key in in_token}
-        each_key(
-            self.vault,
-            [item for item in items if item["name"] in observed or not self.token],
-            self.outcome,
-            lambda item, part: self._retire(
-                by_name[item["name"]], observed.get(item["name"]), item["data_reencrypted"], part
-            ),
-        )
-
-    def _retire(
-        self,
-        declaration: Declaration,
-        observed: Item | None,
-        data_reencrypted: bool,
-        outcome: Outcome,
-    ) -> None:
-        vault, name = self.vault, declaration.name
-        in_token = in_the_token(declaration, observed)
-        result: dict[str, t.Any] = {"name": name, "action": "none", "retired": [], "kept": []}
-        outcome.result["rotations"].append(result)
-        if declaration.rotation is None or declaration.rotation.retire != "disable":
-            result["reason"] = "its rotation does not say retire: disable"
-            return
-        # Which one is the newest, a list does not tell: two may be of the same second.
-        newest = read_version(vault, name)
-        others = [
-            each for each in list_versions(vault, name) if newest and each.version != newest.version
-        ]
-        older = [
-            read_version(vault, name, each.version) for each in others if each.enabled is not False
-        ]
-        versions = [version for version in (newest, *older) if version]
-
-        def is_proved(version: Version) -> bool:
-            known = in_token.holder_of(version)
-            return known is not None and self._is_proved(name, version, known)
-
-        retirement = plan_retirement(
-            declaration, in_token, versions, vault.now, data_reencrypted, is_proved
-        )
-        result["kept"] = [
-            {"version": version, "reason": reason} for version, reason in retirement.kept.items()
-        ]
-        result["reason"] = "no older version is to be disabled"
-        for version in retirement.disabled:
-            if not self.check_mode:
-                update(vault, name, version, {"enabled": False})
-            where = f"version {version.version} of the key {name} in the {vault}"
-            outcome.changes.append(Change(where, {"enabled": True}, {"enabled": False}))
-            result["retired"].append(version.version)
-            result.update(
-                action="retire",
-                reason="a newer version has been there for the overlap",
-                request_id=vault.request_id,
-            )
-
-    def _is_proved(self, name: str, version: Version, known: KnownGeneration) -> bool:
-        """Have the vault answer a challenge of the token, where the token is at hand."""
-        if self.token is None:
-            return False
-        with self._token_in_use:
-            found = _generations.list_generations(self.token, [name])[name].generations
-            generation = next(each for each in found if each.hex_id == known.generation)
-            challenge = make_challenge(self.token, name, generation)
+        :param with_changes: whether this module is the one that tells its changes
+        """
+        step = Outcome()
         try:
-            return "operation" in prove(self.vault, name, version, challenge)
-        except NotOurKey:
-            return False
+            yield step
+        finally:
+            self.outcome.absorb(step, with_changes=with_changes)
 
 
-def _import_options(item: Item, params: Item) -> dict[str, t.Any]:
-    """Return the options of byok_import for a key."""
-    defaults = {
-        "path": None,
-        "package": None,
-        "thumbprint": None,
-        "replaces": None,
-        "confirm": None,
-    }
-    return {**defaults, **item, "prove": params["prove"]}
+#: Options of byok_import for a key, where the engine says nothing of them
+_IMPORT_DEFAULTS: Params = {
+    "path": None,
+    "package": None,
+    "thumbprint": None,
+    "replaces": None,
+    "confirm": None,
+    "prove": False,
+}
+
+#: What is returned of a key that was imported or updated, as byok_import tells it
+_ARRIVED_FACTS = (
+    "generation",
+    "kid",
+    "version",
+    "thumbprint",
+    "replaced",
+    "request_id",
+    "identity",
+    "proof",
+    "receipt",
+    "imported",
+)
+
+
+def _result(outcome: Outcome) -> dict[str, t.Any]:
+    """Return what a module with this outcome would return."""
+    return {**outcome.result, "failures": outcome.failures.as_result()}
