@@ -210,6 +210,14 @@ def _unmanaged(
     ]
 
 
+def _discovered(vault_info: Result, *arguments: t.Any, **named: t.Any) -> str:
+    if not isinstance(vault_info, Mapping) or vault_info.get("vault_keys") is None:
+        raise ByokError(
+            "The keys of the vault were not listed", "Give byok_vault_info list_keys: true"
+        )
+    return discover(vault_info, *arguments, **named)
+
+
 def _listing_name(listing: Mapping[str, t.Any]) -> str:
     serial = str(listing["token"]["serial"])
     return "".join(char if char.isalnum() or char in "._-" else "-" for char in serial) + ".json"
@@ -257,7 +265,7 @@ _OTHERS: Mapping[str, t.Callable[..., t.Any]] = {
     "kept": _kept,
     "unmanaged": _unmanaged,
     "listing_name": _listing_name,
-    "discovered": discover,
+    "discovered": _discovered,
     "not_in_place": not_in_place,
     "vaults_behind": vaults_behind,
     "side_by_side": side_by_side,

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyferry.azure.plugins.filter.discovered import FilterModule
+from ansible_collections.keyferry.azure.plugins.filter.byok_ask import byok_ask
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
@@ -50,7 +50,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-discovered = FilterModule().filters()["discovered"]
+
+def discovered(vault_info: t.Any, *arguments: t.Any, **named: t.Any) -> t.Any:
+    return byok_ask(vault_info, "discovered", *arguments, **named)
+
 
 INFO = TokenInfo("byok", "1312109861410", "SafeNet", "LunaSA 7.4.0", "7.4", "/lib/cryptoki.so")
 TOLD = {
