@@ -13,78 +13,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
-    format_moment,
-    parse_moment,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
+    InToken,
+    KnownGeneration,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, drift
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
+    InVault,
+    Version,
+    drift,
+)
 
 #: Why a key is not as it shall be although it has arrived
 TO_BE_LOCKED = "in the token it has yet to be locked (after_transfer), once all its vaults have it"
-
-
-@dataclass(frozen=True)
-class KnownGeneration:
-    """A generation in the token, as byok_target_key reported it; ``thumbprint`` is None for oct keys.
-
-    :ivar made: by the time in the CKA_ID of one that Keyferry made
-    :ivar usable: Keyferry made it in the token and it was not withdrawn, so it may be brought although no vault has it yet
-    :ivar withdrawn: it is never brought anywhere again
-    :ivar extractable: its CKA_EXTRACTABLE; None where only its public key was seen
-    """
-
-    generation: str
-    thumbprint: str | None
-    made: datetime | None = None
-    usable: bool = True
-    withdrawn: bool = False
-    extractable: bool | None = None
-
-    @property
-    def identity(self) -> str:
-        """What people name it by: its thumbprint, or for oct keys its CKA_ID."""
-        return self.thumbprint or self.generation
-
-    def is_in(self, version: Version) -> bool:
-        """Tell whether ``version`` is this generation."""
-        return version.is_of(self.thumbprint, self.generation)
-
-
-@dataclass(frozen=True)
-class InToken:
-    """What the token holds of a key.
-
-    :ivar generations: oldest first
-    :ivar wanted: the one that the vault shall have as its newest; None when it has yet to be made
-    """
-
-    generations: tuple[KnownGeneration, ...]
-    wanted: KnownGeneration | None
-
-    def holder_of(self, version: Version) -> KnownGeneration | None:
-        """Return the generation that a version is; None for a foreign one."""
-        return next((known for known in self.generations if known.is_in(version)), None)
-
-
-@dataclass(frozen=True)
-class InVault:
-    """What the vault holds of a key.
-
-    :ivar current: its newest version
-    :ivar older: its other versions; looked at only where the newest is not what is wanted
-    :ivar deleted: the newest version of a deleted key that holds the name
-    """
-
-    current: Version | None
-    older: tuple[Version, ...] = ()
-    deleted: Version | None = None
-
-    @property
-    def versions(self) -> tuple[Version, ...]:
-        """All versions that were looked at, newest first."""
-        return (self.current, *self.older) if self.current else self.older
 
 
 @dataclass(frozen=True)
@@ -123,45 +65,6 @@ class Action:
     next_due: datetime | None = None
     foreign: bool = False
     locks: bool = False
-
-
-def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) -> InToken:
-    """Return what byok_target_key reported of a key.
-
-    :raises ByokError: when it did not
-    """
-    if observed is None:
-        raise ByokError(
-            f"There is no result of byok_target_key for the key {declaration.name}",
-            "Give target_keys as byok_target_key returned them for the same declarations",
-        )
-    if declaration.rotation and declaration.generation:
-        raise ByokError(
-            f"The key {declaration.name} is declared with a generation that is meant, and with a rotation that makes others",
-            "Declare one of the two",
-        )
-    generations = tuple(
-        KnownGeneration(
-            generation=each["generation"],
-            thumbprint=each["thumbprint"],
-            made=parse_moment(each["made"]) if each.get("made") else None,
-            usable=_is_usable(declaration, each),
-            withdrawn=bool(each.get("withdrawn")),
-            extractable=each.get("CKA_EXTRACTABLE"),
-        )
-        for each in observed["generations"]
-        if not each.get("half_made")
-    )
-    wanted = next(
-        (known for known in generations if known.generation == observed["generation"]), None
-    )
-    return InToken(generations, wanted)
-
-
-def _is_usable(declaration: Declaration, generation: t.Mapping[str, t.Any]) -> bool:
-    """Tell whether a generation that no vault has yet may be brought: Keyferry made it, in the token."""
-    in_token = declaration.allow_external_origin or generation.get("origin") != "external"
-    return bool(generation.get("made_by_keyferry")) and in_token and not generation.get("withdrawn")
 
 
 def plan_key(

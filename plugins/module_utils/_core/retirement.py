@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import InToken
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import Duration
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import InToken
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 

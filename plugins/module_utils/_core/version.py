@@ -78,6 +78,25 @@ class Version:
         }
 
 
+@dataclass(frozen=True)
+class InVault:
+    """What the vault holds of a key.
+
+    :ivar current: its newest version
+    :ivar older: its other versions; looked at only where the newest is not what is wanted
+    :ivar deleted: the newest version of a deleted key that holds the name
+    """
+
+    current: Version | None
+    older: tuple[Version, ...] = ()
+    deleted: Version | None = None
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All versions that were looked at, newest first."""
+        return (self.current, *self.older) if self.current else self.older
+
+
 def declared_attributes(
     declaration: Declaration, now: datetime, marks: t.Mapping[str, str]
 ) -> dict[str, t.Any]:

@@ -20,13 +20,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_unique,
     parse_declaration,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import in_the_token
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     TO_BE_LOCKED,
     Action,
     Rotating,
-    in_the_token,
     plan_key,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type

@@ -23,15 +23,15 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
+    KnownGeneration,
+    in_the_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
-    KnownGeneration,
-    in_the_token,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.retirement import plan_retirement
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version

@@ -13,10 +13,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     Declaration,
     KeySpec,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
     InToken,
-    InVault,
     KnownGeneration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Rotating,
     plan_key,
 )
@@ -27,6 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation impo
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     GENERATION_TAG,
+    InVault,
     Version,
     declared_attributes,
     drift,
