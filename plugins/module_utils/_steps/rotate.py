@@ -153,6 +153,7 @@ class _Rotation:
         facts = (
             "name",
             "action",
+            "code",
             "reason",
             "generation",
             "thumbprint",
