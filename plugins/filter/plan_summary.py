@@ -40,6 +40,7 @@ _value:
     - C(status) is V(clean) where nothing is to be done nor decided, else V(changes). C(made_at) is as given. C(actions) counts
       the keys by action. C(behind) says which vaults lack what another one has. C(hosts) has, by host, C(vault_url), C(actions),
       C(plan) as M(keyferry.azure.byok_plan) returns it, and C(unmanaged).
+    - The file docs/plan.schema.json of the collection is a JSON Schema of it.
   type: dict
 """
 
