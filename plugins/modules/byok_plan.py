@@ -142,8 +142,14 @@ plan:
         - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
           is not in the token.
       type: str
+    code:
+      description:
+        - Why, as a word for programs, such as V(in_place), V(due) or V(foreign_version). The file docs/reasons.md of the
+          collection lists all of them and what they mean.
+        - Codes stay as they are, sentences can change. A later release can add codes.
+      type: str
     reason:
-      description: Why.
+      description: Why, as a sentence for people.
       type: str
     kind:
       description: Type with size or curve.
@@ -172,6 +178,7 @@ plan:
   sample:
     - name: signing-key
       action: update
+      code: attributes_differ
       reason: differs in tags
       kind: P-256
       generation: 01a2032eafaa71a4a5d1e84832f381a3

@@ -191,8 +191,12 @@ rotations:
     action:
       description: As RV(keyferry.azure.byok_plan#module:plan[].action), and V(retire) where versions were disabled.
       type: str
+    code:
+      description: Why, as a word for programs. As RV(keyferry.azure.byok_plan#module:plan[].code).
+      type: str
+      returned: with another O(stage) than V(retire)
     reason:
-      description: Why.
+      description: Why, as a sentence for people.
       type: str
     generation:
       description: CKA_ID of the generation that the vault has now, or will have; V(null) for one that would be made.
@@ -248,6 +252,7 @@ rotations:
   sample:
     - name: disk-key
       action: rotate
+      code: due
       reason: it is due since 2026-11-22T10:00:00Z
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import DECISIONS
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Lab,
@@ -18,10 +22,17 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     run,
 )
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/plan.schema.json").read_text())
+ENTRY = {"$ref": "#/$defs/entry", "$defs": SCHEMA["$defs"]}
+
 
 def plan(vault: Vault, *keys: Result, **options: Any) -> Result:
     in_token = run("byok_target_key", True, target_keys=list(keys))["target_keys"]
-    return vault.run("byok_plan", declarations=list(keys), target_keys=in_token, **options)
+    planned = vault.run("byok_plan", declarations=list(keys), target_keys=in_token, **options)
+    for entry in planned["plan"]:
+        jsonschema.validate(entry, ENTRY)
+        assert entry["code"] in DECISIONS
+    return planned
 
 
 def agrees(vault: Vault, *keys: Result, confirm: str | None = None, **options: Any) -> Result:

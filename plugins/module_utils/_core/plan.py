@@ -4,88 +4,39 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The plan: what turns a vault as it was observed into what is declared; a pure function."""
+"""The plan: what turns a vault as it was observed into what is declared; pure.
+
+``RULES`` is a chain of small functions: the first one that decides wins. What holds for a decision
+whichever rule made it, such as that a locked key goes nowhere, is in ``AMENDMENTS``.
+"""
 
 from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import MOST_DIFFERENCE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
-    format_moment,
-    parse_moment,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
+    InToken,
+    KnownGeneration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, drift
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ActionName
+from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
+    UNSCHEDULED,
+    Rotation,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
+    InVault,
+    Version,
+    drift,
+)
 
-#: Why a key is not as it shall be although it has arrived
+#: Why a key is not as declared although it has arrived
 TO_BE_LOCKED = "in the token it has yet to be locked (after_transfer), once all its vaults have it"
-
-
-@dataclass(frozen=True)
-class KnownGeneration:
-    """A generation in the token, as byok_target_key reported it; ``thumbprint`` is None for oct keys.
-
-    :ivar made: by the time in the CKA_ID of one that Keyferry made
-    :ivar usable: Keyferry made it in the token and it was not withdrawn, so it may be brought although no vault has it yet
-    :ivar withdrawn: it is never brought anywhere again
-    :ivar extractable: its CKA_EXTRACTABLE; None where only its public key was seen
-    """
-
-    generation: str
-    thumbprint: str | None
-    made: datetime | None = None
-    usable: bool = True
-    withdrawn: bool = False
-    extractable: bool | None = None
-
-    @property
-    def identity(self) -> str:
-        """What people name it by: its thumbprint, or for oct keys its CKA_ID."""
-        return self.thumbprint or self.generation
-
-    def is_in(self, version: Version) -> bool:
-        """Tell whether ``version`` is this generation."""
-        return version.is_of(self.thumbprint, self.generation)
-
-
-@dataclass(frozen=True)
-class InToken:
-    """What the token holds of a key.
-
-    :ivar generations: oldest first
-    :ivar wanted: the one that the vault shall have as its newest; None when it has yet to be made
-    """
-
-    generations: tuple[KnownGeneration, ...]
-    wanted: KnownGeneration | None
-
-    def holder_of(self, version: Version) -> KnownGeneration | None:
-        """Return the generation that a version is; None for a foreign one."""
-        return next((known for known in self.generations if known.is_in(version)), None)
-
-
-@dataclass(frozen=True)
-class InVault:
-    """What the vault holds of a key.
-
-    :ivar current: its newest version
-    :ivar older: its other versions; looked at only where the newest is not what is wanted
-    :ivar deleted: the newest version of a deleted key that holds the name
-    """
-
-    current: Version | None
-    older: tuple[Version, ...] = ()
-    deleted: Version | None = None
-
-    @property
-    def versions(self) -> tuple[Version, ...]:
-        """All versions that were looked at, newest first."""
-        return (self.current, *self.older) if self.current else self.older
 
 
 @dataclass(frozen=True)
@@ -93,7 +44,7 @@ class Rotating:
     """A run that replaces what is due.
 
     :ivar now: as the vault's clock decides it
-    :ivar force: identities of generations that shall be replaced whatever their age
+    :ivar force: identities of generations to replace whatever their age
     """
 
     now: datetime
@@ -102,20 +53,23 @@ class Rotating:
 
 @dataclass(frozen=True)
 class Action:
-    """What is to be done with one key, and why.
+    """What has to be done with one key, and why.
 
-    :ivar action: ``transfer``, ``rotate``, ``update``, ``recover``, ``lock``, ``none`` or ``conflict``; rotate is a transfer of
-        a generation that has yet to be made, and lock is all that is left to do
+    :ivar action: ``rotate`` is a transfer of a generation that must be made first; ``lock`` means
+        that nothing else is left to do
+    :ivar code: why, for programs: a key of reasons.DECISIONS
+    :ivar reason: why, for people
     :ivar wanted: the generation that it is about
     :ivar version: the vault's newest version, which a transfer supersedes
-    :ivar changes: attributes to update, with their new values
-    :ivar newer_than: for rotate, the youngest generation that is there
+    :ivar changes: attributes to update, with their new values; none in a conflict
+    :ivar newer_than: for ``rotate``, CKA_ID of the youngest generation in the token
     :ivar next_due: when the newest version is due to be replaced; None for never
     :ivar foreign: the newest version is not of this token
-    :ivar locks: in the token it is locked when it has arrived
+    :ivar locks: once the key has arrived, it is locked in the token
     """
 
-    action: str
+    action: ActionName
+    code: str
     reason: str
     wanted: KnownGeneration | None = None
     version: Version | None = None
@@ -126,43 +80,144 @@ class Action:
     locks: bool = False
 
 
-def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | None) -> InToken:
-    """Return what byok_target_key reported of a key.
+@dataclass(frozen=True)
+class Cause:
+    """Why the newest version must be replaced now.
 
-    :raises ByokError: when it did not
+    :ivar code: ``forced``, ``foreign_version`` or ``due``
     """
-    if observed is None:
-        raise ByokError(
-            f"There is no result of byok_target_key for the key {declaration.name}",
-            "Give target_keys as byok_target_key returned them for the same declarations",
-        )
-    if declaration.rotation and declaration.generation:
-        raise ByokError(
-            f"The key {declaration.name} is declared with a generation that is meant, and with a rotation that makes others",
-            "Declare one of the two",
-        )
-    generations = tuple(
-        KnownGeneration(
-            generation=each["generation"],
-            thumbprint=each["thumbprint"],
-            made=parse_moment(each["made"]) if each.get("made") else None,
-            usable=_is_usable(declaration, each),
-            withdrawn=bool(each.get("withdrawn")),
-            extractable=each.get("CKA_EXTRACTABLE"),
-        )
-        for each in observed["generations"]
-        if not each.get("half_made")
-    )
-    wanted = next(
-        (known for known in generations if known.generation == observed["generation"]), None
-    )
-    return InToken(generations, wanted)
+
+    code: str
+    reason: str
+    now: datetime
 
 
-def _is_usable(declaration: Declaration, generation: t.Mapping[str, t.Any]) -> bool:
-    """Tell whether a generation that no vault has yet may be brought: Keyferry made it, in the token."""
-    in_token = declaration.allow_external_origin or generation.get("origin") != "external"
-    return bool(generation.get("made_by_keyferry")) and in_token and not generation.get("withdrawn")
+@dataclass(frozen=True)
+class Situation:
+    """All that the plan of one key depends on.
+
+    :ivar rotating: None for a run that replaces nothing
+    :ivar on_deleted: ``fail``, ``recover`` or ``purge`` if a deleted key holds the name
+    """
+
+    declaration: Declaration
+    in_token: InToken
+    in_vault: InVault
+    rotating: Rotating | None = None
+    on_deleted: str = "fail"
+
+    @property
+    def wanted(self) -> KnownGeneration | None:
+        """The generation that the vault should have as its newest version."""
+        return self.in_token.wanted
+
+    @property
+    def rotation(self) -> Rotation:
+        """How the key is rotated, declared or not."""
+        return self.declaration.rotation or UNSCHEDULED
+
+    @cached_property
+    def versions(self) -> tuple[Version, ...]:
+        """The versions in the vault, newest first, after ``on_deleted`` was followed."""
+        deleted = self.in_vault.deleted
+        if deleted is None:
+            return self.in_vault.versions
+        return (deleted,) if self.on_deleted == "recover" else ()
+
+    @property
+    def current(self) -> Version | None:
+        """The newest version."""
+        return self.versions[0] if self.versions else None
+
+    @cached_property
+    def holder(self) -> KnownGeneration | None:
+        """The generation that the newest version is; None for a foreign version."""
+        return self.in_token.holder_of(self.current) if self.current else None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Tell whether the newest version is not of this token."""
+        return self.current is not None and self.holder is None
+
+    @property
+    def holds_wanted(self) -> bool:
+        """Tell whether the newest version is the wanted generation."""
+        return bool(self.wanted and self.current and self.wanted.is_in(self.current))
+
+    @cached_property
+    def youngest_held(self) -> int:
+        """The place, in the token's order, of the youngest generation in the vault; -1 for none."""
+        place = len(self.in_token.generations) - 1
+        for generation in reversed(self.in_token.generations):
+            if any(generation.is_in(version) for version in self.versions):
+                break
+            place -= 1
+        return place
+
+    @property
+    def wanted_is_youngest(self) -> bool:
+        """Tell whether the wanted generation is younger than all that the vault has or had."""
+        wanted = self.wanted
+        return wanted is not None and self._place(wanted) > self.youngest_held
+
+    @property
+    def wanted_is_older_than_holder(self) -> bool:
+        """Tell whether the newest version is a younger generation than the wanted one."""
+        if self.wanted is None or self.holder is None:
+            return False
+        return self._place(self.wanted) < self._place(self.holder)
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the newest version is due to be replaced; None for never, and for a foreign one."""
+        current = self.current
+        if current is None or self.is_foreign or current.created is None:
+            return None
+        return self.rotation.due_at(current.created, current.expires)
+
+    @property
+    def is_forced(self) -> bool:
+        """Tell whether the run was told to replace the newest version."""
+        if self.rotating is None or self.holder is None:
+            return False
+        return self.holder.identity in self.rotating.force
+
+    @cached_property
+    def cause(self) -> Cause | None:
+        """Why the newest version must be replaced now; None if it need not be."""
+        if self.rotating is None or self.current is None:
+            return None
+        now, due = self.rotating.now, self.next_due
+        if self.holder and self.is_forced:
+            reason = f"the replacement of {self.holder.identity} is forced"
+            return Cause("forced", reason, now)
+        if self.holder is None and self.rotation.on_foreign == "rotate":
+            return Cause("foreign_version", "the newest version is foreign", now)
+        if due and due <= now:
+            return Cause("due", f"it is due since {format_moment(due)}", now)
+        return None
+
+    def decide(self, action: ActionName, code: str, reason: str) -> Action:
+        """Return an action on the wanted generation and the newest version."""
+        return Action(
+            action,
+            code,
+            reason,
+            self.wanted,
+            self.current,
+            next_due=self.next_due,
+            foreign=self.is_foreign,
+        )
+
+    def _place(self, generation: KnownGeneration) -> int:
+        return self.in_token.generations.index(generation)
+
+
+#: Decides, or leaves the decision to the next rule
+Rule = t.Callable[[Situation], Action | None]
+
+#: Returns the decision as it is, or another one
+Amendment = t.Callable[[Situation, Action], Action]
 
 
 def plan_key(
@@ -175,224 +230,307 @@ def plan_key(
     """Return what has to be done with one key.
 
     :param rotating: replace what is due; if None, nothing is
-    :param on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds the name
+    :param on_deleted: ``fail``, ``recover`` or ``purge`` if a deleted key holds the name
     """
-    action = _plan_vault(declaration, in_token, in_vault, rotating, on_deleted)
-    wanted = action.wanted
-    if action.action == "transfer" and wanted and wanted.extractable is False:
-        action = _plan_instead_of_locked(declaration, in_token, action, wanted, rotating)
-    if declaration.after_transfer != "lock" or action.action == "conflict":
-        return action
-    if action.action in ("transfer", "rotate"):
-        return replace(action, locks=True)
-    # A tag alone does not show that it has arrived
-    if wanted and wanted.thumbprint and wanted.extractable:
-        kind = "lock" if action.action == "none" else action.action
-        return replace(action, action=kind, reason=f"{action.reason}; {TO_BE_LOCKED}", locks=True)
+    situation = Situation(declaration, in_token, in_vault, rotating, on_deleted)
+    action = first(RULES, situation)
+    for amend in AMENDMENTS:
+        action = amend(situation, action)
     return action
 
 
-def _plan_instead_of_locked(
-    declaration: Declaration,
-    in_token: InToken,
-    action: Action,
-    wanted: KnownGeneration,
-    rotating: Rotating | None,
-) -> Action:
-    """Return what is done where a generation is wanted that can leave the token no more."""
-    if rotating and wanted.identity in rotating.force and not declaration.generation:
-        why = f"the replacement of {wanted.identity}, which was locked, is forced"
-        return _plan_another(declaration, in_token, action, rotating, why, forced=True)
-    locked = (
-        f"the generation {wanted.generation} was locked, so it can go to no further vault; to make another one for all its "
-        f"vaults, force the replacement of {wanted.identity}"
-    )
-    return replace(action, action="conflict", reason=f"{action.reason}, but {locked}")
+def first(rules: t.Iterable[Rule], situation: Situation) -> Action:
+    """Return the action of the first rule that decides.
 
-
-def _plan_vault(
-    declaration: Declaration,
-    in_token: InToken,
-    in_vault: InVault,
-    rotating: Rotating | None,
-    on_deleted: str,
-) -> Action:
-    """Return what has to be done with one key, of which all generations can leave the token, and none is locked."""
-    if in_vault.deleted:
-        return _plan_deleted(declaration, in_token, in_vault.deleted, rotating, on_deleted)
-    standing = _plan_standing(declaration, in_token, in_vault)
-    current = in_vault.current
-    if current is None:
-        return standing
-    rotation = declaration.rotation or UNSCHEDULED
-    if not standing.foreign and current.created:
-        standing = replace(standing, next_due=rotation.due_at(current.created, current.expires))
-    if (
-        rotating is None or standing.action == "transfer"
-    ):  # which brings a younger generation already
-        return standing
-    ours, due = in_token.holder_of(current), standing.next_due
-    forced = ours is not None and ours.identity in rotating.force
-    if forced and declaration.generation:
-        reason = "its replacement is forced, and it is declared with a generation that is meant; leave generation out"
-        return replace(standing, action="conflict", reason=reason)
-    if forced and ours:
-        why = f"the replacement of {ours.identity} is forced"
-    elif ours is None and rotation.on_foreign == "rotate":
-        why = "the newest version is foreign"
-    elif due and due <= rotating.now:
-        why = f"it is due since {format_moment(due)}"
-    else:
-        return standing
-    younger = _younger(in_token, in_vault)
-    if younger:
-        reason = f"{why}, and the generation {younger.generation} is there"
-        return Action("transfer", reason, younger, current, foreign=standing.foreign)
-    return _plan_another(declaration, in_token, standing, rotating, why, forced=forced)
-
-
-def _plan_another(
-    declaration: Declaration,
-    in_token: InToken,
-    standing: Action,
-    rotating: Rotating,
-    why: str,
-    *,
-    forced: bool,
-) -> Action:
-    """Return the action that makes another generation, unless one was made a short time ago.
-
-    :param standing: what else there is to do
+    :raises LookupError: when none does, which a property test excludes
     """
-    rotation, current = declaration.rotation or UNSCHEDULED, standing.version
-    # One that a wrong clock put into the future would keep the key from being replaced until then.
-    latest = rotating.now + MOST_DIFFERENCE
-    made = max(
-        (known.made for known in in_token.generations if known.made and known.made <= latest),
-        default=None,
+    for rule in rules:
+        action = rule(situation)
+        if action:
+            return action
+    raise LookupError(f"No rule decides on the key {situation.declaration.name}")
+
+
+def with_policy(action: Action, policy_changes: t.Mapping[str, t.Any]) -> Action:
+    """Return an action that updates Azure's own rotation policy as well.
+
+    :param policy_changes: what has to change in the policy of a key that is in the vault, with the
+        new values; an import sets the policy itself
+    """
+    if not policy_changes or action.action not in ("none", "lock", "update"):
+        return action
+    changes = {**action.changes, **policy_changes}
+    if action.changes:
+        return replace(action, changes=changes)
+    reason = f"Azure's rotation policy differs in {', '.join(policy_changes)}"
+    if action.locks:
+        reason = f"{reason}; {TO_BE_LOCKED}"
+    return replace(
+        action, action="update", code="rotation_policy_differs", reason=reason, changes=changes
     )
-    earliest = made and rotation.min_interval.after(made)
-    if made and earliest and rotating.now < earliest:
-        reason = (
-            f"{why}, but its youngest generation was made at {format_moment(made)}, and another one is not made before "
-            f"{format_moment(earliest)} (min_interval {rotation.min_interval})"
-        )
-        # Who names a key to be replaced now has to hear that it was not.
-        return replace(
-            standing,
-            action="conflict" if forced else standing.action,
-            reason=reason,
-            next_due=earliest,
-        )
-    newest = in_token.generations[-1].generation if in_token.generations else None
-    return Action("rotate", why, None, current, newer_than=newest, foreign=standing.foreign)
 
 
-def _plan_deleted(
-    declaration: Declaration,
-    in_token: InToken,
-    deleted: Version,
-    rotating: Rotating | None,
-    on_deleted: str,
-) -> Action:
-    if on_deleted == "purge":
-        action = _plan_vault(declaration, in_token, InVault(None), rotating, on_deleted)
-        return replace(
-            action, reason=f"a deleted key holds this name and is purged first; {action.reason}"
-        )
-    if on_deleted == "recover":
-        action = _plan_vault(declaration, in_token, InVault(deleted), rotating, on_deleted)
-        kind = "recover" if action.action in ("none", "update") else action.action
-        return replace(
-            action,
-            action=kind,
-            reason=f"a deleted key holds this name and is recovered; {action.reason}",
-        )
+# Rules: what the vault does not have yet
+
+
+def deleted_name(situation: Situation) -> Action | None:
+    """A deleted key holds the name, and nobody said what to do with it."""
+    if situation.in_vault.deleted is None or situation.on_deleted in ("recover", "purge"):
+        return None
+    reason = "a deleted key holds this name in the vault; recover or purge it first"
+    return situation.decide("conflict", "deleted_name", reason)
+
+
+def not_in_vault(situation: Situation) -> Action | None:
+    """The vault has no version."""
+    if situation.current:
+        return None
+    if situation.wanted:
+        reason = "it is in the token, not in the vault"
+        return situation.decide("transfer", "not_in_vault", reason)
+    reason = "it is neither in the token nor in the vault"
+    return situation.decide("transfer", "not_anywhere", reason)
+
+
+def older_generation_in_vault(situation: Situation) -> Action | None:
+    """The vault lags behind the token, so it gets the wanted generation, in a rotation as well."""
+    holder = situation.holder
+    if holder is None or holder.withdrawn:
+        return None
+    if situation.wanted and not situation.wanted_is_youngest:
+        return None
+    reason = f"the newest version is the older generation {holder.generation}"
+    return situation.decide("transfer", "older_generation_in_vault", reason)
+
+
+# Rules: what a rotation replaces
+
+
+def generation_fixed(situation: Situation) -> Action | None:
+    """Nothing replaces a generation that the declaration names."""
+    if not (situation.is_forced and situation.declaration.generation):
+        return None
+    reason = (
+        "its replacement is forced, and it is declared with a generation that is meant; leave "
+        "generation out"
+    )
+    return situation.decide("conflict", "generation_fixed", reason)
+
+
+def made_ahead(situation: Situation) -> Action | None:
+    """A generation that was made ahead replaces the newest version."""
+    cause, wanted = situation.cause, situation.wanted
+    if cause is None or wanted is None:
+        return None
+    if not (wanted.usable and situation.wanted_is_youngest):
+        return None
+    reason = f"{cause.reason}, and the generation {wanted.generation} is there"
+    foreign = situation.is_foreign
+    return Action("transfer", cause.code, reason, wanted, situation.current, foreign=foreign)
+
+
+def min_interval(situation: Situation) -> Action | None:
+    """Another generation must be made, but it is too early: do what else there is to do."""
+    if situation.cause is None:
+        return None
+    return _wait(situation, situation.cause, first(WITHOUT_ROTATION, situation))
+
+
+def replacement(situation: Situation) -> Action | None:
+    """Another generation must be made."""
+    if situation.cause is None:
+        return None
+    return _make_another(situation, situation.cause)
+
+
+# Rules: what has to be done with the newest version as it is
+
+
+def attributes_differ(situation: Situation) -> Action | None:
+    """The wanted generation is there, with other attributes than declared."""
+    if situation.current is None or not situation.holds_wanted:
+        return None
+    changes = drift(situation.declaration, situation.current)
+    if not changes:
+        return None
+    reason = f"differs in {', '.join(changes)}"
+    return replace(situation.decide("update", "attributes_differ", reason), changes=changes)
+
+
+def in_place(situation: Situation) -> Action | None:
+    """The wanted generation is there."""
+    if not situation.holds_wanted:
+        return None
+    return situation.decide("none", "in_place", "the newest version is this key, as declared")
+
+
+def foreign_version(situation: Situation) -> Action | None:
+    """The newest version is not of this token, so somebody has to find out whose it is."""
+    current = situation.current
+    if current is None or not situation.is_foreign:
+        return None
+    if current.public_key:
+        whose = "a key that is not in the token"
+    else:
+        whose = "not marked as a key of this token"
+    reason = f"the newest version {current.version} is {whose}"
+    return situation.decide("conflict", "foreign_version", reason)
+
+
+def withdrawn_version(situation: Situation) -> Action | None:
+    """The newest version is a generation that nobody should use any more."""
+    holder = situation.holder
+    if holder is None or not holder.withdrawn:
+        return None
+    reason = (
+        f"the newest version is the generation {holder.generation}, which was withdrawn; rotate "
+        "the key"
+    )
+    return situation.decide("conflict", "withdrawn_version", reason)
+
+
+def younger_than_declared(situation: Situation) -> Action | None:
+    """The newest version is younger than the declared generation."""
+    holder = situation.holder
+    if holder is None or not situation.wanted_is_older_than_holder:
+        return None
+    reason = f"the newest version is generation {holder.generation}, younger than the one declared"
+    return situation.decide("conflict", "younger_than_declared", reason)
+
+
+def superseded_generation(situation: Situation) -> Action | None:
+    """The wanted generation was the newest version once."""
+    wanted = situation.wanted
+    if wanted is None or not any(wanted.is_in(version) for version in situation.versions[1:]):
+        return None
+    reason = "it is there as an older version, which is never made the newest again"
+    return situation.decide("conflict", "superseded_generation", reason)
+
+
+def younger_generation_in_vault(situation: Situation) -> Action | None:
+    """A younger generation than the wanted one was the newest version once."""
+    wanted = situation.wanted
+    if wanted is None or situation.wanted_is_youngest:
+        return None
+    reason = (
+        f"an older version is of a younger generation than {wanted.generation}, which is never "
+        "brought after it"
+    )
+    return situation.decide("conflict", "younger_generation_in_vault", reason)
+
+
+#: For what the vault has, when nothing replaces it
+WITHOUT_ROTATION: tuple[Rule, ...] = (
+    attributes_differ,
+    in_place,
+    foreign_version,
+    withdrawn_version,
+    younger_than_declared,
+    superseded_generation,
+    younger_generation_in_vault,
+)
+
+RULES: tuple[Rule, ...] = (
+    deleted_name,
+    not_in_vault,
+    older_generation_in_vault,
+    generation_fixed,
+    made_ahead,
+    min_interval,
+    replacement,
+    *WITHOUT_ROTATION,
+)
+
+
+# Amendments
+
+
+def name_what_becomes_of_deleted(situation: Situation, action: Action) -> Action:
+    """A deleted key that holds the name is recovered or purged before anything else is done."""
+    if situation.in_vault.deleted is None or action.code == "deleted_name":
+        return action
+    if situation.on_deleted == "purge":
+        reason = f"a deleted key holds this name and is purged first; {action.reason}"
+        return replace(action, code="purge_deleted", reason=reason)
+    reason = f"a deleted key holds this name and is recovered; {action.reason}"
+    if action.action in ("none", "update"):
+        return replace(action, action="recover", code="recover_deleted", reason=reason)
+    return replace(action, reason=reason)
+
+
+def refuse_locked(situation: Situation, action: Action) -> Action:
+    """A locked generation cannot leave the token, so only another one can go to a further vault."""
+    wanted, rotating = action.wanted, situation.rotating
+    if action.action != "transfer" or wanted is None or wanted.extractable is not False:
+        return action
+    is_forced = rotating is not None and wanted.identity in rotating.force
+    if rotating and is_forced and not situation.declaration.generation:
+        reason = f"the replacement of {wanted.identity}, which was locked, is forced"
+        cause = Cause("forced", reason, rotating.now)
+        return _wait(situation, cause, action) or _make_another(situation, cause)
+    reason = (
+        f"{action.reason}, but the generation {wanted.generation} was locked, so it can go to no "
+        "further vault; to make another one for all its vaults, force the replacement of "
+        f"{wanted.identity}"
+    )
+    return replace(action, action="conflict", code="locked_generation", reason=reason)
+
+
+def lock_after_transfer(situation: Situation, action: Action) -> Action:
+    """A key that is declared so is locked in the token once it has arrived."""
+    if situation.declaration.after_transfer != "lock" or action.action == "conflict":
+        return action
+    if action.action in ("transfer", "rotate"):
+        return replace(action, locks=True)
+    wanted = action.wanted
+    # A tag alone, which is all that marks a key without a thumbprint, does not show its arrival.
+    if not (wanted and wanted.thumbprint and wanted.extractable):
+        return action
+    reason = f"{action.reason}; {TO_BE_LOCKED}"
+    if action.action == "none":
+        return replace(action, action="lock", code="not_locked", reason=reason, locks=True)
+    return replace(action, reason=reason, locks=True)
+
+
+AMENDMENTS: tuple[Amendment, ...] = (
+    name_what_becomes_of_deleted,
+    refuse_locked,
+    lock_after_transfer,
+)
+
+
+def _wait(situation: Situation, cause: Cause, otherwise: Action) -> Action | None:
+    """Return what is done until min_interval has passed; None if it has.
+
+    :param otherwise: what there is to do when no generation is made
+    """
+    latest = cause.now + MOST_DIFFERENCE
+    moments = [generation.made for generation in situation.in_token.generations if generation.made]
+    made = max((moment for moment in moments if moment <= latest), default=None)
+    if made is None:
+        return None
+    interval = situation.rotation.min_interval
+    earliest = interval.after(made)
+    if cause.now >= earliest:
+        return None
+    reason = (
+        f"{cause.reason}, but its youngest generation was made at {format_moment(made)}, and "
+        f"another one is not made before {format_moment(earliest)} (min_interval {interval})"
+    )
+    action = replace(otherwise, code="min_interval", reason=reason, next_due=earliest)
+    if cause.code != "forced":
+        return action
+    # Whoever names a key to be replaced now must hear that it was not.
+    return replace(action, action="conflict", changes={})
+
+
+def _make_another(situation: Situation, cause: Cause) -> Action:
+    generations = situation.in_token.generations
     return Action(
-        "conflict",
-        "a deleted key holds this name in the vault; recover or purge it first",
-        in_token.wanted,
-    )
-
-
-def _plan_standing(declaration: Declaration, in_token: InToken, in_vault: InVault) -> Action:
-    """Return what has to be done when nothing is rotated."""
-    wanted, current = in_token.wanted, in_vault.current
-    if current is None:
-        missing = (
-            "it is in the token, not in the vault"
-            if wanted
-            else "it is neither in the token nor in the vault"
-        )
-        return Action("transfer", missing, wanted)
-    if wanted and wanted.is_in(current):
-        changes = drift(declaration, current)
-        reason = (
-            f"differs in {', '.join(changes)}"
-            if changes
-            else "the newest version is this key, as declared"
-        )
-        return Action("update" if changes else "none", reason, wanted, current, changes)
-    ours = in_token.holder_of(current)
-    if ours is None:
-        whose = (
-            "a key that is not in the token"
-            if current.public_key
-            else "not marked as a key of this token"
-        )
-        return Action(
-            "conflict",
-            f"the newest version {current.version} is {whose}",
-            wanted,
-            current,
-            foreign=True,
-        )
-    if ours.withdrawn:
-        reason = f"the newest version is the generation {ours.generation}, which was withdrawn; rotate the key"
-        return Action("conflict", reason, wanted, current)
-    order = in_token.generations
-    if wanted and order.index(wanted) < order.index(ours):
-        return Action(
-            "conflict",
-            f"the newest version is generation {ours.generation}, younger than the one declared",
-            wanted,
-            current,
-        )
-    if wanted and any(wanted.is_in(version) for version in in_vault.older):
-        return Action(
-            "conflict",
-            "it is there as an older version, which is never made the newest again",
-            wanted,
-            current,
-        )
-    if wanted and _youngest_held(in_token, in_vault) > order.index(wanted):
-        reason = f"an older version is of a younger generation than {wanted.generation}, which is never brought after it"
-        return Action("conflict", reason, wanted, current)
-    return Action(
-        "transfer", f"the newest version is the older generation {ours.generation}", wanted, current
-    )
-
-
-def _younger(in_token: InToken, in_vault: InVault) -> KnownGeneration | None:
-    """Return a generation that is there and may replace all versions: one of ours, younger than what any of them holds."""
-    wanted = in_token.wanted
-    if (
-        wanted
-        and wanted.usable
-        and in_token.generations.index(wanted) > _youngest_held(in_token, in_vault)
-    ):
-        return wanted
-    return None
-
-
-def _youngest_held(in_token: InToken, in_vault: InVault) -> int:
-    """Return which of the token's generations is the youngest that a version holds, -1 where none does."""
-    order = enumerate(in_token.generations)
-    return max(
-        (
-            number
-            for number, known in order
-            if any(known.is_in(version) for version in in_vault.versions)
-        ),
-        default=-1,
+        "rotate",
+        cause.code,
+        cause.reason,
+        version=situation.current,
+        newer_than=generations[-1].generation if generations else None,
+        foreign=situation.is_foreign,
     )

@@ -11,14 +11,15 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import InToken
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import Duration
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import InToken
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 
-#: What a version is still needed for when data was encrypted or wrapped under it
+#: What needs a version for as long as data exist that were encrypted or wrapped under it
 _NEEDED_FOR_OLD_DATA = {"decrypt", "unwrapKey"}
 
 
@@ -42,55 +43,80 @@ def plan_retirement(
     data_reencrypted: bool,
     is_proved: t.Callable[[Version], bool],
 ) -> Retirement:
-    """Return which versions may be disabled: older ones of this token, once a newer one has been there for the overlap.
+    """Return which versions may be disabled.
+
+    These are older versions of this token, once a newer one has been there for the overlap.
 
     :param versions: the newest, and all others that are enabled, newest first
     :param now: as the vault's clock decides it
     :param data_reencrypted: nothing is encrypted or wrapped under the older versions any more
-    :param is_proved: tells whether a version without a public key is shown to be the token's
+    :param is_proved: tells whether a version without a public key is shown to be the token's; it is
+        asked as seldom as possible, because the vault has to answer a challenge
     """
     rotation, retirement = declaration.rotation or UNSCHEDULED, Retirement()
     if rotation.retire != "disable":
         return retirement
-    newest_is_ours = bool(versions) and in_token.holder_of(versions[0]) is not None
+    judge = _Judge(in_token, versions, rotation.overlap, now, data_reencrypted, is_proved)
     succeeded = False
-    for number, version in enumerate(versions):
-        if number and version.enabled:
-            reason = _why_kept(
-                in_token, version, newest_is_ours, succeeded, data_reencrypted, rotation.overlap
-            )
-            if reason:
-                retirement.kept[version.version] = reason
-            else:
-                retirement.disabled.append(version)
-        if succeeded or version is versions[-1]:
-            continue  # whether it is proved, nobody asks
-        usable_since = max(
-            (moment for moment in (version.created, version.not_before) if moment), default=now
-        )
-        adopted = rotation.overlap.after(usable_since) <= now
-        lives = version.enabled and not (version.expires and version.expires <= now)
-        holder = in_token.holder_of(version)
-        ours = lives and adopted and holder is not None and not holder.withdrawn
-        succeeded = ours and (version.public_key is not None or is_proved(version))
+    for newer, version in pairwise(versions):
+        succeeded = succeeded or judge.takes_over(newer)
+        if not version.enabled:
+            continue
+        reason = judge.why_kept(version, succeeded)
+        if reason:
+            retirement.kept[version.version] = reason
+        else:
+            retirement.disabled.append(version)
     return retirement
 
 
-def _why_kept(
-    in_token: InToken,
-    version: Version,
-    newest_is_ours: bool,
-    succeeded: bool,
-    data_reencrypted: bool,
-    overlap: Duration,
-) -> str | None:
-    if not newest_is_ours:
-        return "the newest version is not of this token"
-    if in_token.holder_of(version) is None:
-        return "it is not of this token"
-    if not succeeded:
-        return f"no newer version that is enabled, verified and of this token has been there for {overlap}"
-    needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))
-    if needed and not data_reencrypted:
-        return f"it may {' and '.join(needed)}, and nobody said that no data is under it any more (data_reencrypted)"
-    return None
+@dataclass(frozen=True)
+class _Judge:
+    """Judges single versions; the fields are the parameters of plan_retirement()."""
+
+    in_token: InToken
+    versions: t.Sequence[Version]
+    overlap: Duration
+    now: datetime
+    data_reencrypted: bool
+    is_proved: t.Callable[[Version], bool]
+
+    def takes_over(self, version: Version) -> bool:
+        """Tell whether a version was usable for the overlap, and is shown to be of this token."""
+        generation = self.in_token.holder_of(version)
+        if generation is None or generation.withdrawn:
+            return False
+        if not (self._is_usable(version) and self._was_there_for_the_overlap(version)):
+            return False
+        return version.public_key is not None or self.is_proved(version)
+
+    def why_kept(self, version: Version, succeeded: bool) -> str | None:
+        """Return why an older version stays enabled; None if it may be disabled.
+
+        :param succeeded: a newer version takes over from it
+        """
+        if self.in_token.holder_of(self.versions[0]) is None:
+            return "the newest version is not of this token"
+        if self.in_token.holder_of(version) is None:
+            return "it is not of this token"
+        if not succeeded:
+            return (
+                "no newer version that is enabled, verified and of this token has been there for "
+                f"{self.overlap}"
+            )
+        needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))
+        if needed and not self.data_reencrypted:
+            return (
+                f"it may {' and '.join(needed)}, and nobody said that no data is under it any more "
+                "(data_reencrypted)"
+            )
+        return None
+
+    def _is_usable(self, version: Version) -> bool:
+        has_expired = version.expires is not None and version.expires <= self.now
+        return version.enabled and not has_expired
+
+    def _was_there_for_the_overlap(self, version: Version) -> bool:
+        moments = [moment for moment in (version.created, version.not_before) if moment]
+        usable_since = max(moments, default=self.now)
+        return self.overlap.after(usable_since) <= self.now

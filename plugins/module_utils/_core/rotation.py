@@ -13,20 +13,13 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import product
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     Duration,
     parse_duration,
 )
-
-#: To compare durations with calendar months, which have no length of their own: a leap year and one that is none
-_SOME_DAYS = [
-    datetime(year, month, day, tzinfo=timezone.utc)
-    for year in (2027, 2028)
-    for month in range(1, 13)
-    for day in (1, *range(28, monthrange(year, month)[1] + 1))
-]
 
 #: Key Vault, "Configure key auto-rotation": the least that a notification may be before the expiry
 _LEAST_NOTICE = parse_duration("P7D")
@@ -38,14 +31,14 @@ _DURATIONS = ("every", "valid_for", "before_expiry", "overlap", "min_interval", 
 class Rotation:
     """The ``rotation`` of a declared key.
 
-    :ivar every: a version of ours that is older is due
-    :ivar valid_for: from import to expiry of a new version
-    :ivar before_expiry: a version whose expiry is nearer is due
-    :ivar overlap: how long a newer version is there before an older one may be disabled
-    :ivar min_interval: between two generations at least
-    :ivar notify_before: when Azure shall announce the expiry; None leaves that as it is
-    :ivar retire: ``keep`` or ``disable`` what is older
-    :ivar on_foreign: ``conflict`` or ``rotate`` where the newest version is not of this token
+    :ivar every: a version of this token is due once it is older
+    :ivar valid_for: from the import of a version to its expiry
+    :ivar before_expiry: a version is due once its expiry is nearer
+    :ivar overlap: how long a newer version must be usable before an older one may be disabled
+    :ivar min_interval: the least time between two generations
+    :ivar notify_before: how long before the expiry Azure announces it; None leaves that unchanged
+    :ivar retire: ``keep`` or ``disable`` older versions
+    :ivar on_foreign: ``conflict`` or ``rotate`` if the newest version is not of this token
     """
 
     every: Duration | None
@@ -59,11 +52,12 @@ class Rotation:
 
     def due_at(self, created: datetime, expires: datetime | None) -> datetime | None:
         """Return when a version is due to be replaced; None for never."""
-        moments = (
-            self.every and self.every.after(created),
-            self.before_expiry and expires and self.before_expiry.before(expires),
-        )
-        return min((moment for moment in moments if moment), default=None)
+        moments = []
+        if self.every:
+            moments.append(self.every.after(created))
+        if self.before_expiry and expires:
+            moments.append(self.before_expiry.before(expires))
+        return min(moments, default=None)
 
 
 def parse_rotation(
@@ -71,65 +65,98 @@ def parse_rotation(
 ) -> Rotation | None:
     """Read the ``rotation`` of a key.
 
-    :param expires: the moment that its declaration has
-    :raises ByokError: when it is no duration, or what it says does not fit together
+    :param name: the key's
+    :param options: as declared; durations are texts or None
+    :param expires: the moment at which its declaration lets every version expire
+    :raises ByokError: when a text is no duration, or the options contradict each other
     """
     if options is None:
         return None
-    durations = {field: options[field] and parse_duration(options[field]) for field in _DURATIONS}
-    every, valid_for, before_expiry, notice = (
-        durations[field] for field in ("every", "valid_for", "before_expiry", "notify_before")
-    )
-
-    def refuse(what: str, remedy: str) -> t.NoReturn:
+    durations: dict[str, t.Any] = {}
+    for option in _DURATIONS:
+        text = options[option]
+        durations[option] = parse_duration(text) if text else None
+    rotation = Rotation(**durations, retire=options["retire"], on_foreign=options["on_foreign"])
+    contradiction = _find_contradiction(rotation, expires)
+    if contradiction:
+        what, remedy = contradiction
         raise ByokError(f"The rotation of the key {name} {what}", remedy)
+    return rotation
 
+
+#: Of a key that declares no rotation: it is replaced only if somebody forces it
+UNSCHEDULED = Rotation(
+    every=None,
+    valid_for=None,
+    before_expiry=None,
+    overlap=parse_duration("P2D"),
+    min_interval=parse_duration("P1D"),
+    notify_before=None,
+    retire="keep",
+    on_foreign="conflict",
+)
+
+
+def _find_contradiction(rotation: Rotation, expires: datetime | None) -> tuple[str, str] | None:
+    """Return what a rotation says that does not fit together, and the remedy."""
+    every, valid_for, before_expiry = rotation.every, rotation.valid_for, rotation.before_expiry
+    notice = rotation.notify_before
+    no_version_expires = valid_for is None and expires is None
     if valid_for and expires:
-        refuse(
+        return (
             f"says valid_for {valid_for}, and the key has a fixed moment as well",
             "Declare either expires or rotation.valid_for",
         )
-    if before_expiry and not (valid_for or expires):
-        refuse(
+    if before_expiry and no_version_expires:
+        return (
             f"says before_expiry {before_expiry}, but no version of it would expire",
             "Declare valid_for, or rotate by every alone",
         )
     if before_expiry and expires:
-        refuse(
-            f"says before_expiry {before_expiry}, and every version of it expires at one fixed moment, so a new one would be due "
-            "at once",
+        return (
+            f"says before_expiry {before_expiry}, and every version of it expires at one fixed "
+            "moment, so a new one would be due at once",
             "Declare rotation.valid_for instead of expires",
         )
-    if valid_for and before_expiry and not _is_shorter(before_expiry, valid_for):
-        refuse(
-            f"says before_expiry {before_expiry}, so a version valid for {valid_for} would be due at once",
+    if before_expiry and valid_for and not _is_shorter(before_expiry, valid_for):
+        return (
+            f"says before_expiry {before_expiry}, so a version valid for {valid_for} would be due "
+            "at once",
             "Make it shorter",
         )
     if every and valid_for and not before_expiry and not _is_shorter(every, valid_for):
-        refuse(
+        return (
             f"says every {every}, when a version valid for {valid_for} has expired already",
             "Let it be valid for longer, or declare before_expiry",
         )
-    if notice and not (valid_for or expires):
-        refuse(
+    if notice and no_version_expires:
+        return (
             f"says notify_before {notice}, but no version of it would expire",
             "Declare valid_for, or leave notify_before out",
         )
     if notice and _is_shorter(notice, _LEAST_NOTICE):
-        refuse(f"says notify_before {notice}", f"Azure takes {_LEAST_NOTICE} at least")
-    return Rotation(**durations, retire=options["retire"], on_foreign=options["on_foreign"])
-
-
-#: Of a key that declares no rotation, and is replaced only where somebody forces it
-UNSCHEDULED = Rotation(
-    None, None, None, parse_duration("P2D"), parse_duration("P1D"), None, "keep", "conflict"
-)
+        return f"says notify_before {notice}", f"Azure takes {_LEAST_NOTICE} at least"
+    return None
 
 
 @lru_cache
 def _is_shorter(one: Duration, other: Duration) -> bool:
-    """Tell whether it is that whenever they begin or end: P1M is longer than P30D only in some months."""
+    """Tell whether it is that at any time of any year: P1M is longer than P30D in some months."""
     return all(
         one.after(day) < other.after(day) and one.before(other.after(day)) > day
-        for day in _SOME_DAYS
+        for day in _some_days()
     )
+
+
+@lru_cache
+def _some_days() -> tuple[datetime, ...]:
+    """Return first and last days of months, of a leap year and of one that is none.
+
+    Calendar months have no length of their own, so only such days tell which duration is shorter.
+    """
+    days = []
+    for year, month in product((2027, 2028), range(1, 13)):
+        last = monthrange(year, month)[1]
+        for day in (1, *range(28, last + 1)):
+            days.append(datetime(year, month, day, tzinfo=timezone.utc))
+    return tuple(days)

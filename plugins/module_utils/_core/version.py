@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A version of a key in a vault as it was observed, and how it differs from what is declared; pure."""
+"""The versions of a key in a vault as observed, and how they differ from what is declared; pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     thumbprint,
 )
 
-#: Tags on what is imported: the CKA_ID of the generation, the serial number of the token, the thumbprint (lists of versions
-#: hold no keys), and the SHA-256 of the package, which its receipt has as well. They tell where to look, and prove nothing.
+#: Tags on what is imported: the CKA_ID of the generation, the serial number of the token, the
+#: thumbprint (lists of versions hold no keys), and the SHA-256 of the package, which its receipt
+#: has as well. They tell where to look, and prove nothing.
 GENERATION_TAG = f"{OUR_TAGS}generation"
 TOKEN_TAG = f"{OUR_TAGS}token"
 THUMBPRINT_TAG = f"{OUR_TAGS}thumbprint"
@@ -39,7 +40,8 @@ class Version:
     :ivar type: Azure's kty
     :ivar public_key: None for oct keys
     :ivar retention_days: how long a deleted key can be recovered
-    :ivar hsm_platform: 2 for FIPS 140-3 level 3, 1 for the older HSMs, 0 for software; None where Azure does not tell
+    :ivar hsm_platform: 2 for FIPS 140-3 level 3, 1 for the older HSMs, 0 for software; None if
+        Azure does not tell
     """
 
     kid: str
@@ -62,7 +64,12 @@ class Version:
         return thumbprint(self.public_key) if self.public_key else None
 
     def is_of(self, wanted_thumbprint: str | None, generation: str | None) -> bool:
-        """Tell whether this version is the key with that thumbprint or, for oct keys, looks like that generation."""
+        """Tell whether this version is the key with that thumbprint.
+
+        Oct keys have none, so one of them only looks like that generation, by its tag.
+
+        :param generation: a CKA_ID in hexadecimal digits
+        """
         if self.public_key is not None:
             return self.thumbprint == wanted_thumbprint
         return generation is not None and self.tags.get(GENERATION_TAG) == generation
@@ -78,16 +85,36 @@ class Version:
         }
 
 
+@dataclass(frozen=True)
+class InVault:
+    """What the vault holds of a key.
+
+    :ivar current: its newest version
+    :ivar older: its other versions, newest first; read only if the newest is not the wanted one
+    :ivar deleted: the newest version of a deleted key that holds the name
+    """
+
+    current: Version | None
+    older: tuple[Version, ...] = ()
+    deleted: Version | None = None
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All versions that were looked at, newest first."""
+        return (self.current, *self.older) if self.current else self.older
+
+
 def declared_attributes(
     declaration: Declaration, now: datetime, marks: t.Mapping[str, str]
 ) -> dict[str, t.Any]:
-    """Return the attributes of a version imported for this declaration, as Version.attributes() gives them.
+    """Return the attributes of a version that is imported, as Version.attributes() gives them.
 
     :param now: when it is imported
-    :param marks: tags of ours
+    :param marks: the tags that Keyferry adds
     """
-    valid_for = declaration.rotation and declaration.rotation.valid_for
-    expires = valid_for.after(now) if valid_for else declaration.expires
+    expires = declaration.expires
+    if declaration.rotation and declaration.rotation.valid_for:
+        expires = declaration.rotation.valid_for.after(now)
     return {
         "operations": sorted(declaration.wanted_operations),
         "enabled": declaration.enabled is not False,
@@ -98,23 +125,28 @@ def declared_attributes(
 
 
 def drift(declaration: Declaration, version: Version) -> dict[str, t.Any]:
-    """Return the attributes that have to change and their new values; what is not declared stays as it is.
+    """Return the attributes that have to change, with their new values.
 
-    Declared tags are merged into those that are there.
+    What is not declared stays unchanged. Declared tags are merged into those of the version.
     """
-    wanted = {
+    declared = {
         "operations": sorted(declaration.operations) if declaration.operations else None,
         "enabled": declaration.enabled,
         "not_before": declaration.not_before and format_moment(declaration.not_before),
         "expires": declaration.expires and format_moment(declaration.expires),
         "tags": {**version.tags, **declaration.tags} if declaration.tags else None,
     }
-    return differing(version, wanted)
+    return differing(version, declared)
 
 
 def differing(version: Version, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return those of the ``wanted`` attributes that ``version`` has otherwise; None means: left as it is."""
-    there = version.attributes()
-    return {
-        name: value for name, value in wanted.items() if value is not None and value != there[name]
-    }
+    """Return those of the wanted attributes that a version has otherwise.
+
+    :param wanted: by the names of Version.attributes(); None leaves an attribute unchanged
+    """
+    attributes = version.attributes()
+    different = {}
+    for name, value in wanted.items():
+        if value is not None and value != attributes[name]:
+            different[name] = value
+    return different

@@ -30,9 +30,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import InVault
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, drift
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
+    InVault,
+    Version,
+    drift,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     see_directory,
     write_private,

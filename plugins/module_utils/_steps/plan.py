@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
@@ -20,14 +19,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_unique,
     parse_declaration,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import in_the_token
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
-    TO_BE_LOCKED,
     Action,
     Rotating,
-    in_the_token,
     plan_key,
+    with_policy,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
@@ -114,18 +113,7 @@ def plan(
             if action.version and not in_vault.deleted:
                 policy = read_policy(vault, declaration.name, rotation)
             policy_changes = policy.changes(rotation)
-        if policy_changes and action.action in ("none", "lock", "update"):
-            differs = f"Azure's rotation policy differs in {', '.join(policy_changes)}"
-            reason = (
-                action.reason
-                if action.changes
-                else f"{differs}; {TO_BE_LOCKED}"
-                if action.locks
-                else differs
-            )
-            action = replace(
-                action, action="update", reason=reason, changes={**action.changes, **policy_changes}
-            )
+        action = with_policy(action, policy_changes)
         if action.action in ("transfer", "rotate") and action.version:
             warn_of_many_versions(vault, declaration.name, part)
         before = {**(action.version.attributes() if action.version else {}), **policy.facts()}
@@ -231,6 +219,7 @@ def _result(
     return {
         "name": declaration.name,
         "action": action.action,
+        "code": action.code,
         "reason": action.reason,
         "kind": str(declaration.spec),
         "generation": action.wanted and action.wanted.generation,

@@ -16,11 +16,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     Declaration,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
     KnownGeneration,
     in_the_token,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     KeptVersion,
     RetiredKey,

@@ -15,9 +15,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     parse_declaration,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
+    InToken,
+    in_the_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import InToken, in_the_token
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault

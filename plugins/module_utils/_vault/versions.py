@@ -13,13 +13,12 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import MAX_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import InVault
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     PublicKey,
     RsaPublicKey,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import InVault, Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     NOT_LET_THROUGH,

@@ -21,18 +21,18 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     KeySpec,
     parse_declaration,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import in_the_token
 from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import make_id
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
-    InVault,
-    in_the_token,
-    plan_key,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import plan_key
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     PublicKey,
     RsaPublicKey,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
+from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
+    InVault,
+    Version,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     EVIDENCE,
     Found,

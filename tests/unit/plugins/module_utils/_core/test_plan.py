@@ -13,20 +13,50 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     Declaration,
     KeySpec,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
     InToken,
-    InVault,
     KnownGeneration,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+    AMENDMENTS,
+    RULES,
+    TO_BE_LOCKED,
+    Action,
+    Amendment,
+    Cause,
     Rotating,
+    Rule,
+    Situation,
+    attributes_differ,
+    deleted_name,
+    first,
+    foreign_version,
+    generation_fixed,
+    in_place,
+    lock_after_transfer,
+    made_ahead,
+    min_interval,
+    name_what_becomes_of_deleted,
+    not_in_vault,
+    older_generation_in_vault,
     plan_key,
+    refuse_locked,
+    replacement,
+    superseded_generation,
+    with_policy,
+    withdrawn_version,
+    younger_generation_in_vault,
+    younger_than_declared,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import DECISIONS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
     Rotation,
     parse_rotation,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     GENERATION_TAG,
+    InVault,
     Version,
     declared_attributes,
     drift,
@@ -387,13 +417,10 @@ def test_whatever_is_there_a_vault_only_goes_forward(
             assert number not in withdrawn
             assert all(number > held for held in there if held in ours)
     if planned.action == "rotate":
-        past = [
-            each.made
-            for each in token.generations
-            if each.made and each.made <= now + timedelta(hours=1)
-        ]
-        made = max(past, default=None)
-        assert made is None or now >= made + timedelta(days=1)
+        moments = [known.made for known in token.generations if known.made]
+        for made in moments:
+            in_the_future = made > now + timedelta(hours=1)
+            assert in_the_future or now >= made + timedelta(days=1)
         assert planned.newer_than == (generation(ours[-1]).generation if ours else None)
         assert there
     if planned.action in ("transfer", "rotate") and foreign:
@@ -410,3 +437,438 @@ def test_whatever_is_there_a_vault_only_goes_forward(
         fresh = replace(version(new), version="f" * 32, created=now)
         again = Rotating(now, rotating.force - {generation(new).identity})
         assert plan_key(declared, after, InVault(fresh, vault.versions), again).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "action"),
+    [
+        (timedelta(hours=1), "none"),  # clocks of two hosts differ by as much
+        (timedelta(hours=1, seconds=1), "rotate"),
+        (timedelta(days=27_000), "rotate"),
+    ],
+)
+def test_a_generation_of_a_wrong_clock_does_not_count_for_min_interval(
+    ahead: timedelta, action: str
+) -> None:
+    """Its CKA_ID lies in the future, where it would keep the key from being replaced until then."""
+    old, wrong = token_of(1, 2, withdrawn=(2,)).generations
+    wrong = replace(wrong, made=NOW + ahead)
+    token = InToken((old, wrong), old)
+    assert plan_key(DAILY, token, vault_of(1), LATE).action == action
+    # A generation that does count still does.
+    recent = replace(wrong, made=NOW - timedelta(hours=1))
+    token = InToken((old, recent, wrong), old)
+    assert plan_key(DAILY, token, vault_of(1), LATE).code == "min_interval"
+
+
+# Each rule of the chain by itself
+
+
+def situation(
+    token: InToken,
+    vault: InVault,
+    declaration: Declaration = DECLARED,
+    rotating: Rotating | None = None,
+    on_deleted: str = "fail",
+) -> Situation:
+    return Situation(declaration, token, vault, rotating, on_deleted)
+
+
+def forcing(*numbers: int, now: datetime = NOW) -> Rotating:
+    """A run that is told to replace these generations."""
+    return Rotating(now, frozenset(generation(number).identity for number in numbers))
+
+
+NAMED = replace(DECLARED, generation="01")
+EMPTY = InVault(None)
+DELETED = InVault(None, deleted=version(1))
+DISABLED = replace(DECLARED, enabled=False)
+SOON = Rotating(datetime(2026, 1, 2, 1, tzinfo=timezone.utc))  # an hour after generation 1 was made
+OFTEN = replace(DECLARED, rotation=rotation(every="PT1S"))
+
+#: By rule: a situation in which it decides, the action, and words of its sentence
+DECIDES: list[tuple[Rule, Situation, str, str]] = [
+    (deleted_name, situation(in_token(1), DELETED), "conflict", "recover or purge it"),
+    (not_in_vault, situation(in_token(1), EMPTY), "transfer", "not in the vault"),
+    (not_in_vault, situation(in_token(), EMPTY), "transfer", "neither in the token"),
+    (not_in_vault, situation(in_token(1), DELETED, on_deleted="purge"), "transfer", "not in the"),
+    (
+        older_generation_in_vault,
+        situation(in_token(1, 2), vault_of(1)),
+        "transfer",
+        "the older generation 01",
+    ),
+    (
+        older_generation_in_vault,
+        situation(InToken(in_token(1).generations, None), vault_of(1)),
+        "transfer",
+        "the older generation 01",
+    ),
+    (
+        generation_fixed,
+        situation(token_of(1), vault_of(1), NAMED, forcing(1)),
+        "conflict",
+        "leave generation out",
+    ),
+    (
+        made_ahead,
+        situation(token_of(1), vault_of(FOREIGN), DAILY, LATE),
+        "transfer",
+        "the newest version is foreign, and the generation 01 is there",
+    ),
+    (
+        min_interval,
+        situation(token_of(1), vault_of(1), OFTEN, SOON),
+        "none",
+        "another one is not made before 2026-01-03T00:00:00Z (min_interval P1D)",
+    ),
+    (
+        min_interval,
+        situation(token_of(1), vault_of(1), replace(OFTEN, enabled=False), SOON),
+        "update",
+        "another one is not made before",
+    ),
+    (
+        min_interval,
+        situation(token_of(1), vault_of(1), DISABLED, forcing(1, now=SOON.now)),
+        "conflict",
+        "is forced, but its youngest generation was made at 2026-01-02T00:00:00Z",
+    ),
+    (replacement, situation(token_of(1), vault_of(1), DAILY, LATE), "rotate", "it is due since"),
+    (replacement, situation(token_of(1), vault_of(1), DECLARED, forcing(1)), "rotate", "forced"),
+    (
+        replacement,
+        situation(token_of(1), vault_of(FOREIGN), DAILY, LATE),
+        "rotate",
+        "the newest version is foreign",
+    ),
+    (
+        attributes_differ,
+        situation(in_token(1), vault_of(1), DISABLED),
+        "update",
+        "differs in enabled",
+    ),
+    (in_place, situation(in_token(1), vault_of(1)), "none", "this key, as declared"),
+    (
+        foreign_version,
+        situation(in_token(1), InVault(version(FOREIGN))),
+        "conflict",
+        f"{FOREIGN:032x} is a key that is not in the token",
+    ),
+    (
+        foreign_version,
+        situation(in_token(1), InVault(version(1, public_key=None))),
+        "conflict",
+        "not marked as a key of this token",
+    ),
+    (
+        withdrawn_version,
+        situation(token_of(1, withdrawn=(1,)), vault_of(1)),
+        "conflict",
+        "the generation 01, which was withdrawn",
+    ),
+    (
+        younger_than_declared,
+        situation(in_token(1, 2, wanted=1), vault_of(2)),
+        "conflict",
+        "generation 02, younger than the one declared",
+    ),
+    (
+        superseded_generation,
+        situation(in_token(1, 2), vault_of(1, 2)),
+        "conflict",
+        "never made the newest again",
+    ),
+    (
+        younger_generation_in_vault,
+        situation(token_of(1, 2, 3, withdrawn=(3,)), vault_of(1, 3)),
+        "conflict",
+        "a younger generation than 02",
+    ),
+]
+
+#: By rule: situations that it leaves to the next one
+LEAVES: list[tuple[Rule, Situation]] = [
+    (deleted_name, situation(in_token(1), EMPTY)),
+    (deleted_name, situation(in_token(1), DELETED, on_deleted="recover")),
+    (deleted_name, situation(in_token(1), DELETED, on_deleted="purge")),
+    (not_in_vault, situation(in_token(1), vault_of(1))),
+    (not_in_vault, situation(in_token(1), DELETED, on_deleted="recover")),
+    (older_generation_in_vault, situation(in_token(1), vault_of(1))),
+    (older_generation_in_vault, situation(in_token(1), vault_of(FOREIGN))),
+    (older_generation_in_vault, situation(in_token(1, 2), vault_of(1, 2))),
+    (older_generation_in_vault, situation(token_of(1, 2, withdrawn=(1,)), vault_of(1))),
+    (generation_fixed, situation(token_of(1), vault_of(1), NAMED, LATE)),
+    (generation_fixed, situation(token_of(1), vault_of(1), DECLARED, forcing(1))),
+    (generation_fixed, situation(token_of(1), vault_of(FOREIGN), NAMED, forcing(1))),
+    (made_ahead, situation(token_of(1), vault_of(FOREIGN), DAILY)),
+    (made_ahead, situation(token_of(1), vault_of(FOREIGN), DECLARED, LATE)),
+    (made_ahead, situation(token_of(1), vault_of(FOREIGN, 1), DAILY, LATE)),
+    (made_ahead, situation(token_of(1, adopted=(1,)), vault_of(FOREIGN), DAILY, LATE)),
+    (min_interval, situation(token_of(1), vault_of(1), OFTEN)),
+    (min_interval, situation(token_of(1), vault_of(1), OFTEN, LATE)),
+    (min_interval, situation(token_of(1, adopted=(1,)), vault_of(1), OFTEN, SOON)),
+    (replacement, situation(token_of(1), vault_of(1), DAILY)),
+    (replacement, situation(token_of(1), vault_of(1), DAILY, SOON)),
+    (replacement, situation(token_of(1), vault_of(FOREIGN), DECLARED, LATE)),
+    (attributes_differ, situation(in_token(1), vault_of(1))),
+    (attributes_differ, situation(in_token(1, 2), vault_of(1), DISABLED)),
+    (in_place, situation(in_token(1, 2), vault_of(1))),
+    (foreign_version, situation(in_token(1, 2), vault_of(1))),
+    (withdrawn_version, situation(in_token(1, 2), vault_of(1))),
+    (withdrawn_version, situation(in_token(1, 2), vault_of(FOREIGN))),
+    (younger_than_declared, situation(in_token(1, 2), vault_of(1))),
+    (superseded_generation, situation(in_token(1, 2), vault_of(1))),
+    (younger_generation_in_vault, situation(in_token(1, 2), vault_of(1))),
+]
+
+
+@pytest.mark.parametrize(("rule", "seen", "action", "says"), DECIDES)
+def test_a_rule_decides(rule: Rule, seen: Situation, action: str, says: str) -> None:
+    decided = rule(seen)
+    assert decided
+    assert decided.action == action
+    assert says in decided.reason
+    assert decided.version == seen.current
+    assert decided.foreign == seen.is_foreign
+    assert bool(decided.changes) == (action == "update")
+
+
+@pytest.mark.parametrize(("rule", "seen"), LEAVES)
+def test_a_rule_leaves_the_decision_to_the_next_one(rule: Rule, seen: Situation) -> None:
+    assert rule(seen) is None
+
+
+def test_every_rule_has_its_tests() -> None:
+    assert {rule for rule, *_rest in DECIDES} == set(RULES)
+    assert {rule for rule, _seen in LEAVES} == set(RULES)
+
+
+def test_the_first_rule_that_decides_wins() -> None:
+    seen = situation(in_token(1), vault_of(1))
+    one, other = Action("none", "in_place", "one"), Action("none", "in_place", "other")
+    assert first([lambda _: None, lambda _: one, lambda _: other], seen) == one
+    with pytest.raises(LookupError, match="the key key"):
+        first([lambda _: None], seen)
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (situation(token_of(1), vault_of(1), DAILY), None),
+        (situation(token_of(1), vault_of(1), DAILY, SOON), None),
+        (situation(token_of(1), EMPTY, DAILY, forcing(1)), None),
+        (situation(token_of(1), vault_of(1), DAILY, LATE), "due"),
+        (situation(token_of(1), vault_of(1), DAILY, forcing(1)), "forced"),
+        (situation(token_of(1), vault_of(FOREIGN), DAILY, forcing(1)), "foreign_version"),
+        (situation(token_of(1), vault_of(FOREIGN), OFTEN, LATE), None),
+    ],
+)
+def test_why_a_version_is_replaced(seen: Situation, code: str | None) -> None:
+    cause: Cause | None = seen.cause
+    assert (cause and cause.code) == code
+
+
+# Each amendment by itself
+
+TRANSFER = Action("transfer", "not_in_vault", "it is missing", generation(1))
+NOTHING = Action("none", "in_place", "it is there", generation(1))
+UPDATE = replace(NOTHING, action="update", code="attributes_differ", changes={"enabled": True})
+CONFLICT = Action("conflict", "foreign_version", "whose is it")
+
+
+def extractable(action: Action, extractable: bool | None) -> Action:
+    return replace(action, wanted=replace(generation(1), extractable=extractable))
+
+
+@pytest.mark.parametrize(
+    ("on_deleted", "action", "amended", "code"),
+    [
+        ("purge", TRANSFER, "transfer", "purge_deleted"),
+        ("recover", NOTHING, "recover", "recover_deleted"),
+        ("recover", UPDATE, "recover", "recover_deleted"),
+        ("recover", TRANSFER, "transfer", "not_in_vault"),
+        ("recover", CONFLICT, "conflict", "foreign_version"),
+    ],
+)
+def test_what_becomes_of_a_deleted_key_is_named(
+    on_deleted: str, action: Action, amended: str, code: str
+) -> None:
+    seen = situation(in_token(1), DELETED, on_deleted=on_deleted)
+    planned = name_what_becomes_of_deleted(seen, action)
+    assert (planned.action, planned.code) == (amended, code)
+    assert planned.reason.startswith("a deleted key holds this name and is ")
+    assert planned.reason.endswith(f"; {action.reason}")
+    assert planned.changes == action.changes
+    not_deleted = situation(in_token(1), EMPTY, on_deleted=on_deleted)
+    assert name_what_becomes_of_deleted(not_deleted, action) == action
+
+
+def test_a_locked_generation_is_refused_and_another_one_is_made_where_that_is_forced() -> None:
+    locked = extractable(TRANSFER, False)
+    seen = situation(token_of(1), EMPTY)
+    refused = refuse_locked(seen, locked)
+    assert (refused.action, refused.code) == ("conflict", "locked_generation")
+    assert refused.reason.startswith("it is missing, but the generation 01 was locked")
+    for free in (extractable(TRANSFER, None), extractable(TRANSFER, True)):
+        assert refuse_locked(seen, free) == free
+    in_vault = extractable(NOTHING, False)
+    assert refuse_locked(seen, in_vault) == in_vault
+    forced = refuse_locked(replace(seen, rotating=forcing(1)), locked)
+    assert (forced.action, forced.code, forced.newer_than) == ("rotate", "forced", "01")
+    early = refuse_locked(replace(seen, rotating=forcing(1, now=SOON.now)), locked)
+    assert (early.action, early.code) == ("conflict", "min_interval")
+    named = refuse_locked(replace(seen, rotating=forcing(1), declaration=NAMED), locked)
+    assert named.code == "locked_generation"
+
+
+@pytest.mark.parametrize(
+    ("action", "amended", "code", "locks"),
+    [
+        (extractable(NOTHING, True), "lock", "not_locked", True),
+        (extractable(UPDATE, True), "update", "attributes_differ", True),
+        (extractable(NOTHING, False), "none", "in_place", False),
+        (extractable(NOTHING, None), "none", "in_place", False),
+        (extractable(TRANSFER, None), "transfer", "not_in_vault", True),
+        (CONFLICT, "conflict", "foreign_version", False),
+    ],
+)
+def test_a_key_is_locked_after_its_transfer(
+    action: Action, amended: str, code: str, locks: bool
+) -> None:
+    planned = lock_after_transfer(situation(in_token(1), EMPTY, LOCKING), action)
+    assert (planned.action, planned.code, planned.locks) == (amended, code, locks)
+    assert (TO_BE_LOCKED in planned.reason) == (locks and amended != "transfer")
+    assert lock_after_transfer(situation(in_token(1), EMPTY), action) == action
+
+
+def test_every_amendment_is_made() -> None:
+    tested: set[Amendment] = {name_what_becomes_of_deleted, refuse_locked, lock_after_transfer}
+    assert set(AMENDMENTS) == tested
+
+
+@pytest.mark.parametrize(
+    ("action", "amended", "code", "reason"),
+    [
+        (NOTHING, "update", "rotation_policy_differs", "Azure's rotation policy differs in "),
+        (UPDATE, "update", "attributes_differ", "it is there"),
+        (
+            replace(NOTHING, action="lock", code="not_locked", locks=True),
+            "update",
+            "rotation_policy_differs",
+            TO_BE_LOCKED,
+        ),
+    ],
+)
+def test_azures_own_rotation_policy_is_updated(
+    action: Action, amended: str, code: str, reason: str
+) -> None:
+    planned = with_policy(action, {"notify_before": "P20D"})
+    assert (planned.action, planned.code) == (amended, code)
+    assert reason in planned.reason
+    assert planned.changes == {**action.changes, "notify_before": "P20D"}
+    assert with_policy(action, {}) == action
+
+
+@pytest.mark.parametrize("action", [TRANSFER, CONFLICT])
+def test_an_import_sets_the_policy_itself(action: Action) -> None:
+    assert with_policy(action, {"notify_before": "P20D"}) == action
+
+
+# Reason codes
+
+LOCKED_TOKEN = with_extractable(1, False)
+
+#: By code: a situation that has it
+CODES: dict[str, Situation] = {
+    "in_place": situation(in_token(1), vault_of(1)),
+    "attributes_differ": situation(in_token(1), vault_of(1), DISABLED),
+    "not_locked": situation(with_extractable(1, True), vault_of(1), LOCKING),
+    "not_in_vault": situation(in_token(1), EMPTY),
+    "not_anywhere": situation(in_token(), EMPTY),
+    "older_generation_in_vault": situation(in_token(1, 2), vault_of(1)),
+    "due": situation(token_of(1), vault_of(1), DAILY, LATE),
+    "forced": situation(token_of(1), vault_of(1), DECLARED, forcing(1)),
+    "min_interval": situation(token_of(1), vault_of(1), OFTEN, SOON),
+    "foreign_version": situation(in_token(1), vault_of(FOREIGN)),
+    "deleted_name": situation(in_token(1), DELETED),
+    "recover_deleted": situation(in_token(1), DELETED, on_deleted="recover"),
+    "purge_deleted": situation(in_token(1), DELETED, on_deleted="purge"),
+    "generation_fixed": situation(token_of(1), vault_of(1), NAMED, forcing(1)),
+    "withdrawn_version": situation(token_of(1, withdrawn=(1,)), vault_of(1)),
+    "younger_than_declared": situation(in_token(1, 2, wanted=1), vault_of(2)),
+    "superseded_generation": situation(in_token(1, 2), vault_of(1, 2)),
+    "younger_generation_in_vault": situation(token_of(1, 2, 3, withdrawn=(3,)), vault_of(1, 3)),
+    "locked_generation": situation(LOCKED_TOKEN, EMPTY),
+}
+
+#: with_policy() has the one, and a run without all vaults of a key the other
+NOT_OF_PLAN_KEY = {"rotation_policy_differs", "needs_prepare"}
+
+
+def plan_of(seen: Situation) -> Action:
+    return plan_key(seen.declaration, seen.in_token, seen.in_vault, seen.rotating, seen.on_deleted)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_is_reached(code: str) -> None:
+    assert plan_of(CODES[code]).code == code
+
+
+def test_the_codes_that_are_reached_are_those_that_are_documented() -> None:
+    assert CODES.keys() | NOT_OF_PLAN_KEY == DECISIONS.keys()
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    """Any token, vault, declaration and run."""
+    generations = [
+        replace(
+            known,
+            usable=draw(st.booleans()) and not known.withdrawn,
+            extractable=draw(st.sampled_from([True, False, None])),
+        )
+        for known in token_of(
+            *draw(st.lists(NUMBERS, unique=True, max_size=4).map(sorted)),
+            withdrawn=draw(st.sets(NUMBERS)),
+            adopted=draw(st.sets(NUMBERS)),
+        ).generations
+    ]
+    wanted = draw(st.sampled_from([None, *generations]))
+    vault = vault_of(*draw(PLACES))
+    if vault.current and draw(st.booleans()):
+        vault = InVault(None, deleted=vault.current)
+    declaration = replace(
+        DECLARED,
+        enabled=draw(st.sampled_from([None, False])),
+        generation=draw(st.sampled_from([None, "01"])),
+        after_transfer=draw(st.sampled_from(["keep", "lock"])),
+        rotation=draw(
+            st.sampled_from([None, DAILY.rotation, OFTEN.rotation]),
+        ),
+    )
+    rotating = draw(
+        st.none()
+        | st.builds(
+            Rotating,
+            st.integers(0, 60).map(
+                lambda days: datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(days)
+            ),
+            st.sets(NUMBERS).map(lambda numbers: forcing(*numbers).force),
+        )
+    )
+    on_deleted = draw(st.sampled_from(["fail", "recover", "purge"]))
+    return Situation(declaration, InToken(tuple(generations), wanted), vault, rotating, on_deleted)
+
+
+@given(situations())
+def test_some_rule_decides_whatever_there_is_and_its_code_is_documented(seen: Situation) -> None:
+    planned = plan_of(seen)
+    assert planned.code in DECISIONS
+    assert planned.reason
+    if planned.action == "conflict":
+        assert not planned.changes
+        assert not planned.locks
+    if planned.action in ("transfer", "rotate"):
+        assert planned.locks == (seen.declaration.after_transfer == "lock")
+        assert planned.wanted is None or planned.wanted.extractable is not False

@@ -13,7 +13,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     Declaration,
     KeySpec,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
     InToken,
     KnownGeneration,
 )
