@@ -1,0 +1,54 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What people answer, in surveys, extra variables and inventories; pure."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import date
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+
+#: What YAML makes of a text that nobody quoted; the first that fits counts, and a bool is an int
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "the truth value"),
+    ((int, float), "the number"),
+    (date, "the date"),
+)
+
+
+def names(value: t.Any, variable: str) -> list[str]:
+    """Read the names that a person gave: of keys, thumbprints, key identifiers.
+
+    ansible-core 2.19 and later resolve ``!unsafe ''`` of AWX's extra variables as YAML resolves it
+    without quotes: '' is null, ``0123`` is a number and ``2024-01-01`` a date.
+
+    :param value: a list of texts, a text with commas, blanks or line breaks between, or nothing
+    :param variable: the variable that holds the value, for the message
+    :return: the names in their order, none of them empty, without quotes around them
+    :raises ByokError: for what is no text, because what was written cannot be told from it
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        # Methods of the text itself, by which ansible-core before 2.19 keeps it marked as unsafe
+        parts = (part.strip("'\"") for part in value.replace(",", " ").split())
+        return [part for part in parts if part]
+    if isinstance(value, (list, tuple)):
+        return [name for item in value for name in names(item, variable)]
+    raise ByokError(
+        f"{variable} holds {_described(value)}, and names have to be texts",
+        f"Put it into quotes as it was written, such as {variable}: '0123'; "
+        "in a survey write the quotes as well",
+    )
+
+
+def _described(value: t.Any) -> str:
+    for kind, words in _KINDS:
+        if isinstance(value, kind):
+            return f"{words} {str(value).lower() if kind is bool else value}"
+    return f"a {type(value).__name__}"
