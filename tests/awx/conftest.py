@@ -25,7 +25,10 @@ ANSIBLE = "ansible==12.3.0"
 
 @pytest.fixture(scope="session")
 def awx_awx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the collection awx.awx, which PyPI has as a part of a large package only; kept in the virtual environment."""
+    """A folder with the collection awx.awx, kept in the virtual environment.
+
+    PyPI has it as a part of a large package only.
+    """
     folder = Path(sys.prefix, ANSIBLE)
     if not folder.exists():
         download = tmp_path_factory.mktemp("pypi")
@@ -67,7 +70,10 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads the jobs of a node into the lab: no credential, and of the token only what SoftHSM reads."""
+        """What leads the jobs of a node into the lab.
+
+        It has no credential, and of the token only what SoftHSM reads.
+        """
         return {
             name: value
             for name, value in self.variables.items()

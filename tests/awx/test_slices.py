@@ -26,7 +26,7 @@ KEYS = [f"fleet-{number}" for number in range(2)]
 
 
 def fleet(folder: Path, name: str) -> Inventory:
-    """Vaults with the same keys of one token, as AWX imports them from the file that declares the keys."""
+    """Vaults with the same keys of one token, as AWX imports them from the declarations."""
     folder.mkdir()
     keys = [{"name": key, "type": "EC", "curve": "P-256"} for key in KEYS]
     (folder / "keys.yml").write_text(json.dumps({"vaults": ["*"], "keys": keys}))
