@@ -8,7 +8,7 @@ import typing as t
 from datetime import date, datetime, timezone
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
+from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names, text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 
 
@@ -50,5 +50,27 @@ def test_what_is_no_text_is_refused(value: t.Any, described: str) -> None:
     for given in (value, ["disk-key", value]):
         with pytest.raises(ByokError) as error:
             names(given, "byok_force")
-        assert error.value.what == f"byok_force holds {described}, and names have to be texts"
+        assert error.value.what == f"byok_force holds {described}, and has to be a text"
         assert "into quotes" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("", None),
+        (" ", None),
+        (" disk-key ", "disk-key"),
+        ("'2026-11-01T00:00:00Z'", "2026-11-01T00:00:00Z"),
+    ],
+)
+def test_text(value: str | None, expected: str | None) -> None:
+    assert text(value, "byok_log_from") == expected
+
+
+@pytest.mark.parametrize("value", [83, True, date(2024, 1, 1), ["disk-key"]])
+def test_what_is_no_text_is_no_answer(value: t.Any) -> None:
+    with pytest.raises(
+        ByokError, match=r"byok_log_from holds .*, and has to be a text\. .* quotes"
+    ):
+        text(value, "byok_log_from")
