@@ -106,6 +106,17 @@ class Lab:
             )
         )
 
+    def generations(self, *names: str) -> dict[str, set[str]]:
+        """The thumbprints of the public keys that the token has under these names."""
+        script = ROOT / "tests/integration/targets/setup_token/files/objects.py"
+        environment = {**os.environ, **self.variables}
+        output = subprocess.check_output([sys.executable, script], env=environment, text=True)
+        thumbprints: dict[str, set[str]] = {name: set() for name in names}
+        for item in json.loads(output):
+            if item["label"] in thumbprints and "thumbprint" in item:
+                thumbprints[item["label"]].add(item["thumbprint"])
+        return thumbprints
+
 
 def program(name: str) -> str:
     """The path of a program beside this Python."""
