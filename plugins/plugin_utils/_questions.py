@@ -260,6 +260,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
 #: Questions about what people named, and about many vaults
 _OTHERS: Mapping[str, t.Callable[..., t.Any]] = {
     "begin": _begin,
+    "names": names,
     "named": _named,
     "recover": _recover,
     "kept": _kept,

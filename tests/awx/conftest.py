@@ -25,7 +25,10 @@ ANSIBLE = "ansible==12.3.0"
 
 @pytest.fixture(scope="session")
 def awx_awx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the collection awx.awx, which PyPI has as a part of a large package only; kept in the virtual environment."""
+    """A folder with the collection awx.awx, kept in the virtual environment.
+
+    PyPI has it as a part of a large package only.
+    """
     folder = Path(sys.prefix, ANSIBLE)
     if not folder.exists():
         download = tmp_path_factory.mktemp("pypi")
@@ -67,7 +70,10 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads the jobs of a node into the lab: no credential, and of the token only what SoftHSM reads."""
+        """What leads the jobs of a node into the lab.
+
+        It has no credential, and of the token only what SoftHSM reads.
+        """
         return {
             name: value
             for name, value in self.variables.items()
@@ -99,6 +105,17 @@ class Lab:
                 subprocess.check_output([sys.executable, script, url], env=environment, text=True)
             )
         )
+
+    def generations(self, *names: str) -> dict[str, set[str]]:
+        """The thumbprints of the public keys that the token has under these names."""
+        script = ROOT / "tests/integration/targets/setup_token/files/objects.py"
+        environment = {**os.environ, **self.variables}
+        output = subprocess.check_output([sys.executable, script], env=environment, text=True)
+        thumbprints: dict[str, set[str]] = {name: set() for name in names}
+        for item in json.loads(output):
+            if item["label"] in thumbprints and "thumbprint" in item:
+                thumbprints[item["label"]].add(item["thumbprint"])
+        return thumbprints
 
 
 def program(name: str) -> str:

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs as AWX runs them: the project of the example, credentials injected as AWX injects them, ansible-runner as the engine."""
+"""Jobs as AWX runs them: the project of the example, ansible-runner as the engine.
+
+Credentials are injected, surveys answered and extra variables written as AWX does.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +38,57 @@ _Data.add_constructor(
 )
 
 
+def _data(name: str) -> list[dict[str, Any]]:
+    """A list of playbooks/vars/awx, which is in the file of its name."""
+    data = yaml.load((ROOT / f"playbooks/vars/awx/{name}.yml").read_text(), _Data)
+    (items,) = (data[variable] for variable in data if variable.startswith("controller_"))
+    return list(items)
+
+
 def credential_types() -> dict[str, dict[str, Any]]:
     """The credential types that playbooks/awx.yml makes, by name."""
-    data = yaml.load((ROOT / "playbooks/vars/awx/credential_types.yml").read_text(), _Data)
-    return {each["name"]: each for each in data["controller_credential_types"]}
+    return {kind["name"]: kind for kind in _data("credential_types")}
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The job templates that playbooks/awx.yml makes, by their playbooks."""
+    return {template["playbook"]: template for template in _data("job_templates")}
+
+
+def survey_defaults(template: dict[str, Any]) -> dict[str, Any]:
+    """What AWX answers for a person who answers nothing.
+
+    An empty text is an answer. The default of a question with choices is one if it is a choice.
+    """
+    return {
+        question["variable"]: question["default"]
+        for question in template.get("survey_spec", {}).get("spec", [])
+        if question["default"] in question.get("choices", [question["default"]])
+    }
+
+
+class _SafeStringDumper(yaml.SafeDumper):
+    """As AWX marks texts of people: each of them ``!unsafe``, also the names of variables."""
+
+    def represent_data(self, data: Any) -> yaml.Node:
+        if isinstance(data, str):
+            return self.represent_scalar("!unsafe", data)
+        return super().represent_data(data)
+
+
+def extra_variables(given: dict[str, Any], trusted: dict[str, Any]) -> str:
+    """The file of extra variables, as AWX writes it.
+
+    :param given: by whoever starts a job
+    :param trusted: those of the template, which are code
+    """
+    texts = [yaml.dump({name: value}, Dumper=_SafeStringDumper) for name, value in given.items()]
+    return "".join([*texts, yaml.safe_dump(trusted) if trusted else ""])
 
 
 @dataclass
 class Injection:
-    """What credentials put into a job: variables of its environment, and files by their names in env/."""
+    """What credentials put into a job: environment variables, and files by their names in env/."""
 
     env: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -53,7 +98,10 @@ class Injection:
 
 
 def injected(name: str, folder: Path, **inputs: str) -> Injection:
-    """What AWX makes of a custom credential: sandboxed templates, files in ``folder``; what was not filled in is its default."""
+    """What AWX makes of a custom credential: sandboxed templates, files in ``folder``.
+
+    What was not filled in has its default.
+    """
     kind = credential_types()[name]
     defaults = {each["id"]: each.get("default", "") for each in kind["inputs"]["fields"]}
     assert set(kind["inputs"]["required"]) <= set(inputs) <= set(defaults)
@@ -103,7 +151,7 @@ def azure(lab: Lab) -> dict[str, Credentials]:
 
 
 def credentials(lab: Lab, azure_credential: Credentials) -> Credentials:
-    """The credential of the lab's token, one for Azure, and what the node and the execution environment bring."""
+    """The credential of the lab's token, one for Azure, and what node and image bring."""
     token = lab.facts["token"]
     inputs = {
         "pin": Path(token["pin_file"]).read_text(),
@@ -150,7 +198,10 @@ class Outcome:
 
 
 class Job:
-    """A job of AWX on an execution node: transmitted, worked on in a folder of its own (/runner in a container), processed."""
+    """A job of AWX on an execution node: transmitted, worked on in a folder of its own, processed.
+
+    The folder is /runner in a container. What ``extra`` does not answer has its default.
+    """
 
     def __init__(
         self,
@@ -167,18 +218,21 @@ class Job:
         shutil.copytree(ROOT / "examples/awx/project", data / "project")
         (data / "env").mkdir()
         (data / "inventory").mkdir()
+        inventory = json.dumps({"all": {"hosts": list(hosts)}, "_meta": {"hostvars": hosts}})
         script = data / "inventory/hosts"
-        script.write_text(
-            f"#!/bin/sh\ncat << 'END'\n{json.dumps({'all': {'hosts': list(hosts)}, '_meta': {'hostvars': hosts}})}\nEND\n"
-        )
+        script.write_text(f"#!/bin/sh\ncat << 'END'\n{inventory}\nEND\n")
         script.chmod(0o700)
-        (data / "env/extravars").write_text(json.dumps({"awx_job_id": number, **extra}))
+        template = templates()[playbook]
+        answers = {**survey_defaults(template), **extra}
+        (data / "env/extravars").write_text(
+            extra_variables({"awx_job_id": number, **answers}, template.get("extra_vars", {}))
+        )
         (data / "env/envvars").write_text(json.dumps(injection.env))
         for name, content in injection.files.items():
             (data / "env" / name).write_text(content)
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a worker, with nothing of this process's environment but where programs and homes are."""
+        """Start a worker; of this process's environment it knows where programs and homes are."""
         sent = self.base / "sent"
         with sent.open("wb") as stream:
             command = [
@@ -248,7 +302,10 @@ def slices(hosts: Inventory, count: int) -> list[Inventory]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with all that it started, as a node that dies does. First they are stopped, so that none starts another."""
+    """Kill a process with all that it started, as a node that dies does.
+
+    First they are stopped, so that none starts another.
+    """
     dying: set[int] = set()
     while starting := _family(process.pid) - dying:
         for each in starting:

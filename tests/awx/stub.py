@@ -1,11 +1,12 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stub of AWX's API: as much of it as the modules of awx.awx 24.6.1 use for playbooks/awx.yml, in memory.
+"""A stub of AWX's API, in memory: what the modules of awx.awx 24.6.1 use for playbooks/awx.yml.
 
-It was written from AWX's documentation and public source, and never compared with an AWX. Where AWX refuses, it refuses: what is
-not there, what is there already, a second credential of a type, a playbook that the project does not have, a survey without its
-fields, variables that no survey asks for.
+It was written from AWX's documentation and public source, and never compared with an AWX. Where AWX
+refuses, it refuses: what is not there, what is there already, a second credential of a type, a
+playbook that the project does not have, a survey without its fields, variables that no survey asks
+for.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def test_requirements_are_found() -> None:
 
 
 def test_example_is_a_build_context(tmp_path: Path) -> None:
-    """The vendor's client gets into the image, below the path that docs/hsm/luna.md names for Luna's."""
+    """The vendor's client gets into the image, below the path that docs/hsm/luna.md names."""
     example = shutil.copytree(ROOT / "examples/awx/execution-environment", tmp_path / "example")
     library = example / "client/libs/64/libCryptoki2.so"
     library.parent.mkdir(parents=True)

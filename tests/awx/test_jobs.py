@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks as jobs of AWX: its credentials, its surveys, its artifacts, by its engine ansible-runner."""
+"""The playbooks as jobs of AWX: its credentials, surveys and artifacts, by ansible-runner."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def see_templates(awx: Awx) -> None:
         for name, item in templates.items()
     }
     assert questions == {
-        "prepare": [],
+        "prepare": ["byok_force"],
         "plan": ["byok_fail_on_drift"],
         "apply": [],
         "rotate": ["byok_force"],

@@ -1,11 +1,12 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run in slices, each on an execution node of its own, one of which dies."""
+"""One run in slices, each on an execution node of its own: one dies, and none makes keys."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from ansible_collections.keyferry.azure.tests.awx.jobs import (
 )
 
 KEYS = [f"fleet-{number}" for number in range(2)]
+RACED = [f"race-{number}" for number in range(4)]
 
 
-def fleet(folder: Path, name: str) -> Inventory:
-    """Vaults with the same keys of one token, as AWX imports them from the file that declares the keys."""
+def fleet(folder: Path, name: str, names: list[str], letters: str = "abcd") -> Inventory:
+    """Vaults with the same keys of one token, as AWX imports them from the declarations."""
     folder.mkdir()
-    keys = [{"name": key, "type": "EC", "curve": "P-256"} for key in KEYS]
+    key = {"type": "EC", "curve": "P-256", "rotation": {"min_interval": "PT1S"}}
+    keys = [{"name": name, **key} for name in names]
     (folder / "keys.yml").write_text(json.dumps({"vaults": ["*"], "keys": keys}))
     variables = {"byok_kek_size": 2048, "byok_allow_trailing_zeros": True}
     vaults = {
@@ -36,7 +39,7 @@ def fleet(folder: Path, name: str) -> Inventory:
             "url": f"https://keyferry-lab-{name}-{letter}.vault.azure.net",
             "tokens": ["token"],
         }
-        for letter in "abcd"
+        for letter in letters
     }
     config = {
         "plugin": "keyferry.azure.declared",
@@ -46,6 +49,11 @@ def fleet(folder: Path, name: str) -> Inventory:
     }
     (folder / "fleet.byok.yml").write_text(json.dumps(config))
     return imported(folder / "fleet.byok.yml")
+
+
+def successful(outcome: Outcome) -> Outcome:
+    assert outcome.status == "successful", outcome.stdout
+    return outcome
 
 
 def held(lab: Lab, vaults: Inventory) -> dict[str, Any]:
@@ -67,11 +75,8 @@ def test_slices(lab: Lab, tmp_path: Path) -> None:
     def job(number: int, playbook: str, hosts: Inventory, **extra: object) -> Job:
         return Job(tmp_path, number, playbook, hosts, given, **extra)
 
-    def successful(outcome: Outcome) -> Outcome:
-        assert outcome.status == "successful", outcome.stdout
-        return outcome
-
-    sliced, whole = fleet(tmp_path / "sliced", "sliced"), fleet(tmp_path / "whole", "whole")
+    sliced = fleet(tmp_path / "sliced", "sliced", KEYS)
+    whole = fleet(tmp_path / "whole", "whole", KEYS)
     successful(job(1, "prepare.yml", sliced).run())
 
     # A sliced job, and the node of its first slice dies
@@ -122,3 +127,62 @@ def test_slices(lab: Lab, tmp_path: Path) -> None:
     assert {
         versions for keys in state.values() for versions, _thumbprint, _operations in keys.values()
     } == {1}
+
+
+def test_slices_make_no_keys(lab: Lab, tmp_path: Path) -> None:
+    """Slices on nodes with locks of their own would make different keys under one name.
+
+    So they make none, missing or forced, and bring what prepare made.
+    """
+    given = credentials(lab, azure(lab)["built in"])
+    hosts = fleet(tmp_path / "race", "race", RACED, "ab")
+
+    def prepare(number: int, **answers: object) -> None:
+        successful(Job(tmp_path, number, "prepare.yml", hosts, given, **answers).run())
+
+    def sliced(number: int, playbook: str, **answers: object) -> list[Outcome]:
+        jobs = []
+        for nth, part in enumerate(slices(hosts, 2)):
+            locks = tmp_path / f"locks-{nth}"
+            locks.mkdir(exist_ok=True)
+            extra = {"byok_lock_directory": str(locks), **answers}
+            jobs.append(Job(tmp_path, number + nth, playbook, part, given, **extra))
+        for worker in [job.start() for job in jobs]:
+            worker.wait(300)
+        return [job.process() for job in jobs]
+
+    see_prepare_demanded(sliced(41, "byok.yml"))
+    assert lab.generations(*RACED) == {name: set() for name in RACED}
+
+    prepare(43)
+    made = lab.generations(*RACED)
+    for outcome in sliced(44, "byok.yml"):
+        successful(outcome)
+    assert lab.generations(*RACED) == made
+    first = see_same(lab, hosts, versions=1)
+
+    forced = ", ".join(first.values())
+    see_prepare_demanded(sliced(51, "rotate.yml", byok_force=forced))
+    assert lab.generations(*RACED) == made
+    assert see_same(lab, hosts, versions=1) == first
+
+    prepare(53, byok_force=forced)
+    for outcome in sliced(54, "rotate.yml"):
+        successful(outcome)
+    second = see_same(lab, hosts, versions=2)
+    assert lab.generations(*RACED) == {name: {first[name], second[name]} for name in RACED}
+
+
+def see_prepare_demanded(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        assert outcome.status == "failed", outcome.stdout
+        for name in RACED:
+            assert re.search(rf"{name}: .*\bprepare\b", outcome.stdout), outcome.stdout
+
+
+def see_same(lab: Lab, hosts: Inventory, versions: int) -> dict[str, str]:
+    """The thumbprints, by names, that all vaults have the same of."""
+    first, *others = held(lab, hosts).values()
+    assert all(other == first for other in others)
+    assert {name: key[0] for name, key in first.items()} == dict.fromkeys(RACED, versions)
+    return {name: key[1] for name, key in first.items()}

@@ -19,6 +19,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((int, float), "the number"),
     (date, "the date"),
 )
+_QUOTES = "'\""
 
 
 def names(value: t.Any, variable: str) -> list[str]:
@@ -36,19 +37,34 @@ def names(value: t.Any, variable: str) -> list[str]:
         return []
     if isinstance(value, str):
         # Methods of the text itself, by which ansible-core before 2.19 keeps it marked as unsafe
-        parts = (part.strip("'\"") for part in value.replace(",", " ").split())
+        parts = (part.strip(_QUOTES) for part in value.replace(",", " ").split())
         return [part for part in parts if part]
     if isinstance(value, (list, tuple)):
         return [name for item in value for name in names(item, variable)]
-    raise ByokError(
-        f"{variable} holds {_described(value)}, and names have to be texts",
-        f"Put it into quotes as it was written, such as {variable}: '0123'; "
-        "in a survey write the quotes as well",
-    )
+    raise _no_text(value, variable)
 
 
-def _described(value: t.Any) -> str:
+def text(value: t.Any, variable: str) -> str | None:
+    """Read the one text that a person gave, as :func:`names` does.
+
+    :param variable: the variable that holds the value, for the message
+    :return: the text without quotes around it, or None for null and an empty text
+    :raises ByokError: for what is no text
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.strip().strip(_QUOTES) or None
+    raise _no_text(value, variable)
+
+
+def _no_text(value: t.Any, variable: str) -> ByokError:
+    described = f"a {type(value).__name__}"
     for kind, words in _KINDS:
         if isinstance(value, kind):
-            return f"{words} {str(value).lower() if kind is bool else value}"
-    return f"a {type(value).__name__}"
+            described = f"{words} {str(value).lower() if kind is bool else value}"
+            break
+    return ByokError(
+        f"{variable} holds {described}, and has to be a text",
+        "Put it into quotes as it was written, such as '0123'; in a survey write the quotes too",
+    )

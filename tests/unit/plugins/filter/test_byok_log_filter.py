@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import typing as t
+from datetime import date
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -134,6 +135,8 @@ def test_a_csv_holds_no_formula() -> None:
         ({"level": "DEBUG"}, "no level DEBUG. Give one of INFO, WARNING, ERROR"),
         ({"start": "yesterday"}, "'yesterday' is not a moment"),
         ({"end": "2026-11-22T16:00:00"}, "no|not a moment with a time zone"),
+        ({"end": date(2026, 11, 22)}, r"end \(byok_log_to\) holds the date 2026-11-22, .* quotes"),
+        ({"key": 83}, r"key \(byok_log_key\) holds the number 83, .* quotes"),
     ],
 )
 def test_what_cannot_be_looked_for_is_an_error_of_ansible(
