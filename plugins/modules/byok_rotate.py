@@ -30,11 +30,15 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.rotation
   - keyferry.azure._declaration.rotations
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token, keyferry.azure.byok_vault]
 options:
   stage:
     description:
@@ -270,8 +274,11 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
+    KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
-    key_constraints,
+    TOKEN_OPTIONS,
+    VAULT_OPTIONS,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -283,6 +290,9 @@ def main() -> None:
     run_module(
         rotate_keys,
         {
+            **HOST_OPTIONS,
+            **TOKEN_OPTIONS,
+            **VAULT_OPTIONS,
             **key_options(
                 "rotations",
                 data_reencrypted={"type": "bool", "default": False},
@@ -316,7 +326,7 @@ def main() -> None:
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "prove": {"type": "bool", "default": False},
         },
-        **key_constraints("rotations"),
+        **KEY_CONSTRAINTS,
     )
 
 

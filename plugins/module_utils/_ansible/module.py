@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
+    GroupedModule,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 
@@ -22,7 +24,7 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
+    module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
     # Lists of keys are left out of what Ansible returns of the arguments: there may be thousands.
     invocation = {
         "module_args": {

@@ -96,7 +96,7 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     :raises ByokError: when nothing can be done at all; what fails for one key is in the outcome's failures
     """
     vault = open_vault(params)
-    items = items_of(params, "imports")
+    items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     outcome = Outcome({"imports": [], "deletions": []})
     importing = Importing(
@@ -120,7 +120,7 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     with nullcontext() if check_mode else one_writer(vault, params, outcome):
         each_key(vault, items, outcome, work[params["state"]])
         warn_of_rivals(importing, outcome)
-    if params["imports"] is None:
+    if params["declarations"] is None:
         for single, many in (("import", "imports"), ("deletion", "deletions")):
             if outcome.result[many]:
                 outcome.result[single] = outcome.result[many][0]

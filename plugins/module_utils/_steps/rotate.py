@@ -73,7 +73,7 @@ def rotate_keys(params: Item, check_mode: bool) -> Outcome:
 
     :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the outcome's failures
     """
-    items = items_of(params, "rotations")
+    items = items_of(params, "declarations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
     vault = open_vault(params)
@@ -88,7 +88,7 @@ def rotate_keys(params: Item, check_mode: bool) -> Outcome:
             _Retiring(vault, token, params, check_mode, outcome).run(items, declarations)
         elif token:
             _Rotation(vault, token, params, check_mode, outcome).run(items, declarations)
-    if params["rotations"] is None and outcome.result["rotations"]:
+    if params["declarations"] is None and outcome.result["rotations"]:
         outcome.result["rotation"] = outcome.result["rotations"][0]
     return outcome
 

@@ -96,7 +96,7 @@ def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outco
 
     :raises ByokError: when the token cannot be opened or searched; what fails for one key is in the outcome's failures
     """
-    declarations = [parse_declaration(item) for item in items_of(params, "target_keys")]
+    declarations = [parse_declaration(item) for item in items_of(params, "declarations")]
     check_unique(declaration.name for declaration in declarations)
     steps = {option: params[option] for option in ("rotations", "transferred", "withdraw")}
     look_only = check_mode and params["state"] == "present"
@@ -119,7 +119,7 @@ def ensure_target_keys(params: t.Mapping[str, t.Any], check_mode: bool) -> Outco
                 outcome = _look_without_login(token, declarations, steps)
             else:
                 outcome = find_or_make(token, declarations, params, check_mode, **steps)
-    if params["target_keys"] is None and outcome.result["target_keys"]:
+    if params["declarations"] is None and outcome.result["target_keys"]:
         outcome.result["target_key"] = outcome.result["target_keys"][0]
     return outcome
 

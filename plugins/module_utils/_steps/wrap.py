@@ -107,14 +107,14 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
     :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a rehearsal that fails; what
         fails for one key is in the outcome's failures
     """
-    items = items_of(params, "packages")
+    items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     escrow = _read_escrow(params)
     kek = read_kek(params, check_mode, escrow)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
     with open_token(params) as token:
         outcome = wrap_for(token, items, recipients, params["allow_trailing_zeros"], check_mode)
-    if params["packages"] is None:
+    if params["declarations"] is None:
         for single, many in (("package", "packages"), ("escrow", "escrows")):
             if outcome.result[many]:
                 outcome.result[single] = outcome.result[many][0]
