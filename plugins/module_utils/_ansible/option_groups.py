@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Options of groups that a module is not in: ignored for one release, because it took them before.
+"""Options of groups that a module is not in: ignored for one release, as it took them before.
 
 ``module_defaults`` of the group ``byok`` used to set the options of token and vault for every module.
 Such plays go on working until REMOVAL.
@@ -43,7 +43,7 @@ class GroupedModule(AnsibleModule):  # type: ignore[misc]  # Ansible has no type
 
 
 def unused_options(argument_spec: Spec, given: t.Iterable[str]) -> list[str]:
-    """Return which of the options that were given belong to groups that the module does not take."""
+    """Return which of the options that were given are of groups that the module does not take."""
     foreign: set[str] = set()
     for options in OPTION_GROUPS.values():
         for name, option in options.items():
@@ -55,6 +55,6 @@ def unused_options(argument_spec: Spec, given: t.Iterable[str]) -> list[str]:
 def _unused(module: str, options: list[str]) -> str:
     groups = ", ".join(f"group/keyferry.azure.{name}" for name in OPTION_GROUPS)
     return (
-        f"{module} does not use {', '.join(options)}. Set them in module_defaults by the groups of"
-        f" the modules that use them ({groups}), instead of group/keyferry.azure.byok."
+        f"{module} ignores {', '.join(options)}. If module_defaults set that for"
+        f" group/keyferry.azure.byok, use {groups} instead."
     )

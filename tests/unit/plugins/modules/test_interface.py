@@ -177,7 +177,7 @@ def test_what_is_ignored_is_said(
     assert seen[0]["vault_url"] == given["vault_url"]
     assert "pin" not in seen[0]
     ((message, when),) = deprecations
-    assert "does not use lock_timeout, pin." in message
+    assert "ignores lock_timeout, pin." in message
     assert when == {"version": "1.0.0", "collection_name": "keyferry.azure"}
     with arguments_of({"typo": 1}), pytest.raises(SystemExit):
         run_module(act, dict(VAULT_OPTIONS))
