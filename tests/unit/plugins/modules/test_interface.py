@@ -166,7 +166,7 @@ def test_what_is_ignored_is_said(
         GroupedModule, "deprecate", lambda module, msg, **when: deprecations.append((msg, when))
     )
 
-    def act(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
+    def act(params: t.Mapping[str, t.Any], *_others: t.Any) -> t.Any:
         seen.append(params)
         return Outcome({})
 
