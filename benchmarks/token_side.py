@@ -30,7 +30,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS  # noqa: E402
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (  # noqa: E402
+    HOST_OPTIONS,
+    TOKEN_OPTIONS,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import rehearse  # noqa: E402
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token  # noqa: E402
 from ansible_collections.keyferry.azure.tests.token import tokens  # noqa: E402
@@ -110,7 +113,8 @@ def main() -> None:
         )
         ours.append(seconds(module, options, declared))
     rehearsals = []
-    defaults = {name: spec.get("default") for name, spec in TOKEN_OPTIONS.items()}
+    groups = {**HOST_OPTIONS, **TOKEN_OPTIONS}
+    defaults = {name: spec.get("default") for name, spec in groups.items()}
     with open_token({**defaults, **options}) as token:
         for _round in range(50):
             rehearsals.append(1000 * seconds(rehearse, token, True))

@@ -25,7 +25,10 @@ attributes:
     description: When run twice in a row with the same arguments, the second run does nothing and says so.
     support: full
   action_group:
-    description: Use C(group/keyferry.azure.byok) in C(module_defaults) to set token and vault once for a play.
+    description:
+      - Use these groups in C(module_defaults) to set options once for a play.
+      - C(group/keyferry.azure.byok_host), C(group/keyferry.azure.byok_token) and C(group/keyferry.azure.byok_vault) have the
+        modules that take the options of the host (O(ignore:lock_directory), O(ignore:lock_timeout)), of the token and of the
+        vault.
     support: full
-    membership: [keyferry.azure.byok]
 """

@@ -134,15 +134,24 @@ def _alone(options: str) -> str:
 
 
 def _in_list(
-    name: str,
+    former: str | None = None,
     more: str = "",
     description: str = "Many keys in one call, instead of O(name).",
     type_required: str = "true",
 ) -> str:
+    """Return the documentation of the option ``declarations``.
+
+    :param former: the name that it had before
+    :param more: options of a key beside its declaration
+    """
     options = _OPTIONS.replace("REQUIRED", "true", 1).replace("REQUIRED", type_required)
     item = textwrap.indent(options.lstrip() + more, "    ")
-    head = f"{name}:\n  description: {description}\n  type: list\n  elements: dict\n"
-    return "options:\n" + textwrap.indent(f"{head}  suboptions:\n{item}", "  ")
+    head = f"declarations:\n  description:\n    - {description}\n"
+    kind = "  type: list\n  elements: dict\n"
+    if former:
+        head += f"    - The alias O({former}) is deprecated and will be removed in version 1.0.0.\n"
+        kind += f"  aliases: [{former}]\n"
+    return "options:\n" + textwrap.indent(f"{head}{kind}  suboptions:\n{item}", "  ")
 
 
 _PATH = """path:
@@ -208,7 +217,7 @@ class ModuleDocFragment:
         "target_keys",
         description="Keys that shall be made and wrapped. Those that cannot be are in RV(failures).",
     )
-    DECLARATIONS: str = _in_list("declarations")
+    DECLARATIONS: str = _in_list()
     PACKAGE: str = _alone(_PATH)
     PACKAGES: str = _in_list("packages", _PATH)
     ROTATION: str = _alone(_ROTATION)

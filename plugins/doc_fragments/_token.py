@@ -45,27 +45,21 @@ options:
       - What is handed to the PKCS#11 library when it is initialised (C(pReserved) of C(C_Initialize)). Only NSS wants it, such as
         V(configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=).
     type: str
-  profile:
+  hsm_profile:
     description:
-      - Which kind of token it is. That decides which mechanisms are tried to make and to wrap keys, how return codes are
+      - Which make the token is of. That decides which mechanisms are tried to make and to wrap keys, how return codes are
         explained, and what M(keyferry.azure.byok_hsm_info) looks at.
       - With V(auto), the token's manufacturer and model tell, or else the file name of its library.
       - V(luna) is Thales Luna 7 and Luna Cloud HSM, V(futurex) FxPKCS11, V(nshield) Entrust nShield, V(cloudhsm) AWS CloudHSM,
         V(nss) NSS softokn.
+      - The alias O(profile) is deprecated and will be removed in version 1.0.0.
     type: str
     choices: [auto, cloudhsm, futurex, generic, luna, nshield, nss, softhsm]
     default: auto
+    aliases: [profile]
   sessions:
     description:
       - How many sessions make and wrap keys at the same time. An HSM in a network gains by it. NSS is used by one.
     type: int
     default: 1
-  lock_directory:
-    description: Directory for the lock file of the token, which keeps two runs on one host from making the same key twice.
-    type: path
-    default: /tmp
-  lock_timeout:
-    description: Seconds to wait for another run that holds the lock.
-    type: int
-    default: 600
 """

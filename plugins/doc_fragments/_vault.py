@@ -15,6 +15,7 @@ options:
   vault_url:
     description: URL of the Key Vault Premium or Managed HSM, such as V(https://contoso.vault.azure.net).
     type: str
+    aliases: [keyvault_uri]
   auth_source:
     description:
       - Where the credential comes from.

@@ -44,7 +44,7 @@ EXAMPLES = r"""
     pkcs11_library: "{{ config.pkcs11_library }}"
     token_label: "{{ config.token_label }}"
     pin_file: /run/secrets/byok-pin
-    target_keys: ["{{ config.declaration }}"]
+    declarations: ["{{ config.declaration }}"]
   vars:
     config: "{{ file.content | b64decode | keyferry.azure.hsm_config }}"
 """

@@ -60,7 +60,7 @@ options:
   tokens:
     description:
       - Tokens by their names, each with the variables that its hosts get, such as C(byok_pkcs11_library), C(byok_token_label),
-        C(byok_pin_file), C(byok_profile) and C(byok_token_host).
+        C(byok_pin_file), C(byok_hsm_profile) and C(byok_token_host).
     type: dict
     required: true
   vaults:

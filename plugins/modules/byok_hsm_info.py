@@ -22,9 +22,12 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._token
-  - keyferry.azure._vault
   - keyferry.azure._declaration.needed_keys
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
 options:
   rehearse:
     description:
@@ -45,8 +48,6 @@ options:
       - List all keys of the token in RV(listing). Needs a login.
     type: bool
     default: false
-notes:
-  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
 seealso:
   - module: keyferry.azure.byok_target_key
   - module: keyferry.azure.byok_wrap
@@ -72,7 +73,7 @@ EXAMPLES = r"""
     token_label: byok
     pin_file: /run/secrets/byok-pin
     rehearse: true
-    target_keys:
+    declarations:
       - name: signing-key
         type: EC
         curve: P-256
@@ -106,7 +107,7 @@ hsm:
       type: dict
       contains:
         name:
-          description: As O(profile) takes it.
+          description: As O(hsm_profile) takes it.
           type: str
         title:
           description: In words.
@@ -275,7 +276,7 @@ aborted:
   type: bool
   sample: false
 failures:
-  description: Keys of O(target_keys) that cannot be made or wrapped here.
+  description: Keys of O(declarations) that cannot be made or wrapped here.
   returned: always
   type: list
   elements: dict
@@ -291,8 +292,8 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
+    HOST_OPTIONS,
     TOKEN_OPTIONS,
-    VAULT_OPTIONS,
     key_list,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -304,9 +305,9 @@ def main() -> None:
     run_module(
         describe_token,
         {
+            **HOST_OPTIONS,
             **TOKEN_OPTIONS,
-            **VAULT_OPTIONS,
-            "target_keys": key_list(DECLARATION_OPTIONS),
+            "declarations": key_list(DECLARATION_OPTIONS, former="target_keys"),
             "rehearse": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "accept_final_try": {"type": "bool", "default": False},

@@ -23,11 +23,14 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
-  - keyferry.azure._token
+  - keyferry.azure._host
   - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.import
   - keyferry.azure._declaration.imports
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_vault]
 options:
   state:
     description:
@@ -99,8 +102,7 @@ options:
     type: bool
     default: false
 notes:
-  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used, and
-    no PKCS#11 library is needed.
+  - No PKCS#11 library is needed, so token and vault may be reached from two hosts.
 seealso:
   - module: keyferry.azure.byok_wrap
   - module: keyferry.azure.byok_plan
@@ -272,7 +274,9 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
     PACKAGE_RESULT,
+    VAULT_OPTIONS,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -284,6 +288,8 @@ def main() -> None:
     run_module(
         import_keys,
         {
+            **HOST_OPTIONS,
+            **VAULT_OPTIONS,
             **key_options(
                 "imports",
                 ("name",),  # of a key that is deleted or recovered, nobody has to know more
@@ -310,8 +316,8 @@ def main() -> None:
             "receipt_directory": {"type": "path"},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },
-        mutually_exclusive=[("name", "imports")],
-        required_one_of=[("name", "imports")],
+        mutually_exclusive=[("name", "declarations")],
+        required_one_of=[("name", "declarations")],
     )
 
 

@@ -22,8 +22,10 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
-  - keyferry.azure._token
   - keyferry.azure._vault
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_vault]
 options:
   name:
     description:
@@ -86,8 +88,6 @@ options:
     description: Seconds to wait until the vault has finished a deletion.
     type: int
     default: 300
-notes:
-  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
 seealso:
   - module: keyferry.azure.byok_wrap
 """
@@ -199,7 +199,6 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
-    TOKEN_OPTIONS,
     VAULT_OPTIONS,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -211,7 +210,6 @@ def main() -> None:
     run_module(
         ensure_kek,
         {
-            **TOKEN_OPTIONS,
             **VAULT_OPTIONS,
             "name": {"type": "str"},
             "kek_id": {"type": "str"},

@@ -22,11 +22,12 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
-  - keyferry.azure._token
   - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.declarations
 attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_vault]
   diff_mode:
     support: full
     details: Says what M(keyferry.azure.byok_import) would change for this plan. As this module itself changes nothing, Ansible
@@ -91,8 +92,7 @@ options:
     choices: [report, ignore]
     default: ignore
 notes:
-  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used. No
-    PKCS#11 library is needed, so token and vault may be reached from two hosts.
+  - No PKCS#11 library is needed, so token and vault may be reached from two hosts.
 seealso:
   - module: keyferry.azure.byok_target_key
   - module: keyferry.azure.byok_import
@@ -316,8 +316,9 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
-    key_constraints,
+    VAULT_OPTIONS,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -329,7 +330,8 @@ def main() -> None:
     run_module(
         plan_keys,
         {
-            **key_options("declarations"),
+            **VAULT_OPTIONS,
+            **key_options(),
             "target_keys": {
                 "type": "list",
                 "elements": "dict",
@@ -347,7 +349,7 @@ def main() -> None:
             "all_versions": {"type": "bool", "default": False},
             "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
         },
-        **key_constraints("declarations"),
+        **KEY_CONSTRAINTS,
     )
 
 

@@ -31,11 +31,15 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.rotation
   - keyferry.azure._declaration.rotations
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token, keyferry.azure.byok_vault]
 options:
   stage:
     description:
@@ -290,8 +294,11 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
+    KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
-    key_constraints,
+    TOKEN_OPTIONS,
+    VAULT_OPTIONS,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -303,6 +310,9 @@ def main() -> None:
     run_module(
         rotate_keys,
         {
+            **HOST_OPTIONS,
+            **TOKEN_OPTIONS,
+            **VAULT_OPTIONS,
             **key_options(
                 "rotations",
                 data_reencrypted={"type": "bool", "default": False},
@@ -337,7 +347,7 @@ def main() -> None:
             "prove": {"type": "bool", "default": False},
             "last_vault": {"type": "bool", "default": False},
         },
-        **key_constraints("rotations"),
+        **KEY_CONSTRAINTS,
     )
 
 

@@ -20,10 +20,13 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._token
-  - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.target_keys
+attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
 options:
   state:
     description:
@@ -120,7 +123,6 @@ options:
     elements: str
     default: []
 notes:
-  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
   - In check mode the thumbprint of a key that would be made is not known.
   - Without a login a public key that has lost its private key, as a killed run leaves it, cannot be told from a pair, nor is it
     seen that a key is locked. A look with a PIN, or by a stored listing, tells.
@@ -147,7 +149,7 @@ EXAMPLES = r"""
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
     pin_file: /run/secrets/byok-pin
-    target_keys:
+    declarations:
       - name: storage-key
         type: RSA
         size: 3072
@@ -334,9 +336,11 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
+    KEY_CONSTRAINTS,
     ROTATION_RESULT,
+    TOKEN_OPTIONS,
     VERSIONS_RESULT,
-    key_constraints,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -350,6 +354,8 @@ def main() -> None:
     run_module(
         ensure_target_keys,
         {
+            **HOST_OPTIONS,
+            **TOKEN_OPTIONS,
             **key_options("target_keys"),
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "rotations": {
@@ -368,7 +374,7 @@ def main() -> None:
             "transferred": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[("state", "absent", ("vaults", "versions"))],
-        **key_constraints("target_keys"),
+        **KEY_CONSTRAINTS,
     )
 
 

@@ -27,10 +27,11 @@ requirements:
   - azure-identity >= 1.19.0
 extends_documentation_fragment:
   - keyferry.azure._attributes
-  - keyferry.azure._token
   - keyferry.azure._vault
   - keyferry.azure._declaration.declarations
 attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_vault]
   diff_mode:
     support: N/A
     details: This module changes nothing.
@@ -66,7 +67,6 @@ options:
     type: bool
     default: false
 notes:
-  - The token's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
   - A role that is assigned for single keys does not count here, because the name that is tried is none of theirs.
 seealso:
   - module: keyferry.azure.byok_hsm_info
@@ -316,7 +316,6 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
-    TOKEN_OPTIONS,
     VAULT_OPTIONS,
     key_list,
 )
@@ -330,7 +329,6 @@ def main() -> None:
     run_module(
         vault_info,
         {
-            **TOKEN_OPTIONS,
             **VAULT_OPTIONS,
             "work": {
                 "type": "list",

@@ -22,15 +22,17 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._token
-  - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.package
   - keyferry.azure._declaration.packages
 attributes:
+  action_group:
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
   idempotent:
     support: partial
-    details: Wrapping is random, so a package is kept only where O(path) or O(packages[].path) holds one of the same key
+    details: Wrapping is random, so a package is kept only where O(path) or O(declarations[].path) holds one of the same key
       under the same KEK, with its receipt, unchanged. Without a path, every run wraps.
 options:
   kek_id:
@@ -71,8 +73,6 @@ options:
       - SHA-256 of the escrow key's SubjectPublicKeyInfo in hexadecimal digits, as somebody read it from the escrow HSM. Needed
         with O(escrow_public_key). Another key is refused.
     type: str
-notes:
-  - The vault's options are taken so that C(module_defaults) can set them for the whole action group; they are not used.
 seealso:
   - name: Bring your own key specification
     description: Microsoft's specification of the package.
@@ -208,7 +208,9 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
-    key_constraints,
+    HOST_OPTIONS,
+    KEY_CONSTRAINTS,
+    TOKEN_OPTIONS,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -220,6 +222,8 @@ def main() -> None:
     run_module(
         wrap_packages,
         {
+            **HOST_OPTIONS,
+            **TOKEN_OPTIONS,
             **key_options("packages", path={"type": "path"}, escrow_path={"type": "path"}),
             "kek_id": {"type": "str"},
             "kek_public_key": {"type": "str"},
@@ -234,7 +238,7 @@ def main() -> None:
             "escrow_public_key": {"type": "str"},
             "escrow_fingerprint": {"type": "str"},
         },
-        **key_constraints("packages"),
+        **KEY_CONSTRAINTS,
     )
 
 

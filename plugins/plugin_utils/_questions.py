@@ -40,6 +40,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report 
     to_markdown,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.side_by_side import side_by_side
+from ansible_collections.keyferry.azure.plugins.plugin_utils._variables import unknown_variables
 
 Hosts = Iterable[Mapping[str, t.Any]]
 
@@ -234,6 +235,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "to_bring": lambda run: run.to_bring(),
     "rehearsed": lambda run, hsm: _write(run.rehearsed(hsm)),
     "batches": lambda run: [list(batch.names) for batch in run.batches()],
+    "span": lambda run, names: run.span(names),
     "make": lambda run, *batch: _batch(run, *batch).to_make().target_keys,
     "rotations": lambda run, *batch: _dicts(_batch(run, *batch).to_make().rotations),
     "make_all": lambda run: run.all_at_once().to_make().target_keys,
@@ -261,6 +263,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
 _OTHERS: Mapping[str, t.Callable[..., t.Any]] = {
     "begin": _begin,
     "names": names,
+    "unknown_variables": unknown_variables,
     "named": _named,
     "recover": _recover,
     "kept": _kept,

@@ -25,7 +25,10 @@ from unittest import mock
 import pytest
 import requests
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
+    TOKEN_OPTIONS,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core import clock as _clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
@@ -209,7 +212,7 @@ def _params(spec: dict[str, Any], options: dict[str, Any], **constraints: Any) -
 @contextmanager
 def token_session() -> Iterator[Session]:
     """A session of the token, to do what others do there."""
-    with open_token(_params(TOKEN_OPTIONS, {})) as token:
+    with open_token(_params({**HOST_OPTIONS, **TOKEN_OPTIONS}, {})) as token:
         yield token.session
 
 

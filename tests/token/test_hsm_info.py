@@ -263,7 +263,9 @@ def test_a_futurex_wants_its_configuration_and_its_key(
         for name, value in ready["library_environment"].items()
         if name != "FXPKCS11_CFG"
     }
-    failed = run("byok_hsm_info", dict(ready, library_environment=environment, profile="futurex"))
+    failed = run(
+        "byok_hsm_info", dict(ready, library_environment=environment, hsm_profile="futurex")
+    )
     assert (
         "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable FXPKCS11_CFG"
         in failed["msg"]

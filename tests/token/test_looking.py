@@ -155,7 +155,7 @@ def test_a_token_that_shows_no_public_key_is_not_taken_for_an_empty_one(
     assert chosen(look(run, without_pin(softhsm), target_keys=[dict(PAIRS[0], name="new")])) == {
         "new": (True, None, None)
     }
-    cloud = dict(without_pin(softhsm), profile="cloudhsm")  # whose public keys are private
+    cloud = dict(without_pin(softhsm), hsm_profile="cloudhsm")  # whose public keys are private
     assert "hides them" in look(run, cloud, target_keys=[dict(PAIRS[0], name="new")])["msg"]
 
 

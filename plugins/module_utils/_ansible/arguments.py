@@ -18,12 +18,27 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 
 Spec = dict[str, dict[str, t.Any]]
 
+#: Old names and habits go on working until then; semantic versions remove nothing in between.
+REMOVAL: dict[str, str] = {"version": "1.0.0", "collection_name": "keyferry.azure"}
+
 
 def _env(*names: str) -> tuple[t.Any, list[str]]:
     return (env_fallback, list(names))
 
 
-#: Every module takes the token's and the vault's options, so that one action group can set them once for a play.
+def _formerly(name: str) -> dict[str, t.Any]:
+    """Return what lets an option answer to the name that it had before."""
+    return {"aliases": [name], "deprecated_aliases": [{"name": name, **REMOVAL}]}
+
+
+#: What a module takes that locks something on its host. A module takes only the groups that it uses,
+#: and an action group of the same name (meta/runtime.yml) sets each of them once for a play.
+HOST_OPTIONS: Spec = {
+    "lock_directory": {"type": "path", "default": "/tmp"},
+    "lock_timeout": {"type": "int", "default": 600},
+}
+
+#: What a module takes that opens the token
 TOKEN_OPTIONS: Spec = {
     "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},
     "token_label": {"type": "str", "no_log": False, "fallback": _env("BYOK_TOKEN_LABEL")},
@@ -32,18 +47,18 @@ TOKEN_OPTIONS: Spec = {
     "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
     "library_environment": {"type": "dict"},
     "library_parameters": {"type": "str"},
-    "profile": {
+    "hsm_profile": {
+        **_formerly("profile"),
         "type": "str",
         "default": "auto",
         "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
     },
     "sessions": {"type": "int", "default": 1},
-    "lock_directory": {"type": "path", "default": "/tmp"},
-    "lock_timeout": {"type": "int", "default": 600},
 }
 
+#: What a module takes that talks to the vault
 VAULT_OPTIONS: Spec = {
-    "vault_url": {"type": "str"},
+    "vault_url": {"type": "str", "aliases": ["keyvault_uri"]},
     "auth_source": {
         "type": "str",
         "default": "auto",
@@ -76,6 +91,13 @@ VAULT_OPTIONS: Spec = {
     "throttle_timeout": {"type": "int", "default": 120},
     "concurrency": {"type": "int", "default": 8},
     "max_rate": {"type": "float"},
+}
+
+#: By their names in meta/runtime.yml
+OPTION_GROUPS: dict[str, Spec] = {
+    "byok_host": HOST_OPTIONS,
+    "byok_token": TOKEN_OPTIONS,
+    "byok_vault": VAULT_OPTIONS,
 }
 
 #: One declared key: the same fields in every module, so that one declaration serves them all
@@ -146,27 +168,35 @@ PACKAGE_RESULT: Spec = {
 
 
 def key_options(
-    list_option: str, required: tuple[str, ...] = ("name", "type"), **item_options: dict[str, t.Any]
+    former: str | None = None,
+    required: tuple[str, ...] = ("name", "type"),
+    **item_options: dict[str, t.Any],
 ) -> Spec:
-    """Return the options of a module that takes one key by its options, or many as a list of dicts with the same.
+    """Return the options of a module that takes one key, or many as ``declarations`` with the same fields.
 
+    :param former: the name that the list had before
     :param required: of a dict of the list
     :param item_options: what the module wants to know of a key beside its declaration
     """
     item = {**DECLARATION_OPTIONS, **item_options}
-    return {**TOKEN_OPTIONS, **VAULT_OPTIONS, **item, list_option: key_list(item, required)}
+    return {**item, "declarations": key_list(item, required, former)}
 
 
-def key_list(item: Spec, required: tuple[str, ...] = ("name", "type")) -> dict[str, t.Any]:
-    """Return the option that takes many keys, each with these options."""
+def key_list(
+    item: Spec, required: tuple[str, ...] = ("name", "type"), former: str | None = None
+) -> dict[str, t.Any]:
+    """Return the option that takes many keys, each with these options.
+
+    :param former: the name that the list had before
+    """
     options = {**item, **{name: {**item[name], "required": True} for name in required}}
-    return {"type": "list", "elements": "dict", "options": options, "no_log": False}
+    alias = _formerly(former) if former else {}
+    return {"type": "list", "elements": "dict", "options": options, "no_log": False, **alias}
 
 
-def key_constraints(list_option: str) -> dict[str, t.Any]:
-    """Return the constraints that go with key_options()."""
-    return {
-        "mutually_exclusive": [("name", list_option)],
-        "required_one_of": [("name", list_option)],
-        "required_by": {"name": ("type",)},
-    }
+#: The constraints that go with key_options()
+KEY_CONSTRAINTS: dict[str, t.Any] = {
+    "mutually_exclusive": [("name", "declarations")],
+    "required_one_of": [("name", "declarations")],
+    "required_by": {"name": ("type",)},
+}

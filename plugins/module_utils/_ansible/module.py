@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
+    GroupedModule,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     as_byok_error,
@@ -27,7 +29,7 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param act: fills the outcome as it goes, so whatever it raises, what was done is returned
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
+    module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
     outcome = Outcome()
     error = _attempt(act, module.params, module.check_mode, outcome)
     for warning in outcome.warnings:

@@ -241,6 +241,12 @@ class Transfer(Shape):
             Batch(self, tuple(names[first : first + size])) for first in range(0, len(names), size)
         ]
 
+    def span(self, names: Sequence[str]) -> str:
+        """Return which part of the whole a batch is, such as ``1 to 2 of 3``."""
+        whole = [name for batch in self.batches() for name in batch.names]
+        first = whole.index(names[0]) + 1 if names and names[0] in whole else 1
+        return f"{first} to {first + len(names) - 1} of {len(whole)}"
+
     def all_at_once(self) -> Batch:
         """Return one batch of all that is to be made, for a run that only makes."""
         return Batch(self, tuple(item["name"] for item in self.to_bring()))

@@ -142,7 +142,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
 
     :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in the outcome's failures
     """
-    declarations = [parse_declaration(item) for item in params["target_keys"] or []]
+    declarations = [parse_declaration(item) for item in params["declarations"] or []]
 
     def login(slot: Slot) -> bool:
         given = bool(params["pin"] or params["pin_file"])

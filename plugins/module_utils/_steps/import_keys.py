@@ -103,7 +103,7 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcom
     """
     outcome.result.update(imports=[], deletions=[])
     vault = open_vault(params)
-    items = items_of(params, "imports")
+    items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     importing = Importing(
         vault,
@@ -127,7 +127,7 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcom
         each_key(vault, items, outcome, work[params["state"]])
         warn_of_rivals(importing, outcome)
     singles = {"import": "imports", "deletion": "deletions"}
-    add_singles(params, "imports", outcome, **singles)
+    add_singles(params, "declarations", outcome, **singles)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def retire_versions(
     :param token: None where ``target_keys`` tells what it holds
     :param params: ``rotations``, ``target_keys`` and the lock's options
     """
-    items = items_of(params, "rotations")
+    items = items_of(params, "declarations")
     declarations = {item["name"]: parse_declaration(item) for item in items}
     in_token = params["target_keys"]
     if token and in_token is None:

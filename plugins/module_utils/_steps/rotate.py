@@ -83,7 +83,7 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         outcome's failures
     """
     outcome.result["rotations"] = []
-    items = items_of(params, "rotations")
+    items = items_of(params, "declarations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
     vault = open_vault(params)
@@ -98,7 +98,7 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
             retire_versions(vault, token, params, check_mode, outcome)
         elif token:
             _Driver(vault, token, params, check_mode, outcome).run(items, declarations)
-    add_singles(params, "rotations", outcome, rotation="rotations")
+    add_singles(params, "declarations", outcome, rotation="rotations")
 
 
 class _Driver:

@@ -131,13 +131,13 @@ def ensure_target_keys(params: Params, check_mode: bool, outcome: Outcome) -> No
         outcome's failures
     """
     outcome.result.update(target_keys=[], destroyed=[], withdrawn=[])
-    declarations = [parse_declaration(item) for item in items_of(params, "target_keys")]
+    declarations = [parse_declaration(item) for item in items_of(params, "declarations")]
     check_unique(declaration.name for declaration in declarations)
     if params["listing"]:
         _look_into_listing(declarations, params, check_mode, outcome)
     else:
         _open_and_work(declarations, params, check_mode, outcome)
-    add_singles(params, "target_keys", outcome, target_key="target_keys")
+    add_singles(params, "declarations", outcome, target_key="target_keys")
 
 
 def _open_and_work(

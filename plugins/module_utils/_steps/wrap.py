@@ -111,7 +111,7 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outc
         fails for one key is in the outcome's failures
     """
     outcome.result.update(packages=[], escrows=[], rehearsal=None)
-    items = items_of(params, "packages")
+    items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     escrow = _read_escrow(params)
     kek = read_kek(params, check_mode, escrow)
@@ -119,7 +119,7 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outc
     with open_token(params) as token:
         zeros = params["allow_trailing_zeros"]
         wrap_for(token, items, recipients, zeros, check_mode, outcome=outcome)
-    add_singles(params, "packages", outcome, package="packages", escrow="escrows")
+    add_singles(params, "declarations", outcome, package="packages", escrow="escrows")
 
 
 def wrap_for(

@@ -127,7 +127,7 @@ def _remedy(findings: t.Collection[str], refusals: list[TokenError]) -> str:
     telling = [refusal for refusal in refusals if refusal.code not in missing]
     if telling:
         return telling[0].remedy
-    return "Update the token's firmware or client, or name its kind by profile if it was not recognised"
+    return "Update the token's firmware or client, or name its make by hsm_profile if it was not recognised"
 
 
 def classify(kek: t.Any, wrapped: bytes) -> str:

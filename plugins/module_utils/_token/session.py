@@ -190,7 +190,7 @@ def _open(
             "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
         )
     guessed = PROFILES[
-        choose_profile(options["profile"], "", "", path)
+        choose_profile(options["hsm_profile"], "", "", path)
     ]  # until the token says what it is
     library = _load(path, options["library_parameters"], guessed)
     slot = _find(library, path, guessed, options)
@@ -202,7 +202,7 @@ def _open(
         firmware="{}.{}".format(*slot.firmware),
         library=path,
     )
-    name = choose_profile(options["profile"], slot.manufacturer, slot.model, path)
+    name = choose_profile(options["hsm_profile"], slot.manufacturer, slot.model, path)
     profile = PROFILES[name]
     if not slot.flags & CKF_TOKEN_INITIALIZED:
         raise ByokError(f"The {info} is not initialised", profile.not_ready)

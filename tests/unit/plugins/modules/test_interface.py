@@ -7,12 +7,24 @@
 from __future__ import annotations
 
 import importlib
+import json
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    OPTION_GROUPS,
+    VAULT_OPTIONS,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
+    GroupedModule,
+    unused_options,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.tests.token.run_module import arguments_of
 
 COLLECTION = "keyferry.azure"
 ROOT = Path(__file__).resolve().parents[4]
@@ -60,9 +72,9 @@ def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = {
+    former = {
         "byok_target_key": "target_keys",
-        "byok_plan": "declarations",
+        "byok_plan": None,
         "byok_wrap": "packages",
         "byok_import": "imports",
         "byok_rotate": "rotations",
@@ -75,36 +87,98 @@ def test_one_declaration_serves_every_module(monkeypatch: pytest.MonkeyPatch) ->
         "tags": {},
         "after_transfer": "lock",
     }
-    for name, option in lists.items():
+    for name, alias in former.items():
         module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
         spec, constraints = argument_spec(module, monkeypatch)
         more: dict[str, t.Any] = {"target_keys": []} if name == "byok_plan" else {}
         validator = ArgumentSpecValidator(spec, **constraints)
-        assert validator.validate({option: [declaration], **more}).error_messages == []
+        for option in filter(None, ("declarations", alias)):
+            taken = validator.validate({option: [declaration], **more})
+            assert taken.error_messages == []
+            assert taken.validated_parameters["declarations"][0]["name"] == "key"
+            assert len(taken._deprecations) == (option == alias)
         assert validator.validate({**declaration, **more}).error_messages == []
-        assert validator.validate({option: [declaration], **declaration, **more}).error_messages
+        both = {"declarations": [declaration], **declaration, **more}
+        assert validator.validate(both).error_messages
         # byok_import needs no type of a key that it deletes, and else says itself what is missing.
         assert bool(validator.validate({"name": "key", **more}).error_messages) == (
             name != "byok_import"
         )
-        assert validator.validate({option: [{**declaration, "typo": 1}], **more}).error_messages
+        misspelt = {"declarations": [{**declaration, "typo": 1}], **more}
+        assert validator.validate(misspelt).error_messages
 
 
-def test_all_modules_take_the_options_that_one_action_group_sets(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_takes_and_documents_the_groups_that_runtime_yml_says(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
-        TOKEN_OPTIONS,
-        VAULT_OPTIONS,
+    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
+    assert groups.keys() == {"byok", *OPTION_GROUPS}
+    assert groups["byok"] == MODULES
+    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
+    spec, _constraints = argument_spec(module, monkeypatch)
+    for group, options in OPTION_GROUPS.items():
+        taken = options.keys() & spec.keys()
+        assert taken == (options.keys() if name in groups[group] else set())
+    documented = yaml.safe_load(module.DOCUMENTATION)
+    assert documented["attributes"]["action_group"]["membership"] == [
+        f"{COLLECTION}.{group}" for group in groups if name in groups[group]
+    ]
+
+
+def uses(step: str) -> str:
+    """The text of what a module does, for a look at which sides it touches."""
+    return (ROOT / f"plugins/module_utils/_steps/{step}.py").read_text()
+
+
+def test_a_module_takes_only_groups_that_it_uses() -> None:
+    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
+    for name in MODULES:
+        step = "import_keys" if name == "byok_import" else name.removeprefix("byok_")
+        text = uses(step)
+        opens_token, locks_vault = "open_token(" in text, "one_writer(" in text
+        assert (name in groups["byok_token"]) == opens_token
+        assert (name in groups["byok_vault"]) == ("open_vault(" in text)
+        # The token's library is locked while it is opened.
+        assert (name in groups["byok_host"]) == (opens_token or locks_vault)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_options_of_other_groups_are_ignored_for_one_release(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
+    spec, _constraints = argument_spec(module, monkeypatch)
+    known = {option for options in OPTION_GROUPS.values() for option in options}
+    given = [*known, "profile", "keyvault_uri", "typo"]
+    unused = unused_options(spec, given)
+    assert set(unused) == (known | {"profile", "keyvault_uri"}) - spec.keys() - {
+        alias for option in spec.values() for alias in option.get("aliases", ())
+    }
+
+
+def test_what_is_ignored_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[t.Any] = []
+    deprecations: list[t.Any] = []
+    monkeypatch.setattr(
+        GroupedModule, "deprecate", lambda module, msg, **when: deprecations.append((msg, when))
     )
 
-    for name in MODULES:
-        module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
-        spec, _constraints = argument_spec(module, monkeypatch)
-        assert spec.keys() >= TOKEN_OPTIONS.keys() | VAULT_OPTIONS.keys()
+    def act(params: t.Mapping[str, t.Any], *_others: t.Any) -> t.Any:
+        seen.append(params)
+        return Outcome({})
 
-
-def test_the_action_groups_hold_every_module() -> None:
-    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
-    assert groups["byok"] == MODULES
-    assert sorted({*groups["byok_token"], *groups["byok_vault"]}) == MODULES
+    given = {"vault_url": "https://contoso.vault.azure.net", "pin": "1234", "lock_timeout": 3}
+    with arguments_of(given), pytest.raises(SystemExit):
+        run_module(act, dict(VAULT_OPTIONS))
+    capsys.readouterr()
+    assert seen[0]["vault_url"] == given["vault_url"]
+    assert "pin" not in seen[0]
+    ((message, when),) = deprecations
+    assert "ignores lock_timeout, pin." in message
+    assert when == {"version": "1.0.0", "collection_name": "keyferry.azure"}
+    with arguments_of({"typo": 1}), pytest.raises(SystemExit):
+        run_module(act, dict(VAULT_OPTIONS))
+    assert "Unsupported parameters" in json.loads(capsys.readouterr().out)["msg"]

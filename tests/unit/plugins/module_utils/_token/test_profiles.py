@@ -100,7 +100,7 @@ def test_vendors_numbers_are_tried_on_their_own_tokens_alone() -> None:
 
 
 def test_the_option_offers_every_profile() -> None:
-    assert set(TOKEN_OPTIONS["profile"]["choices"]) == {"auto", *PROFILES}
+    assert set(TOKEN_OPTIONS["hsm_profile"]["choices"]) == {"auto", *PROFILES}
 
 
 def test_return_codes_have_names_and_numbers() -> None:

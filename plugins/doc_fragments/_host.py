@@ -1,0 +1,27 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of what a module does on its host, whatever token or vault it works with."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Host options; private to the collection."""
+
+    DOCUMENTATION = r"""
+options:
+  lock_directory:
+    description:
+      - Directory for lock files on the host where the module runs. They keep two runs on one host from opening one token at the
+        same time, from making the same key twice, and from importing a key into the same vault twice.
+      - All runs on a host must use the same directory. If each job has a C(/tmp) of its own, as in AWX, set a directory that the
+        jobs share.
+    type: path
+    default: /tmp
+  lock_timeout:
+    description: Seconds to wait for another run that holds a lock.
+    type: int
+    default: 600
+"""
