@@ -13,8 +13,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
-    CURVES,
     OCT_SIZES,
     RSA_SIZES,
     Declaration,
@@ -23,9 +23,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError, Failures
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
-    curve_parameters,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Slot, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     choose,
@@ -68,7 +65,6 @@ _SPECS = (
     *(KeySpec("EC", curve=curve) for curve in CURVES),
     *(KeySpec("oct", size=size) for size in OCT_SIZES),
 )
-_EC_BITS = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
 
 _OAEP = Mechanism("CKM_RSA_PKCS_OAEP", CKM_RSA_PKCS_OAEP)
 _EC_GENERATION = Mechanism("CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN)
@@ -289,13 +285,13 @@ def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
             "make", f"the token offers none of {', '.join(each.name for each in candidates)}"
         )
         return
-    bits = {"RSA": spec.size, "EC": _EC_BITS.get(str(spec.curve))}.get(spec.type)
-    if bits:  # of secret keys, some tokens tell bits and some bytes
+    bits = CURVES[spec.curve].bits if spec.curve else spec.size
+    if bits and spec.type != "oct":  # of secret keys, some tokens tell bits and some bytes
         sizes = [token.library.key_sizes(token.slot.id, each.number) for each in offered]
         if not any(smallest <= bits <= largest for smallest, largest in sizes):
             verdict.deny("make", f"the token makes keys of {sizes[0][0]} to {sizes[0][1]} bits")
             return
-    if fips and spec.curve == "P-256K":
+    if fips and spec.curve and not CURVES[spec.curve].fips:
         verdict.deny("make", "FIPS mode does not have this curve")
         return
     verdict.make = True
@@ -345,7 +341,7 @@ def _try_to_make(token: Token, verdict: _Verdict) -> None:
                 public: dict[str, Value] = {
                     "TOKEN": False,
                     "VERIFY": True,
-                    "EC_PARAMS": curve_parameters(str(spec.curve)),
+                    "EC_PARAMS": CURVES[str(spec.curve)].parameters,
                 }
                 made = list(
                     reversed(

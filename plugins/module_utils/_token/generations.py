@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
 """Generations of target keys in the token: list them once, choose, judge, make, lock."""
 
@@ -14,6 +15,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import (
+    CURVES,
+    curve_of_parameters,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     KeySpec,
@@ -30,8 +35,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     PublicKey,
     RsaPublicKey,
-    curve_of_parameters,
-    curve_parameters,
     ec_public_key,
     thumbprint,
     to_pem,
@@ -393,7 +396,7 @@ def make(
                 {},
             )
         if spec.type == "EC":
-            public["EC_PARAMS"] = curve_parameters(str(spec.curve))
+            public["EC_PARAMS"] = CURVES[str(spec.curve)].parameters
             pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, private)
         else:
             pair = _make_rsa_pair(token, session, public, private, spec.size or 0)
@@ -538,11 +541,9 @@ def _material(
         curve = curve_of_parameters(parameters)
         if curve is None:
             return f"EC on the curve {parameters.hex()}", None, None
-        return (
-            curve,
-            KeySpec("EC", curve=curve),
-            ec_public_key(curve, read["EC_POINT"]) if read["EC_POINT"] else None,
-        )
+        spec = KeySpec("EC", curve=curve.name)
+        point = read["EC_POINT"]
+        return curve.name, spec, ec_public_key(curve.name, point) if point else None
     if key_type == "AES":
         spec = KeySpec("oct", size=8 * (read["VALUE_LEN"] or 0))
         return str(spec), spec, None

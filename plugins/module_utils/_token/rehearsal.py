@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
 """Rehearsing: wrap a throw-away key to see what the token's mechanism really produces, before a real key is touched.
 
@@ -16,14 +17,12 @@ import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     MissingLibrary,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
-    RsaPublicKey,
-    curve_parameters,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Key, TokenError
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     CKM_EC_KEY_PAIR_GEN,
@@ -214,7 +213,7 @@ def _throw_away_key(token: Token) -> t.Iterator[Key]:
     public = {"TOKEN": False, "VERIFY": True}
     with token.calling("Making a throw-away key"):
         if CKM_EC_KEY_PAIR_GEN in token.mechanisms:
-            curve = {"EC_PARAMS": curve_parameters("P-256")}
+            curve = {"EC_PARAMS": CURVES["P-256"].parameters}
             public_key, private_key = session.generate_pair(
                 CKM_EC_KEY_PAIR_GEN, {**public, **curve}, private
             )
