@@ -151,18 +151,14 @@ def _use(
 
     Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a random key of its own.
     """
-    from azure.core.rest import HttpRequest
-
     body = {
         "alg": algorithm,
         **{member: _encode(octets) for member, octets in {"value": value, **more}.items()},
     }
-    request = HttpRequest("POST", f"/keys/{name}/{version.version}/{operation.lower()}", json=body)
+    path = f"/keys/{name}/{version.version}/{operation.lower()}"
 
     def send(**options: t.Any) -> bytes:
-        response = vault.client.send_request(request, **options)
-        response.raise_for_status()
-        return _decode(response.json()["value"])
+        return _decode(vault.request("POST", path, body, **options).json()["value"])
 
     return vault.read(f"Proving the key {name} by {operation} in the {vault}", send)
 
