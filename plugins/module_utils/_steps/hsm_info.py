@@ -32,18 +32,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.listing impo
     Listing,
     write_listing,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.policies import (
-    read_firmware,
-    read_policies,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_AES_KEY_GEN,
     CKM_EC_KEY_PAIR_GEN,
     CKM_RSA_AES_KEY_WRAP,
     CKM_RSA_PKCS_OAEP,
     Mechanism,
-    Policy,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Policy
 from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
     Rehearsal,
     rehearse,
@@ -82,12 +78,6 @@ _PIN_STATES = {
     ),
     CKF_USER_PIN_COUNT_LOW: ("count_low", ""),
 }
-
-_NO_BACKUP = (
-    "Private keys of this partition can be wrapped, and so they cannot be cloned: an HA group does not replicate them and a "
-    "Backup HSM does not take them. Wrap each generation under an escrow key as well (byok_wrap, escrow_public_key), or lose it "
-    "with the partition."
-)
 
 
 @dataclass
@@ -149,10 +139,9 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool) -> Outcome:
         usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
         if pin_problem and not logged_in:
             findings.problems.append(pin_problem)
-        firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
-        values = (
-            read_policies(token.library, token.slot.id) if token.profile.policies else None
-        ) or {}
+        where = token.library, token.slot.id
+        firmware = token.profile.read_firmware(*where) or token.info.firmware
+        values = token.profile.read_policies(*where) or {}
         _judge_policies(token, values, findings)
         rehearsing = params["rehearse"] and usable
         if rehearsing:
@@ -227,7 +216,7 @@ def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findin
     if profile.no_backup_when and all(
         values.get(number) == value for number, value in profile.no_backup_when.items()
     ):
-        findings.notes.append(_NO_BACKUP)
+        findings.notes.append(profile.no_backup)
 
 
 def _rehearse(token: Token, allow_trailing_zeros: bool, findings: _Findings) -> None:

@@ -14,7 +14,9 @@ import os
 
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import TokenError
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import Generation
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import CKM_AES_KEY_WRAP
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
+    CKM_AES_KEY_WRAP,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token
 from ansible_collections.keyferry.azure.plugins.module_utils._token.wrapping import (
     destroyed_at_the_end,

@@ -45,7 +45,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
     TokenError,
     Value,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_EC_KEY_PAIR_GEN,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import NUMBERS

@@ -24,7 +24,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Key, TokenError
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_EC_KEY_PAIR_GEN,
     Mechanism,
 )

@@ -27,10 +27,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
     TokenError,
     calling,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import Mechanism
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     PROFILES,
-    Mechanism,
-    Profile,
     choose_profile,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import REMEDIES

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Key, Session
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_RSA_AES_KEY_WRAP,
     CKM_RSA_PKCS_OAEP,
     Mechanism,
