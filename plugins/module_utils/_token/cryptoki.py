@@ -300,6 +300,35 @@ class Slot:
     free_private_memory: int | None
 
 
+def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
+    """Return a PKCS#11 library and the addresses of its functions.
+
+    :raises ByokError: when it cannot be loaded, or gives python-pkcs11 other functions
+    :raises CryptokiError: when it does not give its functions
+    """
+    try:
+        dll = ctypes.CDLL(path)
+        get_function_list = dll.C_GetFunctionList
+        get_function_list.restype = ctypes.c_ulong
+    except (OSError, AttributeError) as error:
+        raise ByokError(
+            f"The file {path} could not be loaded as a PKCS#11 library ({error})",
+            "See that it is the client library of the token, for this machine's architecture",
+        ) from error
+    lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
+    for functions in lists:
+        code = get_function_list(ctypes.byref(functions))
+        if code != CKR_OK:
+            raise CryptokiError("C_GetFunctionList", code)
+    if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
+        raise ByokError(
+            f"The PKCS#11 library {path} gives every caller functions of its own, as "
+            "p11-kit-proxy does",
+            "Set pkcs11_library to the library of the token itself",
+        )
+    return dll, lists[0].contents.functions
+
+
 class Library:
     """A PKCS#11 library, loaded and initialised for several threads.
 
@@ -315,27 +344,7 @@ class Library:
             def initialize(self) -> None:
                 """Leave it: this is done below, as it should be."""
 
-        try:
-            self._dll = ctypes.CDLL(path)
-            get_function_list = self._dll.C_GetFunctionList
-            get_function_list.restype = ctypes.c_ulong
-        except (OSError, AttributeError) as error:
-            raise ByokError(
-                f"The file {path} could not be loaded as a PKCS#11 library ({error})",
-                "See that it is the client library of the token, for this machine's architecture",
-            ) from error
-        lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
-        for functions in lists:
-            code = get_function_list(ctypes.byref(functions))
-            if code != CKR_OK:
-                raise CryptokiError("C_GetFunctionList", code)
-        if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
-            raise ByokError(
-                f"The PKCS#11 library {path} gives every caller functions of its own, as "
-                "p11-kit-proxy does",
-                "Set pkcs11_library to the library of the token itself",
-            )
-        self._functions = lists[0].contents.functions
+        self._dll, self._functions = _load(path)
         self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
         reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)

@@ -257,6 +257,7 @@ class _PublicHalf:
 
 
 def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
+    """Put private and secret keys together with their public halves; without names, of all keys."""
     listed: dict[str, Found] = {name: Found([], []) for name in names or ()}
     halves = _public_halves(token, names)
     whole = set()
@@ -293,6 +294,7 @@ def _public_halves(
 
 
 def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
+    """List the public keys alone, each as a generation of which nothing more is known."""
     listed: dict[str, Found] = {name: Found([], []) for name in names}
     for key in _search(token, "PUBLIC_KEY", names):
         with token.calling("Reading a public key"):
@@ -622,7 +624,9 @@ def _material(
     if key_type == "RSA":
         modulus, exponent = (int.from_bytes(parts[name] or b"", "big") for name in _RSA_PARTS)
         spec = KeySpec("RSA", size=modulus.bit_length())
-        return str(spec), spec, RsaPublicKey(modulus, exponent) if modulus and exponent else None
+        if not modulus or not exponent:
+            return str(spec), spec, None
+        return str(spec), spec, RsaPublicKey(modulus, exponent)
     if key_type == "EC":
         parameters, point = parts["EC_PARAMS"] or b"", parts["EC_POINT"]
         curve = curve_of_parameters(parameters)

@@ -83,7 +83,7 @@ def write_listing(listing: Listing) -> dict[str, t.Any]:
         "version": FORMAT_VERSION,
         "token": vars(listing.info),
         "listed_at": format_moment(listing.listed_at),
-        "target_keys": [_key(name, found) for name, found in sorted(listing.found.items())],
+        "target_keys": [_key(*item) for item in sorted(listing.found.items())],
     }
 
 
@@ -131,15 +131,15 @@ def read_listing(document: t.Any, where: str) -> Listing:
         listed_at = parse_moment(document["listed_at"])
     with _expecting(where, "target_keys"):
         keys = list(document["target_keys"])
-    found: dict[str, Found] = {}
+    names: dict[str, Found] = {}
     for number, key in enumerate(keys):
         place = f"target_keys[{number}]"
         with _expecting(where, place):
             name = key["name"]
-            if not isinstance(name, str) or name in found:
+            if not isinstance(name, str) or name in names:
                 raise ValueError(name)
-        found[name] = _found(key, where, place)
-    return Listing(info, listed_at, found)
+        names[name] = _found(key, where, place)
+    return Listing(info, listed_at, names)
 
 
 @contextmanager
