@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
@@ -21,10 +22,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation impo
     parse_rotation,
 )
 
-#: What Azure Key Vault and Managed HSM can import (Microsoft, "Import HSM-protected keys", supported key types)
+#: What Azure Key Vault and Managed HSM can import, beside the curves (Microsoft, "Import HSM-protected
+#: keys", supported key types)
 RSA_SIZES = (2048, 3072, 4096)
 OCT_SIZES = (128, 192, 256)
-CURVES = ("P-256", "P-384", "P-521", "P-256K")
 
 #: Azure's key operations per type; EC takes no others (Azure answers BadParameter), nor does oct-HSM
 OPERATIONS = {

@@ -16,6 +16,7 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     OPERATIONS,
     RSA_SIZES,
@@ -46,17 +47,19 @@ _QUOTES = (
 #: What Azure unwraps, and nothing else: OAEP with SHA-1, and AES-KWP (Microsoft's BYOK specification)
 _CIPHERS = {"CKG_MGF1_SHA1", "CKM_AES_KWP"}
 
+#: The curves that a targetKeySpec can name
+_CURVES = [curve for curve in CURVES.values() if curve.thales_name]
+
 #: targetKeySpec in upper case -> the key
 _SPECS = {
     **{("CKK_RSA", str(size), "NONE"): KeySpec("RSA", size=size) for size in RSA_SIZES},
     **{
-        ("CKK_EC", size, name): KeySpec("EC", curve=curve)
-        for size, curve, alias in (
-            ("256", "P-256", "X9_62_PRIME256V1"),
-            ("384", "P-384", "SECP384R1"),
-            ("521", "P-521", "SECP521R1"),
-        )
-        for name in (curve, alias)
+        ("CKK_EC", str(curve.bits), curve.name): KeySpec("EC", curve=curve.name)
+        for curve in _CURVES
+    },
+    **{
+        ("CKK_EC", str(curve.bits), curve.thales_name.upper()): KeySpec("EC", curve=curve.name)
+        for curve in _CURVES
     },
 }
 
@@ -306,10 +309,11 @@ def _spec(entry: _Entry) -> KeySpec:
     parts = _list(entry)
     spec = _SPECS.get((parts[0], parts[1], parts[2])) if len(parts) == 3 else None
     if spec is None:
+        curves = (f'{curve.bits}, "{curve.name}" ("{curve.thales_name}")' for curve in _CURVES)
         raise entry.error(
             f"is {entry.text}, which is no key that Azure imports",
-            f"Give CKK_RSA, one of {', '.join(map(str, RSA_SIZES))}, and none; or CKK_EC, size and curve: "
-            '256, "P-256" ("X9_62_prime256v1"); 384, "P-384" ("secp384r1"); 521, "P-521" ("secp521r1")',
+            f"Give CKK_RSA, one of {', '.join(map(str, RSA_SIZES))}, and none; "
+            f"or CKK_EC, size and curve: {'; '.join(curves)}",
         )
     return spec
 

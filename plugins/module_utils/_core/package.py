@@ -19,23 +19,21 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 
 SCHEMA_VERSION = "1.0.0"
 ENC = "CKM_RSA_AES_KEY_WRAP"
 
-#: Bytes of the plain target key, shortest to longest. RSA: PKCS#8 of RFC 8017's RSAPrivateKey, whose integers may be a
-#: few bytes shorter. EC: PKCS#8 of RFC 5915's ECPrivateKey without and with the public key. Some tokens add attributes.
-#: oct: the raw key. Measured with OpenSSL, SoftHSM and NSS: RSA 1217, 1794, 2373; EC 67-138, 80-185, 98-241, 64-135.
+#: Bytes of the plain target key, shortest to longest. RSA: PKCS#8 of RFC 8017's RSAPrivateKey, whose
+#: integers may be a few bytes shorter. Some tokens add attributes. oct: the raw key. Measured with
+#: OpenSSL, SoftHSM and NSS: RSA 1217, 1794, 2373.
 _PLAINTEXT_BYTES = {
     "RSA-2048": (1190, 1270),
     "RSA-3072": (1765, 1845),
     "RSA-4096": (2340, 2425),
-    "P-256": (60, 190),
-    "P-384": (76, 235),
-    "P-521": (94, 290),
-    "P-256K": (60, 190),
+    **{curve.name: curve.pkcs8_bytes for curve in CURVES.values()},
     "AES-128": (16, 16),
     "AES-192": (24, 24),
     "AES-256": (32, 32),

@@ -17,18 +17,11 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     MissingLibrary,
 )
-
-#: Azure's curve name -> (crv of RFC 7518 and RFC 8812, bytes of a coordinate, DER of the curve's OBJECT IDENTIFIER)
-_CURVES = {
-    "P-256": ("P-256", 32, bytes.fromhex("06082a8648ce3d030107")),
-    "P-384": ("P-384", 48, bytes.fromhex("06052b81040022")),
-    "P-521": ("P-521", 66, bytes.fromhex("06052b81040023")),
-    "P-256K": ("secp256k1", 32, bytes.fromhex("06052b8104000a")),
-}
 
 
 @dataclass(frozen=True)
@@ -62,22 +55,12 @@ class EcPublicKey:
 PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
 
 
-def curve_parameters(curve: str) -> bytes:
-    """Return CKA_EC_PARAMS (DER of the named curve) of Azure's ``curve``."""
-    return _CURVES[curve][2]
-
-
-def curve_of_parameters(parameters: bytes) -> str | None:
-    """Return Azure's name of the curve in CKA_EC_PARAMS, or None for any other curve."""
-    return next((curve for curve, (_crv, _size, der) in _CURVES.items() if der == parameters), None)
-
-
 def ec_public_key(curve: str, point: bytes) -> EcPublicKey:
     """Read CKA_EC_POINT: a DER OCTET STRING (PKCS#11 v3.1, 6.3.3) or, on some tokens, the bare uncompressed point.
 
     :raises ByokError: when it is neither
     """
-    size = _CURVES[curve][1]
+    size = CURVES[curve].coordinate_bytes
     uncompressed = point[-(2 * size + 1) :]
     header = point[: -(2 * size + 1)]
     if (
@@ -101,12 +84,12 @@ def thumbprint(key: PublicKey) -> str:
     if isinstance(key, RsaPublicKey):
         members = {"e": _base64url(key.e), "kty": "RSA", "n": _base64url(key.n)}
     else:
-        crv, size, _der = _CURVES[key.curve]
+        curve = CURVES[key.curve]
         members = {
-            "crv": crv,
+            "crv": curve.jwk_name,
             "kty": "EC",
-            "x": _base64url(key.x, size),
-            "y": _base64url(key.y, size),
+            "x": _base64url(key.x, curve.coordinate_bytes),
+            "y": _base64url(key.y, curve.coordinate_bytes),
         }
     text = json.dumps(members, sort_keys=True, separators=(",", ":"))
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
@@ -160,10 +143,9 @@ def from_pem(pem: str) -> PublicKey | None:
             return RsaPublicKey(key.public_numbers().n, key.public_numbers().e)
         if isinstance(key, ec.EllipticCurvePublicKey):
             numbers = key.public_numbers()
-            known = (
-                curve for curve in _CURVES if isinstance(key.curve, _cryptography_curves()[curve])
-            )
-            return next((EcPublicKey(curve, numbers.x, numbers.y) for curve in known), None)
+            for curve in CURVES.values():
+                if key.curve.name == curve.sec_name:
+                    return EcPublicKey(curve.name, numbers.x, numbers.y)
     return None
 
 
@@ -178,24 +160,12 @@ def to_cryptography(key: PublicKey) -> t.Any:
         try:
             if isinstance(key, RsaPublicKey):
                 return rsa.RSAPublicNumbers(key.e, key.n).public_key()
-            return ec.EllipticCurvePublicNumbers(
-                key.x, key.y, _cryptography_curves()[key.curve]()
-            ).public_key()
+            curve = getattr(ec, CURVES[key.curve].sec_name.upper())
+            return ec.EllipticCurvePublicNumbers(key.x, key.y, curve()).public_key()
         except ValueError as error:
             raise ByokError(
                 f"A public key on {key} is invalid ({error})", "See where it came from"
             ) from error
-
-
-def _cryptography_curves() -> dict[str, t.Any]:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return {
-        "P-256": ec.SECP256R1,
-        "P-384": ec.SECP384R1,
-        "P-521": ec.SECP521R1,
-        "P-256K": ec.SECP256K1,
-    }
 
 
 class _cryptography:

@@ -13,8 +13,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
-    CURVES,
     OCT_SIZES,
     RSA_SIZES,
     Declaration,
@@ -26,9 +26,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
     Failures,
     Outcome,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
-    curve_parameters,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Slot, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     choose,
@@ -38,18 +35,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.listing impo
     Listing,
     write_listing,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.policies import (
-    read_firmware,
-    read_policies,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_AES_KEY_GEN,
     CKM_EC_KEY_PAIR_GEN,
     CKM_RSA_AES_KEY_WRAP,
     CKM_RSA_PKCS_OAEP,
     Mechanism,
-    Policy,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Policy
 from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
     Rehearsal,
     rehearse,
@@ -71,7 +64,6 @@ _SPECS = (
     *(KeySpec("EC", curve=curve) for curve in CURVES),
     *(KeySpec("oct", size=size) for size in OCT_SIZES),
 )
-_EC_BITS = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
 
 _OAEP = Mechanism("CKM_RSA_PKCS_OAEP", CKM_RSA_PKCS_OAEP)
 _EC_GENERATION = Mechanism("CKM_EC_KEY_PAIR_GEN", CKM_EC_KEY_PAIR_GEN)
@@ -89,12 +81,6 @@ _PIN_STATES = {
     ),
     CKF_USER_PIN_COUNT_LOW: ("count_low", ""),
 }
-
-_NO_BACKUP = (
-    "Private keys of this partition can be wrapped, and so they cannot be cloned: an HA group does not replicate them and a "
-    "Backup HSM does not take them. Wrap each generation under an escrow key as well (byok_wrap, escrow_public_key), or lose it "
-    "with the partition."
-)
 
 
 @dataclass
@@ -211,10 +197,9 @@ def _examine(
     token: Token, rehearsing: bool, allow_trailing_zeros: bool, findings: _Findings
 ) -> None:
     """Find out what keys the token can make and wrap: from what it tells, and by a rehearsal."""
-    findings.firmware = read_firmware(token.library, token.slot.id) or token.info.firmware
-    values: t.Mapping[int, int] = {}
-    if token.profile.policies:
-        values = read_policies(token.library, token.slot.id) or {}
+    where = token.library, token.slot.id
+    findings.firmware = token.profile.read_firmware(*where) or token.info.firmware
+    values = token.profile.read_policies(*where) or {}
     _judge_policies(token, values, findings)
     if rehearsing:
         _rehearse(token, allow_trailing_zeros, findings)
@@ -263,7 +248,7 @@ def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findin
     if profile.no_backup_when and all(
         values.get(number) == value for number, value in profile.no_backup_when.items()
     ):
-        findings.notes.append(_NO_BACKUP)
+        findings.notes.append(profile.no_backup)
 
 
 def _rehearse(token: Token, allow_trailing_zeros: bool, findings: _Findings) -> None:
@@ -321,13 +306,13 @@ def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
             "make", f"the token offers none of {', '.join(each.name for each in candidates)}"
         )
         return
-    bits = {"RSA": spec.size, "EC": _EC_BITS.get(str(spec.curve))}.get(spec.type)
-    if bits:  # of secret keys, some tokens tell bits and some bytes
+    bits = CURVES[spec.curve].bits if spec.curve else spec.size
+    if bits and spec.type != "oct":  # of secret keys, some tokens tell bits and some bytes
         sizes = [token.library.key_sizes(token.slot.id, each.number) for each in offered]
         if not any(smallest <= bits <= largest for smallest, largest in sizes):
             verdict.deny("make", f"the token makes keys of {sizes[0][0]} to {sizes[0][1]} bits")
             return
-    if fips and spec.curve == "P-256K":
+    if fips and spec.curve and not CURVES[spec.curve].fips:
         verdict.deny("make", "FIPS mode does not have this curve")
         return
     verdict.make = True
@@ -377,7 +362,7 @@ def _try_to_make(token: Token, verdict: _Verdict) -> None:
                 public: dict[str, Value] = {
                     "TOKEN": False,
                     "VERIFY": True,
-                    "EC_PARAMS": curve_parameters(str(spec.curve)),
+                    "EC_PARAMS": CURVES[str(spec.curve)].parameters,
                 }
                 made = list(
                     reversed(

@@ -464,16 +464,8 @@ def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> Non
 def _send(
     vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], before: InVault
 ) -> Version:
-    from azure.keyvault.keys import JsonWebKey
-
     declaration, text = wanted.declaration, wanted.text or ""
     name = declaration.name
-    key = JsonWebKey(
-        kty=declaration.spec.azure_type,
-        crv=declaration.spec.curve,
-        key_ops=list(attributes["operations"]),
-        t=text.encode(),
-    )
     known = {version.version for version in before.versions}
 
     def landed() -> Version | None:
@@ -485,9 +477,11 @@ def _send(
     return vault.write(
         f"Importing the key {name} into the {vault}",
         lambda **options: to_version(
-            vault.client.import_key(
+            vault.import_package(
                 name,
-                key,
+                declaration.spec,
+                attributes["operations"],
+                text,
                 enabled=attributes["enabled"],
                 not_before=attributes["not_before"] and parse_moment(attributes["not_before"]),
                 expires_on=attributes["expires"] and parse_moment(attributes["expires"]),

@@ -30,7 +30,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.address impo
     refuse_type,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.all_keys import list_all_keys
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
+    Vault,
+    is_about_token,
+    open_vault,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import can_be_purged
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     NOT_LET_THROUGH,
@@ -200,14 +204,10 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
     :raises AzureError: when the vault does not serve this run, whatever is asked of it
     """
-    from azure.core.rest import HttpRequest
-
     method, path, body = _PROBES[operation]
-    request = HttpRequest(method, path.format(name=name), json=body)
 
     def send(**options: t.Any) -> t.Any:
-        response = vault.client.send_request(request, **options)
-        response.raise_for_status()
+        response = vault.request(method, path.format(name=name), body, **options)
         return response.json()["value"] if operation == "list" else []
 
     try:
@@ -349,9 +349,7 @@ def _reach(address: Address, findings: _Findings) -> dict[str, t.Any]:
 
 
 def _is_about_token(cause: BaseException | None, login_host: str) -> bool:
-    from azure.core.exceptions import ClientAuthenticationError
-
-    return isinstance(cause, ClientAuthenticationError) or login_host in str(cause)
+    return is_about_token(cause) or login_host in str(cause)
 
 
 def _judge_purge_protection(

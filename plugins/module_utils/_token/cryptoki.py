@@ -2,21 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
 """The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
 
-python-pkcs11 loads the library, opens sessions and makes keys. What it gets wrong is put right here, and what works on a key
-that is there is called here, by the key's handle:
+python-pkcs11 loads the library, opens sessions and makes keys. What it gets wrong is put right
+here, and what works on a key that is there is called here, by the key's handle:
 
-- It initialises with NULL, which says that there is one thread only, and threads then crash the library.
+- It initialises with NULL, which says that there is one thread only, and threads then crash the
+  library.
 - A value of the wrong type in a template aborts the interpreter, so templates are checked first.
 - Its sessions log the whole process out when they are closed, so login and logout are called here.
-- Its errors name neither the function nor, for most codes, the number, so both are read from elsewhere.
-- It asks the token twice about every object that it finds, stumbles over attributes and types that it does not know, and leaves
-  a search open that was not read to its end.
-- It refuses mechanisms that it does not know, and believes the length that a token announces for a wrapped key (NSS announces
-  too little).
+- Its errors name neither the function nor, for most codes, the number, so both are read from
+  elsewhere.
+- It asks the token twice about every object that it finds, stumbles over attributes and types that
+  it does not know, and leaves a search open that was not read to its end.
+- It refuses mechanisms that it does not know, and believes the length that a token announces for a
+  wrapped key (NSS announces too little).
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ _CALLED = {
     "lib.__init__": "C_GetInfo",
 }
 
-#: Types of the attributes in use (PKCS#11 v3.1, 4); python-pkcs11 packs values of these types safely
+#: Types of the attributes in use (PKCS#11 v3.1, 4), of which python-pkcs11 packs values safely
 _ATTRIBUTE_TYPES: t.Mapping[str, type] = {
     **dict.fromkeys(("TOKEN", "PRIVATE", "MODIFIABLE", "LOCAL"), bool),
     **dict.fromkeys(("SENSITIVE", "ALWAYS_SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE"), bool),
@@ -103,6 +106,14 @@ _TEMPLATE_REFUSED = [
     for name in ("ATTRIBUTE_TYPE_INVALID", "ATTRIBUTE_VALUE_INVALID", "TEMPLATE_INCONSISTENT")
 ]
 
+#: CKR_* by the names of python-pkcs11's classes, which are those of PKCS#11 but for some spellings
+_NUMBERS_BY_CLASS = {name.replace("_", "").lower(): code for name, code in NUMBERS.items()}
+_SPELLINGS = {
+    "cancelled": "canceled",
+    "recognised": "recognized",
+    "anotheruser": "useranother",
+}
+
 _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
 _ATTRIBUTE_BYTES = 4096
@@ -110,7 +121,8 @@ _WRAPPED_BYTES = 16384
 _FOUND_AT_ONCE = 1000
 CKM_AES_CBC_PAD = 0x1085
 
-Value = t.Union[bool, int, str, bytes]  # noqa: UP007 - evaluated, and pylint looks at it as Python 3.8 would
+# A Union, because it is evaluated, and pylint looks at it as Python 3.8 would
+Value = t.Union[bool, int, str, bytes]  # noqa: UP007
 Key = int  # CK_OBJECT_HANDLE
 
 
@@ -156,37 +168,42 @@ def calling(
     try:
         yield
     except (PKCS11Error, CryptokiError) as error:
-        function, code = (
-            (error.function, error.code) if isinstance(error, CryptokiError) else _called(error)
-        )
+        function, code = _origin(error)
         name = str(error) if code is None else name_of(code, vendor)
         remedy = {**REMEDIES, **remedies}.get(name.split(" ")[0], DEFAULT_REMEDY)
         raise TokenError(f"{what} failed: {function} returned {name}", remedy, code) from error
 
 
-def _called(error: Exception) -> tuple[str, int | None]:
-    """Return the function and the return code behind an error of python-pkcs11, None for one that is no return code."""
-    frames = []
+def _origin(error: Exception) -> tuple[str, int | None]:
+    """Return the function and the return code behind an error.
+
+    :returns: as the code None where python-pkcs11 failed by itself
+    """
+    if isinstance(error, CryptokiError):
+        return error.function, error.code
+    return _called_function(error), _return_code(error)
+
+
+def _called_function(error: Exception) -> str:
+    """Return what python-pkcs11 was calling, by the innermost of its methods that tells."""
+    function = "python-pkcs11"
     traceback = error.__traceback__
     while traceback:
-        frames.append(".".join(traceback.tb_frame.f_code.co_name.split(".")[-2:]))
+        method = ".".join(traceback.tb_frame.f_code.co_name.split(".")[-2:])
+        function = _CALLED.get(method, function)
         traceback = traceback.tb_next
-    function = next(
-        (_CALLED[frame] for frame in reversed(frames) if frame in _CALLED), "python-pkcs11"
-    )
+    return function
+
+
+def _return_code(error: Exception) -> int | None:
+    """Return the code in the text of python-pkcs11's error, or else in the name of its class."""
     number = re.search(r"\b0x[0-9a-f]+", str(error), re.IGNORECASE)
     if number:
-        return function, int(number.group(), 16)
-    name = (
-        type(error)
-        .__name__.lower()
-        .replace("cancelled", "canceled")
-        .replace("recognised", "recognized")
-    )
-    name = name.replace("anotheruser", "useranother")
-    return function, {known.replace("_", "").lower(): code for known, code in NUMBERS.items()}.get(
-        f"ckr{name}"
-    )
+        return int(number.group(), 16)
+    name = type(error).__name__.lower()
+    for theirs, ours in _SPELLINGS.items():
+        name = name.replace(theirs, ours)
+    return _NUMBERS_BY_CLASS.get(f"ckr{name}")
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -227,6 +244,20 @@ class _TokenInfo(ctypes.Structure):
         ("firmware", ctypes.c_ubyte * 2),
         ("time", ctypes.c_char * 16),
     ]
+
+    def slot(self, number: int) -> Slot:
+        """Return the slot of this number that holds the token."""
+        return Slot(
+            id=number,
+            label=_text(self.label),
+            serial=_text(self.serial),
+            manufacturer=_text(self.manufacturer),
+            model=_text(self.model),
+            firmware=(self.firmware[0], self.firmware[1]),
+            flags=self.flags,
+            free_public_memory=_told(self.free_public_memory),
+            free_private_memory=_told(self.free_private_memory),
+        )
 
 
 class _Attribute(ctypes.Structure):
@@ -269,6 +300,35 @@ class Slot:
     free_private_memory: int | None
 
 
+def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
+    """Return a PKCS#11 library and the addresses of its functions.
+
+    :raises ByokError: when it cannot be loaded, or gives python-pkcs11 other functions
+    :raises CryptokiError: when it does not give its functions
+    """
+    try:
+        dll = ctypes.CDLL(path)
+        get_function_list = dll.C_GetFunctionList
+        get_function_list.restype = ctypes.c_ulong
+    except (OSError, AttributeError) as error:
+        raise ByokError(
+            f"The file {path} could not be loaded as a PKCS#11 library ({error})",
+            "See that it is the client library of the token, for this machine's architecture",
+        ) from error
+    lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
+    for functions in lists:
+        code = get_function_list(ctypes.byref(functions))
+        if code != CKR_OK:
+            raise CryptokiError("C_GetFunctionList", code)
+    if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
+        raise ByokError(
+            f"The PKCS#11 library {path} gives every caller functions of its own, as "
+            "p11-kit-proxy does",
+            "Set pkcs11_library to the library of the token itself",
+        )
+    return dll, lists[0].contents.functions
+
+
 class Library:
     """A PKCS#11 library, loaded and initialised for several threads.
 
@@ -284,26 +344,7 @@ class Library:
             def initialize(self) -> None:
                 """Leave it: this is done below, as it should be."""
 
-        try:
-            self._dll = ctypes.CDLL(path)
-            get_function_list = self._dll.C_GetFunctionList
-            get_function_list.restype = ctypes.c_ulong
-        except (OSError, AttributeError) as error:
-            raise ByokError(
-                f"The file {path} could not be loaded as a PKCS#11 library ({error})",
-                "See that it is the client library of the token, for this machine's architecture",
-            ) from error
-        lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
-        for functions in lists:
-            code = get_function_list(ctypes.byref(functions))
-            if code != CKR_OK:
-                raise CryptokiError("C_GetFunctionList", code)
-        if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
-            raise ByokError(
-                f"The PKCS#11 library {path} gives every caller functions of its own, as p11-kit-proxy does",
-                "Set pkcs11_library to the library of the token itself",
-            )
-        self._functions = lists[0].contents.functions
+        self._dll, self._functions = _load(path)
         self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
         reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)
@@ -329,14 +370,20 @@ class Library:
         return code
 
     def vendor_function(self, name: str) -> t.Any:
-        """Return a function that the vendor exports beside PKCS#11, returning CK_RV; None where it is not there."""
+        """Return a function that the vendor exports beside PKCS#11; None where it is not there.
+
+        It returns CK_RV.
+        """
         function = getattr(self._dll, name, None)
         if function is not None:
             function.restype = ctypes.c_ulong
         return function
 
     def slots(self) -> tuple[list[Slot], list[CryptokiError]]:
-        """Return the slots with a token, and the errors of those that cannot be read: one may be out of reach, another not."""
+        """Return the slots with a token, and the errors of those that cannot be read.
+
+        One may be out of reach while another is not.
+        """
         slots, errors = [], []
         for number in self._numbers("C_GetSlotList", ctypes.c_ubyte(1)):
             info = _TokenInfo()
@@ -344,20 +391,8 @@ class Library:
                 self.call("C_GetTokenInfo", number, ctypes.byref(info))
             except CryptokiError as error:
                 errors.append(error)
-                continue
-            slots.append(
-                Slot(
-                    id=number,
-                    label=_text(info.label),
-                    serial=_text(info.serial),
-                    manufacturer=_text(info.manufacturer),
-                    model=_text(info.model),
-                    firmware=(info.firmware[0], info.firmware[1]),
-                    flags=info.flags,
-                    free_public_memory=_told(info.free_public_memory),
-                    free_private_memory=_told(info.free_private_memory),
-                )
-            )
+            else:
+                slots.append(info.slot(number))
         return slots, errors
 
     def mechanisms(self, slot: int) -> frozenset[int]:
@@ -376,10 +411,9 @@ class Library:
         :param public_keys_private: CKA_PRIVATE of public keys, in the order to try
         """
         if slot not in self._tokens:
-            self._tokens.update(
-                {each.slot_id: each for each in self._native.get_slots(token_present=True)}
-            )
-            self._tokens[slot] = self._tokens[slot].get_token()
+            slots = self._native.get_slots(token_present=True)
+            [native] = (native for native in slots if native.slot_id == slot)
+            self._tokens[slot] = native.get_token()
         return Session(self, self._tokens[slot].open(rw=True), public_keys_private)
 
     def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
@@ -431,39 +465,35 @@ class Session:
         """Return the objects of a class with these attributes."""
         from pkcs11 import ObjectClass
 
-        wanted, count = _packed({"CLASS": int(ObjectClass[object_class]), **attributes})
-        found: list[Key] = []
+        template, count = _packed({"CLASS": int(ObjectClass[object_class]), **attributes})
+        keys: list[Key] = []
         batch, length = (ctypes.c_ulong * _FOUND_AT_ONCE)(), ctypes.c_ulong()
-        self._call("C_FindObjectsInit", wanted, count)
+        self._call("C_FindObjectsInit", template, count)
         try:
             while True:
                 self._call("C_FindObjects", batch, _FOUND_AT_ONCE, ctypes.byref(length))
                 if not length.value:
                     break
-                found += batch[: length.value]
+                keys += batch[: length.value]
         except CryptokiError:
             with suppress(CryptokiError):  # what failed first counts
                 self._call("C_FindObjectsFinal")
             raise
         self._call("C_FindObjectsFinal")  # a search left open would block the next one
-        return found
+        return keys
 
     def read(self, key: Key, *names: str) -> dict[str, t.Any]:
         """Return attributes by name; None where the token does not tell."""
         from pkcs11 import Attribute
 
-        # NSS tells a number only into a place of exactly its size.
-        sizes = [
-            ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES
-            for name in names
-        ]
-        buffers = [ctypes.create_string_buffer(size) for size in sizes]
-        attributes = (_Attribute * len(names))(
-            *(
-                _Attribute(int(Attribute[name]), ctypes.addressof(buffer), size)
-                for name, buffer, size in zip(names, buffers, sizes, strict=True)
-            )
-        )
+        attributes = (_Attribute * len(names))()
+        buffers = []
+        for attribute, name in zip(attributes, names, strict=True):
+            buffer = ctypes.create_string_buffer(_buffer_size(name))
+            attribute.type = int(Attribute[name])
+            attribute.value = ctypes.addressof(buffer)
+            attribute.length = len(buffer)
+            buffers.append(buffer)
         try:
             self._call("C_GetAttributeValue", key, attributes, len(names))
         except CryptokiError as error:
@@ -472,13 +502,12 @@ class Session:
             if len(names) == 1:
                 return {names[0]: None}
             # Not every token goes on after the first attribute that it does not tell.
-            return {name: value for each in names for name, value in self.read(key, each).items()}
-        return {
-            name: _value(name, buffer.raw[: attribute.length])
-            if attribute.length <= _ATTRIBUTE_BYTES
-            else None
-            for name, buffer, attribute in zip(names, buffers, attributes, strict=True)
-        }
+            return {name: self.read(key, name)[name] for name in names}
+        values = {}
+        for name, buffer, attribute in zip(names, buffers, attributes, strict=True):
+            told = attribute.length <= _ATTRIBUTE_BYTES
+            values[name] = _value(name, buffer.raw[: attribute.length]) if told else None
+        return values
 
     def generate_pair(
         self,
@@ -497,7 +526,8 @@ class Session:
         maker = self._native
         given: dict[str, t.Any] = {
             "mechanism": _mechanism(mechanism),
-            "capabilities": 0,  # keeps python-pkcs11's broad defaults out; the templates name every use
+            # keeps python-pkcs11's broad defaults out; the templates name every use
+            "capabilities": 0,
             "private_template": _template(private, made=True),
         }
         if bits is not None:
@@ -505,12 +535,13 @@ class Session:
         else:
             curve = _template({"EC_PARAMS": public["EC_PARAMS"]})
             maker = self._native.create_domain_parameters(KeyType.EC, curve, local=True)
-        pair = self._with_a_public_key(
-            lambda taken: maker.generate_keypair(
-                public_template=_template({**public, **taken}, made=True), **given
-            )
-        )
-        return pair[0].handle, pair[1].handle
+
+        def make(taken: dict[str, Value]) -> t.Any:
+            template = _template({**public, **taken}, made=True)
+            return maker.generate_keypair(public_template=template, **given)
+
+        public_key, private_key = self._with_a_public_key(make)
+        return public_key.handle, private_key.handle
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
         """Make an AES key of so many ``bits``."""
@@ -537,28 +568,22 @@ class Session:
 
     def encrypt_cbc(self, key: Key, iv: bytes, data: bytes) -> bytes:
         """Encrypt by CKM_AES_CBC_PAD."""
-        encrypted, length = (
-            ctypes.create_string_buffer(len(data) + 32),
-            ctypes.c_ulong(len(data) + 32),
-        )
+        encrypted = ctypes.create_string_buffer(len(data) + 32)
+        length = ctypes.c_ulong(len(encrypted))
         self._call("C_EncryptInit", _Mechanism.of(CKM_AES_CBC_PAD, iv), key)
         self._call("C_Encrypt", data, len(data), encrypted, ctypes.byref(length))
         return encrypted.raw[: length.value]
 
     def wrap(self, mechanism: int, parameter: bytes | None, wrapping_key: Key, key: Key) -> bytes:
-        """Wrap ``key`` by a mechanism of any number, with its parameter as it lies in memory; None is NULL."""
-        wrapped, length = (
-            ctypes.create_string_buffer(_WRAPPED_BYTES),
-            ctypes.c_ulong(_WRAPPED_BYTES),
-        )
-        self._call(
-            "C_WrapKey",
-            _Mechanism.of(mechanism, parameter),
-            wrapping_key,
-            key,
-            wrapped,
-            ctypes.byref(length),
-        )
+        """Wrap ``key``.
+
+        :param mechanism: any number
+        :param parameter: as it lies in memory; None is NULL
+        """
+        wrapped = ctypes.create_string_buffer(_WRAPPED_BYTES)
+        length = ctypes.c_ulong(_WRAPPED_BYTES)
+        by = _Mechanism.of(mechanism, parameter)
+        self._call("C_WrapKey", by, wrapping_key, key, wrapped, ctypes.byref(length))
         return wrapped.raw[: length.value]
 
     def destroy(self, key: Key) -> None:
@@ -574,10 +599,9 @@ class Session:
             try:
                 return make({"PRIVATE": private})
             except PKCS11Error as error:
-                function, code = _called(error)
-                if (
-                    code not in _TEMPLATE_REFUSED or function == "C_GetAttributeValue"
-                ):  # after which something is there
+                function, code = _origin(error)
+                made = function == "C_GetAttributeValue"  # which is asked of what is there
+                if made or code not in _TEMPLATE_REFUSED:
                     raise
         return make({"PRIVATE": last})
 
@@ -586,48 +610,52 @@ class Session:
 
 
 def _c_type(argument: t.Any) -> t.Any:
-    return {int: ctypes.c_ulong, ctypes.c_ubyte: ctypes.c_ubyte}.get(
-        type(argument), ctypes.c_void_p
-    )
+    types = {int: ctypes.c_ulong, ctypes.c_ubyte: ctypes.c_ubyte}
+    return types.get(type(argument), ctypes.c_void_p)
 
 
 def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[t.Any, Value]:
     """Return the attributes as python-pkcs11 wants them.
 
-    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL if none are given
+    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL
+        if none are given
     """
     from pkcs11 import Attribute
     from pkcs11.constants import DEFAULT
 
-    empty: dict[t.Any, t.Any] = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT} if made else {}
-    return {
-        **empty,
-        **{Attribute[name]: _checked(name, value) for name, value in attributes.items()},
-    }
+    template: dict[t.Any, t.Any] = {}
+    if made:
+        template = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT}
+    for name, value in attributes.items():
+        template[Attribute[name]] = _checked(name, value)
+    return template
 
 
 def _packed(attributes: t.Mapping[str, Value]) -> tuple[t.Any, int]:
     """Return the attributes as PKCS#11 wants them, and how many they are."""
     from pkcs11 import Attribute
 
-    buffers = {}
-    for name, value in attributes.items():
-        checked = _checked(name, value)
-        if isinstance(checked, bool):
-            octets = bytes([checked])
-        elif isinstance(checked, int):
-            octets = bytes(ctypes.c_ulong(checked))
-        else:
-            octets = checked.encode() if isinstance(checked, str) else checked
-        buffers[int(Attribute[name])] = ctypes.create_string_buffer(octets, len(octets))
-    packed: t.Any = (_Attribute * len(buffers))(
-        *(
-            _Attribute(number, ctypes.addressof(buffer), len(buffer))
-            for number, buffer in buffers.items()
-        )
-    )
-    packed.buffers = buffers  # they have to live as long as what points to them
-    return packed, len(buffers)
+    packed: t.Any = (_Attribute * len(attributes))()
+    packed.buffers = []  # they have to live as long as what points to them
+    for attribute, (name, value) in zip(packed, attributes.items(), strict=True):
+        octets = _octets(_checked(name, value))
+        buffer = ctypes.create_string_buffer(octets, len(octets))
+        attribute.type = int(Attribute[name])
+        attribute.value = ctypes.addressof(buffer)
+        attribute.length = len(buffer)
+        packed.buffers.append(buffer)
+    return packed, len(attributes)
+
+
+def _octets(value: Value) -> bytes:
+    """Return a value as it lies in memory."""
+    if isinstance(value, bool):
+        return bytes([value])
+    if isinstance(value, int):
+        return bytes(ctypes.c_ulong(value))
+    if isinstance(value, str):
+        return value.encode()
+    return value
 
 
 def _checked(name: str, value: Value) -> Value:
@@ -636,9 +664,9 @@ def _checked(name: str, value: Value) -> Value:
     :raises KeyError: for an attribute that has no type here
     :raises TypeError: for a value of the wrong type, which would abort the interpreter
     """
-    wanted = _ATTRIBUTE_TYPES[name]
-    if value.__class__ is not wanted:
-        raise TypeError(f"CKA_{name} takes {wanted.__name__}, not {type(value).__name__}")
+    type_ = _ATTRIBUTE_TYPES[name]
+    if value.__class__ is not type_:
+        raise TypeError(f"CKA_{name} takes {type_.__name__}, not {type(value).__name__}")
     if isinstance(value, str):
         value.encode()  # lone surrogates have no UTF-8
     elif isinstance(value, int) and not 0 <= value <= CK_UNAVAILABLE_INFORMATION:
@@ -654,7 +682,10 @@ def _size(bits: int) -> int:
 
 
 def _mechanism(number: int) -> t.Any:
-    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know (it refuses plain ints)."""
+    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know.
+
+    It refuses plain ints.
+    """
     from pkcs11 import Mechanism
 
     try:
@@ -669,16 +700,22 @@ def _type(name: str) -> type:
     return _ATTRIBUTE_TYPES.get(name) or _READ_ONLY[name]
 
 
+def _buffer_size(name: str) -> int:
+    """Return how much room an attribute gets: NSS tells a number only into exactly its size."""
+    return ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES
+
+
 def _value(name: str, octets: bytes) -> t.Any:
-    wanted = _type(name)
-    if wanted is str:
+    """Return an attribute's value from how it lies in memory; None where nothing is told."""
+    type_ = _type(name)
+    if type_ is str:
         return octets.decode("utf-8", "replace")
-    if wanted is bytes:
+    if type_ is bytes:
         return octets
+    if not octets:
+        return None
     number = int.from_bytes(octets, sys.byteorder)
-    if wanted is bool:
-        return bool(number) if octets else None
-    return _told(number) if octets else None
+    return bool(number) if type_ is bool else _told(number)
 
 
 def _told(number: int) -> int | None:

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
-"""Destroying generations in the token: only those that were named, and only when every vault was looked at."""
+"""Destroying generations in the token: only named ones, and only when every vault was looked at."""
 
 from __future__ import annotations
 
@@ -80,64 +81,82 @@ def _read_vaults(
 ) -> list[t.Mapping[str, t.Any]]:
     """Return what every declared vault holds, as byok_plan read it in this run.
 
+    :param vaults: URLs
+    :param versions: of each vault ``vault_url``, ``read_at`` (a moment) and ``target_keys``
     :raises ByokError: when a vault is missing, or was read too long ago
     """
-    read = {_normal(each["vault_url"]): each for each in versions}
-    missing = sorted({_normal(url) for url in vaults} - set(read))
+    vaults_read = {_normal(vault["vault_url"]): vault for vault in versions}
+    missing = sorted({_normal(url) for url in vaults} - set(vaults_read))
     if missing or not vaults:
         raise ByokError(
-            f"Nothing is destroyed, because these vaults were not looked at: {', '.join(missing) or 'none is given'}",
-            "Give vaults as the URLs of all that declare the keys, and versions as byok_plan returned it for each in this run",
+            "Nothing is destroyed, because these vaults were not looked at: "
+            + (", ".join(missing) or "none is given"),
+            "Give vaults as the URLs of all that declare the keys, and versions as byok_plan "
+            "returned it for each in this run",
         )
     now = host_clock().timestamp()
-    for url, each in read.items():
-        age = now - parse_moment(each["read_at"]).timestamp()
+    for url, vault in vaults_read.items():
+        age = now - parse_moment(vault["read_at"]).timestamp()
         if abs(age) > _LONGEST_RUN_SECONDS:
             raise ByokError(
-                f"Nothing is destroyed, because {url} was looked at at {each['read_at']}, which is not in this run",
+                f"Nothing is destroyed, because {url} was looked at at {vault['read_at']}, which "
+                "is not in this run",
                 "Let byok_plan look again, and see that the clocks of the hosts are right",
             )
-    return list(read.values())
+    return list(vaults_read.values())
 
 
 def _refuse_last_copy(
     name: str, generation: Generation, read: t.Iterable[t.Mapping[str, t.Any]], accepted: bool
 ) -> None:
-    """Refuse to destroy what a vault still has, or may have: it could never be brought anywhere again.
+    """Refuse to destroy what a vault still has, or may have: it could never be brought again.
 
+    :param read: what _read_vaults() returned
+    :param accepted: take that Azure alone has it
     :raises ByokError: naming the versions
     """
-    held = []
+    refused = f"The generation {generation.hex_id} of the key {name} is not destroyed"
+    copies: list[str] = []
     for vault in read:
         url = vault["vault_url"]
-        key = next(
-            (each for each in vault["target_keys"] if each["name"].lower() == name.lower()), None
-        )
-        if key is None:
+        keys = {key["name"].lower(): key for key in vault["target_keys"]}
+        if name.lower() not in keys:
             raise ByokError(
-                f"The generation {generation.hex_id} of the key {name} is not destroyed: {url} was not looked at for the key",
+                f"{refused}: {url} was not looked at for the key",
                 "Let byok_plan look again, with this key among its declarations",
             )
-        for version in key["versions"]:
-            if _may_be(generation, version):
-                state = "enabled" if version["enabled"] else "disabled"
-                held.append(f"{url} has it as the {state} version {version['version']}")
-        if key["deleted"] is None:
-            held.append(f"{url} does not tell whether it has a deleted key of that name")
-        elif key["deleted"]:
-            held.append(f"{url} has a deleted key of that name, which can be recovered")
-    if held and not accepted:
+        copies += _copies(generation, url, keys[name.lower()])
+    if copies and not accepted:
         raise ByokError(
-            f"The generation {generation.hex_id} of the key {name} is not destroyed: {'; '.join(held)}",
-            "Keep it: without it the key can go to no other vault, and Azure alone has it; accept_last_copy takes that",
+            f"{refused}: {'; '.join(copies)}",
+            "Keep it: without it the key can go to no other vault, and Azure alone has it; "
+            "accept_last_copy takes that",
         )
+
+
+def _copies(generation: Generation, url: str, key: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield in words what a vault has of a generation, or may have.
+
+    :param key: ``versions`` of the name there, and whether there is a ``deleted`` one
+    """
+    for version in key["versions"]:
+        if _may_be(generation, version):
+            state = "enabled" if version["enabled"] else "disabled"
+            yield f"{url} has it as the {state} version {version['version']}"
+    if key["deleted"] is None:
+        yield f"{url} does not tell whether it has a deleted key of that name"
+    elif key["deleted"]:
+        yield f"{url} has a deleted key of that name, which can be recovered"
 
 
 def _may_be(generation: Generation, version: t.Mapping[str, t.Any]) -> bool:
-    """Tell whether a version is this generation, or could be."""
+    """Tell whether a version is this generation, or could be.
+
+    Without a public key, here or there, a tag says which one of a type it is; where that says
+    nothing, it may be any.
+    """
     if generation.public_key and version["thumbprint"]:
         return bool(version["thumbprint"] == generation.thumbprint)
-    # Without a public key, here or there, a tag says which one of a type it is; where that says nothing, it may be any.
     same_type = generation.spec is not None and version["type"] == generation.spec.azure_type
     return same_type and version["generation"] in (None, generation.hex_id)
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
 """Generations of target keys in the token: list them once, choose, judge, make, lock."""
 
@@ -14,6 +15,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import (
+    CURVES,
+    curve_of_parameters,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     KeySpec,
@@ -29,8 +34,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     PublicKey,
     RsaPublicKey,
-    curve_of_parameters,
-    curve_parameters,
     ec_public_key,
     thumbprint,
     to_pem,
@@ -45,7 +48,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
     TokenError,
     Value,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_EC_KEY_PAIR_GEN,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import NUMBERS
@@ -70,8 +73,15 @@ _NO_HANDLE: Key = 0
 #: How often to list the keys anew while another host destroys some of them
 _LISTINGS = 5
 
-#: CKA_* that make up a public key, by its type
-_PUBLIC_PARTS = {"RSA": ("MODULUS", "PUBLIC_EXPONENT"), "EC": ("EC_POINT",)}
+#: CKA_* of a public key that make it up, by its type
+_RSA_PARTS = ("MODULUS", "PUBLIC_EXPONENT")
+_PUBLIC_PARTS = {"RSA": _RSA_PARTS, "EC": ("EC_POINT",)}
+
+#: The same, for one that is looked at without its private key
+_PUBLIC_PARTS_ALONE = {"RSA": _RSA_PARTS, "EC": ("EC_POINT", "EC_PARAMS")}
+
+#: CKA_* of a private or secret key that tell what it is; a private EC key does not hold its point
+_PRIVATE_PARTS = {"RSA": _RSA_PARTS, "EC": ("EC_PARAMS",), "AES": ("VALUE_LEN",)}
 
 #: CKK_* (PKCS#11 v3.1, 4.4), in words
 _KEY_TYPES = {
@@ -102,7 +112,8 @@ class Generation:
     :ivar handle: the private or secret key
     :ivar public_handle: the public key, where the token holds one
     :ivar withdrawn: it is never chosen again
-    :ivar public_only: only its public key was seen, so its evidence is not known, nor whether there is a private key at all
+    :ivar public_only: only its public key was seen, so its evidence is not known, nor whether there
+        is a private key at all
     """
 
     id: bytes
@@ -132,20 +143,23 @@ class Generation:
 
     @property
     def half_made(self) -> bool:
-        """Whether this is what a killed run left: a private key of ours, whose public key was not made any more.
+        """Whether this is what a killed run left: a private key of ours without its public key.
 
         One that came from outside was restored, and only wants its public key back.
         """
-        ours = is_ours(self.id) and self.evidence["CKA_LOCAL"] is not False
-        return (
-            ours and self.spec is not None and self.spec.type != "oct" and self.public_key is None
-        )
+        if not is_ours(self.id) or self.evidence["CKA_LOCAL"] is False:
+            return False
+        if self.spec is None or self.spec.type == "oct":
+            return False
+        return self.public_key is None
 
     @property
     def origin(self) -> str:
         """``token`` when the token says that it made the key and never gave it out in the clear."""
         told = (self.evidence["CKA_LOCAL"], self.evidence["CKA_ALWAYS_SENSITIVE"])
-        return "external" if False in told else "unknown" if None in told else "token"
+        if False in told:
+            return "external"
+        return "unknown" if None in told else "token"
 
     def facts(self) -> GenerationFacts:
         """Return the public facts of this generation."""
@@ -214,7 +228,8 @@ class Found:
 def list_generations(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
     """List what the token holds under these names, or under all names.
 
-    The token is searched once per class of objects, never once per name: on large tokens a search costs 0.1 s.
+    The token is searched once per class of objects, never once per name: on large tokens a search
+    costs 0.1 s.
 
     :raises ByokError: when the token refuses
     """
@@ -222,7 +237,9 @@ def list_generations(token: Token, names: t.Collection[str] | None) -> dict[str,
 
 
 def list_public_keys(token: Token, names: t.Collection[str]) -> dict[str, Found]:
-    """List what a token shows of these names without a login: public keys, none of which tells whether it has a private one.
+    """List what a token shows of these names without a login: public keys.
+
+    None of them tells whether it has a private one.
 
     :raises ByokError: when the token refuses
     """
@@ -240,70 +257,110 @@ def _again_where_keys_vanish(work: t.Callable[[], dict[str, Found]]) -> dict[str
     return work()
 
 
+@dataclass(frozen=True)
+class _Object:
+    """A key as a search finds it.
+
+    :ivar key_type: in words
+    :ivar withdrawn: its CKA_ID has the mark, which is no part of ``id``
+    """
+
+    handle: Key
+    label: str
+    id: bytes
+    key_type: str
+    withdrawn: bool = False
+
+    @property
+    def pair(self) -> tuple[str, bytes, str]:
+        """What both halves of a pair have in common."""
+        return self.label, self.id, self.key_type
+
+
+@dataclass(frozen=True)
+class _PublicHalf:
+    """A public key in the token, with the CKA_* that make it up."""
+
+    handle: Key
+    parts: t.Mapping[str, t.Any]
+
+
 def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
-    found: dict[str, Found] = {name: Found([], []) for name in names or ()}
-    # A private EC key does not hold its point, so its public key is looked for by label, CKA_ID and type. Where several fit, or
-    # there is no CKA_ID, none does: with another key's point it would be taken for another key.
-    public: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
-    for handle, read in _search(token, "PUBLIC_KEY", names):
-        with token.calling("Reading a public key"):
-            parts = token.session.read(handle, *_PUBLIC_PARTS.get(read["KEY_TYPE"], ()))
-        half = _half(read)
-        public[half] = (
-            {} if half in public or not read["ID"] else {**read, **parts, "handle": handle}
-        )
+    """Put private and secret keys together with their public halves; without names, of all keys."""
+    listed: dict[str, Found] = {name: Found([], []) for name in names or ()}
+    halves = _public_halves(token, names)
     whole = set()
     # Types that are never brought are listed as well, because a label that they hold is taken.
     for object_class in ("PRIVATE_KEY", "SECRET_KEY"):
-        for handle, read in _search(token, object_class, names):
-            whole.add(_half(read))
-            described = _describe(
-                token, handle, read["KEY_TYPE"], read["ID"], public.get(_half(read), {})
-            )
-            described = replace(described, withdrawn=read["withdrawn"])
-            _of(found, read).generations.append(described)
-    for half, read in public.items():
-        if read and half not in whole and is_ours(read["ID"]):
-            _of(found, read).leftovers.append(Leftover(read["ID"], read["handle"]))
-    for each in found.values():
-        each.generations.sort(key=by_age)
-    return found
+        for key in _search(token, object_class, names):
+            whole.add(key.pair)
+            generation = _describe(token, key, halves.get(key.pair))
+            _of(listed, key.label).generations.append(generation)
+    for pair, half in halves.items():
+        label, identifier, _key_type = pair
+        if half and pair not in whole and is_ours(identifier):
+            _of(listed, label).leftovers.append(Leftover(identifier, half.handle))
+    for holding in listed.values():
+        holding.generations.sort(key=by_age)
+    return listed
+
+
+def _public_halves(
+    token: Token, names: t.Collection[str] | None
+) -> dict[tuple[str, bytes, str], _PublicHalf | None]:
+    """Return the public keys by label, CKA_ID and type, because a private EC key has no point.
+
+    Where several fit, or there is no CKA_ID, None does: with another key's point a key would be
+    taken for another one.
+    """
+    halves: dict[tuple[str, bytes, str], _PublicHalf | None] = {}
+    for key in _search(token, "PUBLIC_KEY", names):
+        with token.calling("Reading a public key"):
+            parts = token.session.read(key.handle, *_PUBLIC_PARTS.get(key.key_type, ()))
+        ambiguous = key.pair in halves or not key.id
+        halves[key.pair] = None if ambiguous else _PublicHalf(key.handle, parts)
+    return halves
 
 
 def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
-    found: dict[str, Found] = {name: Found([], []) for name in names}
-    for handle, read in _search(token, "PUBLIC_KEY", names):
-        parts = (
-            *_PUBLIC_PARTS.get(read["KEY_TYPE"], ()),
-            *(("EC_PARAMS",) if read["KEY_TYPE"] == "EC" else ()),
-        )
+    """List the public keys alone, each as a generation of which nothing more is known."""
+    listed: dict[str, Found] = {name: Found([], []) for name in names}
+    for key in _search(token, "PUBLIC_KEY", names):
         with token.calling("Reading a public key"):
-            kind, spec, public_key = _material(read["KEY_TYPE"], token.session.read(handle, *parts))
-        unknown = {f"CKA_{name}": None for name in EVIDENCE}
-        seen = Generation(
-            read["ID"],
-            kind,
-            spec,
-            public_key,
-            unknown,
-            withdrawn=read["withdrawn"],
+            parts = token.session.read(key.handle, *_PUBLIC_PARTS_ALONE.get(key.key_type, ()))
+            kind, spec, public_key = _material(key.key_type, parts)
+        generation = Generation(
+            id=key.id,
+            kind=kind,
+            spec=spec,
+            public_key=public_key,
+            evidence={f"CKA_{name}": None for name in EVIDENCE},
+            withdrawn=key.withdrawn,
             public_only=True,
         )
-        _of(found, read).generations.append(seen)
-    for each in found.values():
-        # Where no one can tell whose public key it is, a look at all of the token does not take it either.
-        times = Counter((key.id, key.spec and key.spec.type) for key in each.generations)
-        each.generations[:] = [
-            key
-            if key.id and times[key.id, key.spec and key.spec.type] == 1
-            else replace(key, public_key=None)
-            for key in sorted(each.generations, key=by_age)
-        ]
-    return found
+        _of(listed, key.label).generations.append(generation)
+    for holding in listed.values():
+        holding.generations[:] = _without_ambiguous_keys(sorted(holding.generations, key=by_age))
+    return listed
 
 
-def _of(found: dict[str, Found], read: t.Mapping[str, t.Any]) -> Found:
-    return found.setdefault(read["LABEL"], Found([], []))
+def _without_ambiguous_keys(generations: list[Generation]) -> list[Generation]:
+    """Leave out public keys of which no one can tell whose they are, as _public_halves() does."""
+    pairs = [
+        (generation.id, generation.spec and generation.spec.type) for generation in generations
+    ]
+    times = Counter(pairs)
+    clear = []
+    for generation, pair in zip(generations, pairs, strict=True):
+        if generation.id and times[pair] == 1:
+            clear.append(generation)
+        else:
+            clear.append(replace(generation, public_key=None))
+    return clear
+
+
+def _of(listed: dict[str, Found], name: str) -> Found:
+    return listed.setdefault(name, Found([], []))
 
 
 def by_age(generation: Generation) -> tuple[bool, bytes]:
@@ -312,41 +369,54 @@ def by_age(generation: Generation) -> tuple[bool, bytes]:
 
 
 def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation | None:
-    """Return the generation that the declaration means: the named one, else the newest whole one; None when there is none.
+    """Return the generation that the declaration means: the named one, else the newest whole one.
 
+    :param generations: oldest first
+    :returns: None when there is none
     :raises ByokError: when the named one is not there, or several adopted keys share the label
     """
-    name = declaration.name
     if declaration.generation:
-        for generation in generations:
-            if generation.hex_id == declaration.generation and generation.withdrawn:
-                raise ByokError(
-                    f"The generation {generation.hex_id} of the key {name} was withdrawn",
-                    "Declare another one",
-                )
-            if generation.hex_id == declaration.generation:
-                return generation
-        raise ByokError(
-            f"No key labelled {name} has the CKA_ID {declaration.generation}; there are: {_listing(generations)}",
-            "Correct generation, or leave it out",
-        )
-    generations = [
+        return _choose_named(declaration, generations)
+    candidates = [
         generation
         for generation in generations
         if not generation.half_made and not generation.withdrawn
     ]
-    if len(generations) > 1 and not is_ours(generations[-1].id):
+    if not candidates:
+        return None
+    newest = candidates[-1]
+    if len(candidates) > 1 and not is_ours(newest.id):
         raise ByokError(
-            f"{len(generations)} keys that were made elsewhere are labelled {name}: {_listing(generations)}",
+            f"{len(candidates)} keys that were made elsewhere are labelled {declaration.name}: "
+            f"{_listing(candidates)}",
             "Set generation to the CKA_ID of the one you mean",
         )
-    return generations[-1] if generations else None
+    return newest
+
+
+def _choose_named(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation:
+    name = declaration.name
+    for generation in generations:
+        if generation.hex_id != declaration.generation:
+            continue
+        if generation.withdrawn:
+            raise ByokError(
+                f"The generation {generation.hex_id} of the key {name} was withdrawn",
+                "Declare another one",
+            )
+        return generation
+    raise ByokError(
+        f"No key labelled {name} has the CKA_ID {declaration.generation}; there are: "
+        f"{_listing(generations)}",
+        "Correct generation, or leave it out",
+    )
 
 
 def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenInfo) -> None:
     """Refuse a key that is not what is declared, or that must not or cannot be brought.
 
-    Of one of which only the public key was seen, nothing is refused for what its private key may be.
+    Of one of which only the public key was seen, nothing is refused for what its private key may
+    be.
 
     :raises ByokError: naming the attribute
     """
@@ -366,25 +436,35 @@ def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenIn
             f"{what} has the public exponent {generation.public_key.e}",
             f"Use an RSA key with the public exponent {RSA_EXPONENT}",
         )
-    if generation.public_only:
-        return
-    if not generation.evidence["CKA_SENSITIVE"]:
+    if not generation.public_only:
+        _refuse_unfit_private_key(declaration, generation, what)
+
+
+def _refuse_unfit_private_key(declaration: Declaration, generation: Generation, what: str) -> None:
+    """Refuse a key whose private half others may hold, or that cannot leave the token.
+
+    :param what: names the key in an error
+    :raises ByokError: naming the attribute
+    """
+    evidence = generation.evidence
+    if not evidence["CKA_SENSITIVE"]:
         raise ByokError(
             f"{what} has CKA_SENSITIVE false, so its value can be read in the clear",
             "Use a key made as sensitive",
         )
-    if not generation.evidence["CKA_EXTRACTABLE"] and declaration.after_transfer != "lock":
+    if not evidence["CKA_EXTRACTABLE"] and declaration.after_transfer != "lock":
         raise ByokError(
             f"{what} has CKA_EXTRACTABLE false, so it can never leave the token",
             "Make another key as extractable; this attribute cannot be switched on",
         )
     if generation.origin == "external" and not declaration.allow_external_origin:
-        attribute = (
-            "CKA_LOCAL" if generation.evidence["CKA_LOCAL"] is False else "CKA_ALWAYS_SENSITIVE"
-        )
+        made_elsewhere = evidence["CKA_LOCAL"] is False
+        attribute = "CKA_LOCAL" if made_elsewhere else "CKA_ALWAYS_SENSITIVE"
         raise ByokError(
-            f"{what} has {attribute} false: it came into the token from outside, so others may hold it",
-            "Use a key made in the token, or set allow_external_origin if you know where it came from",
+            f"{what} has {attribute} false: it came into the token from outside, so others may "
+            "hold it",
+            "Use a key made in the token, or set allow_external_origin if you know where it came "
+            "from",
         )
 
 
@@ -400,48 +480,59 @@ def make(
     :param now: the time that its id tells
     :raises ByokError: when the token refuses
     """
-    spec = declaration.spec
+    name, spec = declaration.name, declaration.spec
     identifier = make_id(int(now.timestamp() * 1000), os.urandom(10), [key.id for key in existing])
+    public, private = _templates(declaration, identifier)
+    with token.calling(f"Making the {spec} key {name}"):
+        if spec.type == "oct":
+            handle = session.generate_secret(spec.size or 0, {**private, **public})
+            return _describe(token, _Object(handle, name, identifier, "AES"), None)
+        if spec.type == "EC":
+            public["EC_PARAMS"] = CURVES[str(spec.curve)].parameters
+            public_key, key = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, private)
+        else:
+            public_key, key = _make_rsa_pair(token, session, public, private, spec.size or 0)
+        half = _PublicHalf(public_key, session.read(public_key, *_PUBLIC_PARTS[spec.type]))
+    return _describe(token, _Object(key, name, identifier, spec.type), half)
+
+
+def _templates(
+    declaration: Declaration, identifier: bytes
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return the templates of the public and of the private key; a secret key takes both."""
     common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.name, "ID": identifier}
-    secret = {"PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True, "DERIVE": declaration.derive}
-    private_usage, public_usage = (
-        {usage: operation in declaration.made_for for operation, usage in usages.items()}
-        for usages in (_PRIVATE_USAGE, _PUBLIC_USAGE)
-    )
     if not declaration.modifiable:
         common["MODIFIABLE"] = False
-    public = {**common, **public_usage}
-    private = {**common, **secret, **private_usage}
-    with token.calling(f"Making the {spec} key {declaration.name}"):
-        if spec.type == "oct":
-            return _describe(
-                token,
-                session.generate_secret(spec.size or 0, {**private, **public_usage}),
-                "AES",
-                identifier,
-                {},
-            )
-        if spec.type == "EC":
-            public["EC_PARAMS"] = curve_parameters(str(spec.curve))
-            pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, private)
-        else:
-            pair = _make_rsa_pair(token, session, public, private, spec.size or 0)
-        half = {**session.read(pair[0], *_PUBLIC_PARTS[spec.type]), "handle": pair[0]}
-    return _describe(token, pair[1], spec.type, identifier, half)
+    operations = declaration.made_for
+    public = {**common, **_usage(_PUBLIC_USAGE, operations)}
+    private = {
+        **common,
+        "PRIVATE": True,
+        "SENSITIVE": True,
+        "EXTRACTABLE": True,
+        "DERIVE": declaration.derive,
+        **_usage(_PRIVATE_USAGE, operations),
+    }
+    return public, private
+
+
+def _usage(usages: t.Mapping[str, str], operations: t.Collection[str]) -> dict[str, Value]:
+    """Return whether a key may be used so, by CKA_*."""
+    return {attribute: operation in operations for operation, attribute in usages.items()}
 
 
 def _make_rsa_pair(
     token: Token, session: Session, public: dict[str, Value], private: dict[str, Value], bits: int
 ) -> tuple[Key, Key]:
+    """Make a pair by the first mechanism that the token takes for it; return public and private."""
     *preferred, last = token.rsa_generation()
     for mechanism in preferred:
         try:
             with token.calling(f"Making an RSA-{bits} key by {mechanism.name}"):
                 return session.generate_pair(mechanism.number, public, private, bits)
         except TokenError as error:
-            if (
-                error.code != NUMBERS["CKR_MECHANISM_INVALID"]
-            ):  # nothing was made, so the next may try
+            # After any other one, something may have been made.
+            if error.code != NUMBERS["CKR_MECHANISM_INVALID"]:
                 raise
     return session.generate_pair(last.number, public, private, bits)
 
@@ -456,7 +547,9 @@ def take_back(token: Token, name: str, generation: Generation) -> None:
 
 
 def destroy(token: Token, name: str, generation: Generation) -> None:
-    """Destroy a generation for ever, the private key first: what a killed run leaves is then a public key alone.
+    """Destroy a generation for ever.
+
+    The private key goes first, so that what a killed run leaves is a public key alone.
 
     :raises ByokError: when the token refuses
     """
@@ -471,7 +564,8 @@ def refuse_to_withdraw(name: str, generation: Generation) -> None:
     """
     if not is_ours(generation.id):
         raise ByokError(
-            f"The key {name} ({generation.hex_id}) was made elsewhere, so its CKA_ID is not for Keyferry to change",
+            f"The key {name} ({generation.hex_id}) was made elsewhere, so its CKA_ID is not for "
+            "Keyferry to change",
             "Give it another label by the token's own tool",
         )
 
@@ -483,7 +577,8 @@ def withdraw(token: Token, name: str, generation: Generation) -> None:
     """
     refuse_to_withdraw(name, generation)
     with token.calling(f"Withdrawing the key {name} ({generation.hex_id})"):
-        # The private key's mark is what counts; the public key's is for those who look without a login.
+        # The private key's mark is what counts; the public key's is for those who look without a
+        # login.
         for handle in (generation.handle, generation.public_handle):
             if handle is not None:
                 token.session.assign(handle, "ID", mark_withdrawn(generation.id))
@@ -517,71 +612,67 @@ def lock(token: Token, name: str, generation: Generation) -> None:
         token.session.assign(generation.handle, "EXTRACTABLE", False)
 
 
-def _half(read: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
-    """Return what both halves of a pair have in common."""
-    return read["LABEL"], read["ID"], read["KEY_TYPE"]
-
-
 def _search(
     token: Token, object_class: str, names: t.Collection[str] | None
-) -> t.Iterator[tuple[Key, dict[str, t.Any]]]:
-    """Yield the keys that have one of the names, with CKA_LABEL, CKA_ID, whether that is marked, and what kind of key it is."""
+) -> t.Iterator[_Object]:
+    """Yield the keys of a class that have one of the names, or all."""
     only: dict[str, Value] = {}
     if names is not None and len(names) == 1:
         [only["LABEL"]] = names
-    wanted = None if names is None else frozenset(names)
+    labels = None if names is None else frozenset(names)
     with token.calling("Searching for keys"):
         for handle in token.session.find(object_class, **only):
             read = token.session.read(handle, "LABEL", "ID", "KEY_TYPE")
-            label = read["LABEL"] or ""
-            if wanted is None or label in wanted:
-                number = read["KEY_TYPE"]
-                kind = _KEY_TYPES.get(number, f"of the type {number}")
-                identifier, withdrawn = split_mark(read["ID"] or b"")
-                yield (
-                    handle,
-                    {"LABEL": label, "ID": identifier, "KEY_TYPE": kind, "withdrawn": withdrawn},
-                )
+            label, number = read["LABEL"] or "", read["KEY_TYPE"]
+            if labels is not None and label not in labels:
+                continue
+            key_type = _KEY_TYPES.get(number, f"of the type {number}")
+            identifier, withdrawn = split_mark(read["ID"] or b"")
+            yield _Object(handle, label, identifier, key_type, withdrawn)
 
 
-def _describe(
-    token: Token, handle: Key, key_type: str, identifier: bytes, public: t.Mapping[str, t.Any]
-) -> Generation:
+def _describe(token: Token, key: _Object, public: _PublicHalf | None) -> Generation:
     """Describe a private or secret key, with what its public key told."""
-    own = {"RSA": _PUBLIC_PARTS["RSA"], "EC": ("EC_PARAMS",), "AES": ("VALUE_LEN",)}.get(
-        key_type, ()
-    )
+    names = _PRIVATE_PARTS.get(key.key_type, ())
     with token.calling("Reading a key"):
-        read = token.session.read(handle, *EVIDENCE, *own)
-    kind, spec, public_key = _material(
-        key_type, {name: read.get(name) or public.get(name) for name in (*own, "EC_POINT")}
+        read = token.session.read(key.handle, *EVIDENCE, *names)
+    public_parts = public.parts if public else {}
+    parts = {name: read.get(name) or public_parts.get(name) for name in (*names, "EC_POINT")}
+    kind, spec, public_key = _material(key.key_type, parts)
+    return Generation(
+        id=key.id,
+        kind=kind,
+        spec=spec,
+        public_key=public_key,
+        evidence={f"CKA_{name}": read[name] for name in EVIDENCE},
+        handle=key.handle,
+        public_handle=public.handle if public else None,
+        withdrawn=key.withdrawn,
     )
-    evidence = {f"CKA_{name}": read[name] for name in EVIDENCE}
-    return Generation(identifier, kind, spec, public_key, evidence, handle, public.get("handle"))
 
 
 def _material(
-    key_type: str, read: t.Mapping[str, t.Any]
+    key_type: str, parts: t.Mapping[str, t.Any]
 ) -> tuple[str, KeySpec | None, PublicKey | None]:
-    """Return what a key is in words, what of it Azure knows, and its public key as far as it is told."""
+    """Return what a key is in words, what of it Azure knows, and its public key if that is told.
+
+    :param parts: CKA_* by name
+    """
     if key_type == "RSA":
-        modulus, exponent = (
-            int.from_bytes(read[part] or b"", "big") for part in _PUBLIC_PARTS["RSA"]
-        )
+        modulus, exponent = (int.from_bytes(parts[name] or b"", "big") for name in _RSA_PARTS)
         spec = KeySpec("RSA", size=modulus.bit_length())
-        return str(spec), spec, RsaPublicKey(modulus, exponent) if modulus and exponent else None
+        if not modulus or not exponent:
+            return str(spec), spec, None
+        return str(spec), spec, RsaPublicKey(modulus, exponent)
     if key_type == "EC":
-        parameters = read["EC_PARAMS"] or b""
+        parameters, point = parts["EC_PARAMS"] or b"", parts["EC_POINT"]
         curve = curve_of_parameters(parameters)
         if curve is None:
             return f"EC on the curve {parameters.hex()}", None, None
-        return (
-            curve,
-            KeySpec("EC", curve=curve),
-            ec_public_key(curve, read["EC_POINT"]) if read["EC_POINT"] else None,
-        )
+        spec = KeySpec("EC", curve=curve.name)
+        return curve.name, spec, ec_public_key(curve.name, point) if point else None
     if key_type == "AES":
-        spec = KeySpec("oct", size=8 * (read["VALUE_LEN"] or 0))
+        spec = KeySpec("oct", size=8 * (parts["VALUE_LEN"] or 0))
         return str(spec), spec, None
     return key_type, None, None
 

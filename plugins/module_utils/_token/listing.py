@@ -2,14 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
-"""The stored listing of a token: its public facts as JSON, for runs that only look and have no token or no PIN; pure."""
+"""The stored listing of a token: its public facts as JSON; pure.
+
+It is for runs that only look, and have no token or no PIN.
+"""
 
 from __future__ import annotations
 
 import json
 import typing as t
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,17 +55,20 @@ class Listing:
     found: t.Mapping[str, Found]
 
     def age_warning(self, now: datetime) -> str | None:
-        """Return a sentence about a listing that is more than a day old, or of a day to come; None for another one."""
+        """Return a sentence about a listing that is more than a day old, or of a day to come.
+
+        :returns: None for another one
+        """
         age = now - self.listed_at
         if abs(age) <= _FRESH:
             return None
-        how_old = (
-            f"{age.days} day{'s' if age.days > 1 else ''} old"
-            if age > _FRESH
-            else "yet to come, so its age is not known"
-        )
+        if age < _FRESH:
+            how_old = "yet to come, so its age is not known"
+        else:
+            how_old = f"{age.days} day{'s' if age.days > 1 else ''} old"
         return (
-            f"What the {self.info} holds is told by a listing of {format_moment(self.listed_at)}, which is {how_old}. "
+            f"What the {self.info} holds is told by a listing of {format_moment(self.listed_at)}, "
+            f"which is {how_old}. "
             f"What was made, withdrawn or destroyed since is not in it. {_MAKE_ANEW}."
         )
 
@@ -75,14 +83,15 @@ def write_listing(listing: Listing) -> dict[str, t.Any]:
         "version": FORMAT_VERSION,
         "token": vars(listing.info),
         "listed_at": format_moment(listing.listed_at),
-        "target_keys": [
-            {
-                "name": name,
-                "generations": [_facts(generation) for generation in found.generations],
-                "leftovers": [leftover.id.hex() for leftover in found.leftovers],
-            }
-            for name, found in sorted(listing.found.items())
-        ],
+        "target_keys": [_key(*item) for item in sorted(listing.found.items())],
+    }
+
+
+def _key(name: str, found: Found) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "generations": [_facts(generation) for generation in found.generations],
+        "leftovers": [leftover.id.hex() for leftover in found.leftovers],
     }
 
 
@@ -100,41 +109,66 @@ def parse_listing(text: str, where: str) -> Listing:
 
 
 def read_listing(document: t.Any, where: str) -> Listing:
-    """Read a listing as write_listing() returned it; parameters and errors as of parse_listing()."""
+    """Read a listing as write_listing() returned it.
+
+    :param document: what json.loads() made of it
+    :param where: names it in errors
+    :raises ByokError: when it is none, is of another version, or says what no token would
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ByokError(f"{where} is not the listing of a token (format: {FORMAT})", _MAKE_ANEW)
     if document.get("version") != FORMAT_VERSION:
         raise ByokError(
-            f"{where} is of version {document.get('version')!r}, and {FORMAT_VERSION} is known here",
+            f"{where} is of version {document.get('version')!r}, and {FORMAT_VERSION} is known "
+            "here",
             _MAKE_ANEW,
         )
-    at = "token"
-    try:
+    with _expecting(where, "token"):
         info = TokenInfo(**document["token"])
         if not all(isinstance(fact, str) for fact in vars(info).values()):
-            raise TypeError(at)
-        at = "listed_at"
-        listed_at = parse_moment(document[at])
-        at = "target_keys"
-        found: dict[str, Found] = {}
-        for number, key in enumerate(document["target_keys"]):
-            at = f"target_keys[{number}]"
-            if not isinstance(key["name"], str) or key["name"] in found:
-                raise ValueError(at)
-            generations = []
-            for place, facts in enumerate(key["generations"]):
-                at = f"target_keys[{number}].generations[{place}]"
-                generations.append(_generation(facts))
-            at = f"target_keys[{number}].leftovers"
-            leftovers = [Leftover(bytes.fromhex(identifier)) for identifier in key["leftovers"]]
-            found[key["name"]] = Found(sorted(generations, key=by_age), leftovers)
+            raise TypeError(info)
+    with _expecting(where, "listed_at"):
+        listed_at = parse_moment(document["listed_at"])
+    with _expecting(where, "target_keys"):
+        keys = list(document["target_keys"])
+    names: dict[str, Found] = {}
+    for number, key in enumerate(keys):
+        place = f"target_keys[{number}]"
+        with _expecting(where, place):
+            name = key["name"]
+            if not isinstance(name, str) or name in names:
+                raise ValueError(name)
+        names[name] = _found(key, where, place)
+    return Listing(info, listed_at, names)
+
+
+@contextmanager
+def _expecting(where: str, place: str) -> t.Iterator[None]:
+    """Turn what goes wrong at a place of a listing into a sentence.
+
+    :raises ByokError: for anything but a library that is missing
+    """
+    try:
+        yield
     except MissingLibrary:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, ByokError):
         raise ByokError(
-            f"{where} does not say at {at} what the listing of a token says there", _MAKE_ANEW
+            f"{where} does not say at {place} what the listing of a token says there", _MAKE_ANEW
         ) from None
-    return Listing(info, listed_at, found)
+
+
+def _found(key: t.Mapping[str, t.Any], where: str, place: str) -> Found:
+    """Read what a listing says of one name, at a place like ``target_keys[0]``."""
+    with _expecting(where, place):
+        facts_of_all = list(key["generations"])
+    generations = []
+    for number, facts in enumerate(facts_of_all):
+        with _expecting(where, f"{place}.generations[{number}]"):
+            generations.append(_generation(facts))
+    with _expecting(where, f"{place}.leftovers"):
+        leftovers = [Leftover(bytes.fromhex(identifier)) for identifier in key["leftovers"]]
+    return Found(sorted(generations, key=by_age), leftovers)
 
 
 def _facts(generation: Generation) -> dict[str, t.Any]:
@@ -158,14 +192,14 @@ def _generation(facts: t.Mapping[str, t.Any]) -> Generation:
         evidence=evidence,
         withdrawn=facts["withdrawn"],
     )
-    told = all(
-        fact is None or isinstance(fact, int) for fact in (*evidence.values(), generation.withdrawn)
-    )
-    kinds = {
-        generation.kind,
-        str(spec or generation.kind),
-        str(generation.public_key or generation.kind),
-    }
-    if not told or kinds != {generation.kind} or _facts(generation) != facts:
+    told = (*evidence.values(), generation.withdrawn)
+    if not isinstance(generation.kind, str):
+        raise TypeError(generation.hex_id)
+    if not all(fact is None or isinstance(fact, int) for fact in told):
+        raise ValueError(generation.hex_id)
+    for other in (spec, generation.public_key):
+        if other is not None and str(other) != generation.kind:
+            raise ValueError(generation.hex_id)
+    if _facts(generation) != facts:
         raise ValueError(generation.hex_id)
     return generation

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
-"""Return codes of PKCS#11 in words: their names (PKCS#11 v3.1, appendix B) and what to do about them; data."""
+"""Return codes of PKCS#11 in words: names (PKCS#11 v3.1, appendix B) and what to do; data."""
 
 from __future__ import annotations
 
@@ -128,13 +129,17 @@ REMEDIES: t.Mapping[str, str] = {
     "CKR_PIN_EXPIRED": "Set a new PIN with the token's own tool",
     "CKR_USER_PIN_NOT_INITIALIZED": "Set the user's PIN with the token's own tool",
     "CKR_USER_NOT_LOGGED_IN": "The token ended the login; see what else uses it, then run again",
-    "CKR_KEY_UNEXTRACTABLE": "The key's CKA_EXTRACTABLE is false; it can never leave the token, so bring another one",
+    "CKR_KEY_UNEXTRACTABLE": (
+        "The key's CKA_EXTRACTABLE is false; it can never leave the token, so bring another one"
+    ),
     "CKR_KEY_NOT_WRAPPABLE": (
-        "The token's policies do not let this key be wrapped; byok_hsm_info says which, where the token tells. A key with "
-        "CKA_WRAP_WITH_TRUSTED needs a trusted KEK"
+        "The token's policies do not let this key be wrapped; byok_hsm_info says which, where the "
+        "token tells. A key with CKA_WRAP_WITH_TRUSTED needs a trusted KEK"
     ),
     "CKR_MECHANISM_INVALID": "The token does not have this mechanism, or not for this key",
-    "CKR_TEMPLATE_INCONSISTENT": "The token does not allow these operations together; declare fewer operations",
+    "CKR_TEMPLATE_INCONSISTENT": (
+        "The token does not allow these operations together; declare fewer operations"
+    ),
     "CKR_CURVE_NOT_SUPPORTED": "The token does not have this curve; declare another one",
     "CKR_DOMAIN_PARAMS_INVALID": "The token does not have this curve; declare another one",
     "CKR_TOKEN_WRITE_PROTECTED": _WRITABLE,
@@ -144,12 +149,18 @@ REMEDIES: t.Mapping[str, str] = {
     "CKR_TOKEN_NOT_PRESENT": _RECONNECT,
     "CKR_SESSION_CLOSED": _RECONNECT,
     "CKR_SESSION_HANDLE_INVALID": _RECONNECT,
-    "CKR_SESSION_COUNT": "The token has no session left; set sessions lower, or see what else uses it",
+    "CKR_SESSION_COUNT": (
+        "The token has no session left; set sessions lower, or see what else uses it"
+    ),
     "CKR_FUNCTION_REJECTED": _BUSY,
     "CKR_TOKEN_RESOURCE_EXCEEDED": _BUSY,
     "CKR_DEVICE_MEMORY": "The token is full; delete what is not needed there with its own tool",
-    "CKR_TOKEN_NOT_RECOGNIZED": "The token is not initialised or not ready; set it up with its own tool",
-    "CKR_CANT_LOCK": "The library cannot be used by several threads; ask its vendor for one that can",
+    "CKR_TOKEN_NOT_RECOGNIZED": (
+        "The token is not initialised or not ready; set it up with its own tool"
+    ),
+    "CKR_CANT_LOCK": (
+        "The library cannot be used by several threads; ask its vendor for one that can"
+    ),
 }
 
 DEFAULT_REMEDY = "Look the return code up in the token's manual and in its log"
@@ -160,5 +171,8 @@ def name_of(number: int, vendor: t.Mapping[int, str]) -> str:
 
     :param vendor: the names of the vendor's own codes
     """
-    name = f"CKR_{_NAMES[number]}" if number in _NAMES else vendor.get(number)
-    return f"{name} ({number:#x})" if name else f"{number:#x}"
+    if number in _NAMES:
+        return f"CKR_{_NAMES[number]} ({number:#x})"
+    if number in vendor:
+        return f"{vendor[number]} ({number:#x})"
+    return f"{number:#x}"

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
 """Opening a token: library, slot, one login, as many sessions as wanted; and closing it again."""
 
@@ -30,10 +31,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
     TokenError,
     calling,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import Mechanism
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     PROFILES,
-    Mechanism,
-    Profile,
     choose_profile,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import REMEDIES
@@ -92,9 +93,10 @@ class Token:
 
         :raises ByokError: when there is none
         """
-        offered = [each for each in self.profile.rsa_generation if each.number in self.mechanisms]
+        candidates = self.profile.rsa_generation
+        offered = [mechanism for mechanism in candidates if mechanism.number in self.mechanisms]
         if not offered:
-            names = ", ".join(each.name for each in self.profile.rsa_generation)
+            names = ", ".join(mechanism.name for mechanism in candidates)
             raise ByokError(
                 f"The {self.info} cannot make RSA keys: it offers none of {names}",
                 "Declare EC keys, or use another token",
@@ -122,18 +124,13 @@ class Token:
             except Exception as error:
                 return item, as_byok_error(error)
 
-        wanted = min(self.sessions, len(items), self.profile.most_sessions or self.sessions)
-        if wanted < 2:
+        count = min(self.sessions, len(items), self.profile.most_sessions or self.sessions)
+        if count < 2:
             return [attempt(self.session, item) for item in items]
-        idle: SimpleQueue[Session] = SimpleQueue()
-        opened: list[Session] = []
-        try:
-            for _number in range(wanted):
-                with self.calling("Opening a further session"):
-                    opened.append(
-                        self.library.open(self.slot.id, self.profile.public_keys_private)
-                    )  # logged in, because the first one is
-                idle.put(opened[-1])
+        with self._further_sessions(count) as sessions, ThreadPoolExecutor(count) as pool:
+            idle: SimpleQueue[Session] = SimpleQueue()
+            for session in sessions:
+                idle.put(session)
 
             def in_a_session(item: T) -> tuple[T, R | ByokError]:
                 session = idle.get()
@@ -142,10 +139,20 @@ class Token:
                 finally:
                     idle.put(session)
 
-            with ThreadPoolExecutor(wanted) as pool:
-                return list(pool.map(in_a_session, items))
+            return list(pool.map(in_a_session, items))
+
+    @contextmanager
+    def _further_sessions(self, count: int) -> t.Iterator[list[Session]]:
+        """Open sessions beside the first one, which are logged in because that one is."""
+        sessions: list[Session] = []
+        try:
+            for _number in range(count):
+                with self.calling("Opening a further session"):
+                    session = self.library.open(self.slot.id, self.profile.public_keys_private)
+                sessions.append(session)
+            yield sessions
         finally:
-            for session in opened:
+            for session in sessions:
                 session.close()
 
 
@@ -164,13 +171,15 @@ def open_token(
     :raises ByokError: for a missing library or token, two tokens of one label, or a refused login
     """
     path = options["pkcs11_library"]
-    # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then sees no token.
+    # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then
+    # sees no token.
     with process_lock(f"open {path}", options["lock_directory"], options["lock_timeout"]):
         token, logged_in = _open(options, login, final_try)
     try:
         yield token
     finally:
-        # What fails here must not hide the error that led here; the session that logged in is closed last.
+        # What fails here must not hide the error that led here; the session that logged in is
+        # closed last.
         if logged_in:
             with suppress(CryptokiError):
                 token.session.logout()
@@ -180,30 +189,22 @@ def open_token(
 def _open(
     options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final_try: bool
 ) -> tuple[Token, bool]:
-    os.environ.update(
-        {name: str(value) for name, value in (options["library_environment"] or {}).items()}
-    )
+    """Return the open token, and whether this process has to log out of it."""
+    environment = options["library_environment"] or {}
+    os.environ.update({name: str(value) for name, value in environment.items()})
     path = options["pkcs11_library"]
     if not path:
         raise ByokError(
             "No PKCS#11 library is given",
             "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
         )
-    guessed = PROFILES[
-        choose_profile(options["hsm_profile"], "", "", path)
-    ]  # until the token says what it is
-    library = _load(path, options["library_parameters"], guessed)
-    slot = _find(library, path, guessed, options)
-    info = TokenInfo(
-        label=slot.label,
-        serial=slot.serial,
-        manufacturer=slot.manufacturer,
-        model=slot.model,
-        firmware="{}.{}".format(*slot.firmware),
-        library=path,
-    )
-    name = choose_profile(options["hsm_profile"], slot.manufacturer, slot.model, path)
-    profile = PROFILES[name]
+    # Until the token says what it is, the name of its library does.
+    guess = PROFILES[choose_profile(options["hsm_profile"], "", "", path)]
+    library = _load(path, options["library_parameters"], guess)
+    slot = _find(library, path, guess, options)
+    info = _info(slot, path)
+    profile_name = choose_profile(options["hsm_profile"], slot.manufacturer, slot.model, path)
+    profile = PROFILES[profile_name]
     if not slot.flags & CKF_TOKEN_INITIALIZED:
         raise ByokError(f"The {info} is not initialised", profile.not_ready)
     with _calling(f"Reading the mechanisms of the {info}", profile):
@@ -213,13 +214,30 @@ def _open(
         session = library.open(slot.id, profile.public_keys_private)
     logged_in = False
     if pin is not None:
-        try:
-            with _calling(f"Logging in to the {info} as its {profile.role}", profile):
-                logged_in = session.login(pin)
-        except ByokError:
-            session.close()
-            raise
-    return Token(info, slot, library, name, mechanisms, session, options["sessions"]), logged_in
+        logged_in = _log_in(session, pin, info, profile)
+    sessions = options["sessions"]
+    return Token(info, slot, library, profile_name, mechanisms, session, sessions), logged_in
+
+
+def _info(slot: Slot, path: str) -> TokenInfo:
+    return TokenInfo(
+        label=slot.label,
+        serial=slot.serial,
+        manufacturer=slot.manufacturer,
+        model=slot.model,
+        firmware="{}.{}".format(*slot.firmware),
+        library=path,
+    )
+
+
+def _log_in(session: Session, pin: str, info: TokenInfo, profile: Profile) -> bool:
+    """Log in, or close the session; return whether this process has to log out."""
+    try:
+        with _calling(f"Logging in to the {info} as its {profile.role}", profile):
+            return session.login(pin)
+    except ByokError:
+        session.close()
+        raise
 
 
 def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
@@ -227,28 +245,38 @@ def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
 
 
 def _load(path: str, parameters: str | None, profile: Profile) -> Library:
+    """Load and initialise the library.
+
+    :param profile: the vendor's, as far as the library's name tells
+    :raises ByokError: when it is not there, or does not start
+    """
     if not os.path.isfile(path):
+        remedy = "Install the token's client software here, or correct pkcs11_library"
         usual = " or ".join(profile.libraries.get(sys.platform, ()))
-        raise ByokError(
-            f"There is no PKCS#11 library {path} on this host",
-            "Install the token's client software here, or correct pkcs11_library"
-            + (f" (usually {usual})" if usual else ""),
-        )
+        if usual:
+            remedy += f" (usually {usual})"
+        raise ByokError(f"There is no PKCS#11 library {path} on this host", remedy)
     try:
         with _calling(f"Initialising the PKCS#11 library {path}", profile):
             return Library(path, parameters or None)
-    except ByokError as error:
+    except TokenError as error:
         missing = [name for name in profile.required_environment if name not in os.environ]
-        if not missing or not isinstance(error, TokenError):
+        if not missing:
             raise
         raise ByokError(
             error.what,
-            f"The library reads the environment variable {' and '.join(missing)}, which is not set; set it in "
-            "library_environment, or put the client's configuration where the library looks without it",
+            f"The library reads the environment variable {' and '.join(missing)}, which is not "
+            "set; set it in library_environment, or put the client's configuration where the "
+            "library looks without it",
         ) from error
 
 
 def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str, t.Any]) -> Slot:
+    """Return the slot of the token that the options name.
+
+    :param profile: the vendor's, as far as the library's name tells
+    :raises ByokError: when no token is named, or the name fits none or several
+    """
     label, serial = options["token_label"], options["token_serial"]
     if not label and not serial:
         raise ByokError(
@@ -257,46 +285,54 @@ def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str,
         )
     with _calling(f"Listing the tokens of {path}", profile):
         slots, errors = library.slots()
-    found = [
-        slot
-        for slot in slots
-        if (not label or slot.label == label) and (not serial or slot.serial == serial)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        serials = ", ".join(slot.serial for slot in found)
+    matching = slots
+    if label:
+        matching = [slot for slot in matching if slot.label == label]
+    if serial:
+        matching = [slot for slot in matching if slot.serial == serial]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        serials = ", ".join(slot.serial for slot in matching)
         raise ByokError(
-            f"{len(found)} tokens have the label {label}",
+            f"{len(matching)} tokens have the label {label}",
             f"Set token_serial to the one you mean: {serials}",
         )
     if errors:  # it may be one of those that cannot be read
         with _calling(f"Looking for the token among those of {path}", profile):
             raise errors[0]
+    raise _no_such_token(slots, profile, {"label": label, "serial": serial})
+
+
+def _no_such_token(
+    slots: list[Slot], profile: Profile, names: t.Mapping[str, str | None]
+) -> ByokError:
+    """Return the error for a token that is not among those in the slots.
+
+    :param names: the ``label`` and ``serial`` that were looked for
+    """
+    name = " and ".join(f"{kind} {value}" for kind, value in names.items() if value)
     present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
-    wanted = " and ".join(
-        f"{name} {value}" for name, value in (("label", label), ("serial", serial)) if value
+    remedy = (
+        "Correct token_label or token_serial, or see that the client software reaches the token"
     )
-    hint = (
-        f" (it reads {', '.join(profile.environment)}: library_environment)"
-        if profile.environment
-        else ""
-    )
-    raise ByokError(
-        f"There is no token with {wanted}; present are: {present or 'none'}",
-        f"Correct token_label or token_serial, or see that the client software reaches the token{hint}",
-    )
+    if profile.environment:
+        remedy += f" (it reads {', '.join(profile.environment)}: library_environment)"
+    return ByokError(f"There is no token with {name}; present are: {present or 'none'}", remedy)
 
 
 def _pin(
     options: t.Mapping[str, t.Any], slot: Slot, info: TokenInfo, profile: Profile, final_try: bool
 ) -> str | None:
-    """Return the PIN to try; None where the token wants no login."""
+    """Return the PIN to try; None where the token wants no login.
+
+    :param options: those of the token; ``pin`` comes before ``pin_file``
+    :param final_try: give it although a wrong one would lock the token
+    :raises ByokError: when it must not be tried, or is not given
+    """
     if slot.flags & CKF_USER_PIN_LOCKED:
-        raise ByokError(
-            f"The user PIN of the {info} is locked",
-            {**REMEDIES, **profile.remedies}["CKR_PIN_LOCKED"],
-        )
+        remedies = {**REMEDIES, **profile.remedies}
+        raise ByokError(f"The user PIN of the {info} is locked", remedies["CKR_PIN_LOCKED"])
     if slot.flags & CKF_USER_PIN_FINAL_TRY and not final_try:
         raise ByokError(
             f"The {info} will lock its user PIN after one more wrong try, so it was not tried",
@@ -313,7 +349,10 @@ def _pin(
     if profile.pin_form:
         remedy += f"; the PIN is written as {profile.pin_form}"
     if slot.flags & CKF_PROTECTED_AUTHENTICATION_PATH:
-        remedy += "; where the token asks at a PIN pad of its own, let it keep the login first (on a Luna: activation)"
+        remedy += (
+            "; where the token asks at a PIN pad of its own, let it keep the login first "
+            "(on a Luna: activation)"
+        )
     raise ByokError("No PIN is given", remedy)
 
 

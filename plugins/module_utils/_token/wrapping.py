@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Note that this module util is **PRIVATE** to the collection.
+# It can have breaking changes at any time.
 
-"""Wrapping keys for Azure: RSA-OAEP with SHA-1 of an AES-256 key, then that key's KWP of the target."""
+"""Wrapping keys for Azure: RSA-OAEP (SHA-1) of an AES-256 key, then its KWP of the target."""
 
 from __future__ import annotations
 
@@ -15,48 +16,61 @@ from contextlib import contextmanager, suppress
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Key, Session
-from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_RSA_AES_KEY_WRAP,
     CKM_RSA_PKCS_OAEP,
     Mechanism,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token
 
+_AES_BITS = 256
+
 
 @contextmanager
 def kek_object(token: Token, kek: RsaPublicKey) -> t.Iterator[Key]:
     """Put the KEK's public key into the token as a session object, and take it out again."""
-
-    def octets(number: int) -> bytes:
-        return number.to_bytes((number.bit_length() + 7) // 8, "big")
-
     with token.calling("Loading the KEK's public key"):
         key = token.session.create_public_rsa(
             TOKEN=False,
             WRAP=True,
-            MODULUS=octets(kek.n),
-            PUBLIC_EXPONENT=octets(kek.e),
+            MODULUS=_octets(kek.n),
+            PUBLIC_EXPONENT=_octets(kek.e),
         )
     with destroyed_at_the_end(token, token.session, key):
         yield key
 
 
+def _octets(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
 def wrap(
     token: Token, session: Session, kek: Key, target: Key, mechanism: Mechanism, name: str
 ) -> bytes:
-    """Wrap ``target`` under ``kek``.
+    """Wrap ``target`` under ``kek``: by one mechanism that does it all, or in two steps.
 
     :param kek: what kek_object() yielded
     :param name: what to call the target in an error
+    :returns: RSA-OAEP of an AES-256 key, then that key's wrapping of the target
     :raises ByokError: when the token refuses
     """
     what = f"Wrapping {name} by {mechanism.name}"
     if mechanism.number == CKM_RSA_AES_KEY_WRAP:
         oaep = _oaep_parameters()
-        parameter = bytes(_RsaAesParameters(aes_bits=256, oaep=ctypes.addressof(oaep)))
+        parameter = bytes(_RsaAesParameters(aes_bits=_AES_BITS, oaep=ctypes.addressof(oaep)))
         with token.calling(what):
             return session.wrap(mechanism.number, parameter, kek, target)
-    # No library in between, so this key is the one secret that could wrap the target again: it lives for two calls.
+    with _temporary_aes_key(token, session) as aes_key:
+        with token.calling("Wrapping the temporary AES key by CKM_RSA_PKCS_OAEP"):
+            oaep_part = session.wrap(CKM_RSA_PKCS_OAEP, bytes(_oaep_parameters()), kek, aes_key)
+        with token.calling(what):
+            kwp_part = session.wrap(mechanism.number, mechanism.parameter, aes_key, target)
+    return oaep_part + kwp_part
+
+
+@contextmanager
+def _temporary_aes_key(token: Token, session: Session) -> t.Iterator[Key]:
+    """Make the one secret that could wrap the target again; it lives for two calls."""
     template = {
         "TOKEN": False,
         "PRIVATE": True,
@@ -65,16 +79,9 @@ def wrap(
         "WRAP": True,
     }
     with token.calling("Making the temporary AES key"):
-        aes_key = session.generate_secret(256, template)
-    with destroyed_at_the_end(token, session, aes_key):
-        with token.calling("Wrapping the temporary AES key by CKM_RSA_PKCS_OAEP"):
-            wrapped_aes_key = session.wrap(
-                CKM_RSA_PKCS_OAEP, bytes(_oaep_parameters()), kek, aes_key
-            )
-        with token.calling(what):
-            return wrapped_aes_key + session.wrap(
-                mechanism.number, mechanism.parameter, aes_key, target
-            )
+        key = session.generate_secret(_AES_BITS, template)
+    with destroyed_at_the_end(token, session, key):
+        yield key
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typing as t
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import VAULT, Clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import MissingLibrary
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
@@ -157,6 +158,36 @@ class Vault:
                         return outcome
         raise Uncertain(cause, _LATER)
 
+    def request(self, method: str, path: str, body: t.Any = None, **options: t.Any) -> t.Any:
+        """Send what the SDK has no fitting method for; called by read() or write().
+
+        :param path: below the vault's URL
+        :param body: what is sent as JSON
+        :param options: what read() or write() passed on
+        :returns: azure-core's response, which is no error
+        """
+        from azure.core.rest import HttpRequest
+
+        response = self.client.send_request(HttpRequest(method, path, json=body), **options)
+        response.raise_for_status()
+        return response
+
+    def import_package(
+        self, name: str, spec: KeySpec, operations: t.Iterable[str], package: str, **options: t.Any
+    ) -> t.Any:
+        """Send a key transfer package; called by write().
+
+        :param package: the text of the package
+        :param options: the key's attributes, and what write() passed on
+        :returns: the SDK's KeyVaultKey
+        """
+        from azure.keyvault.keys import JsonWebKey
+
+        key = JsonWebKey(
+            kty=spec.azure_type, crv=spec.curve, key_ops=list(operations), t=package.encode()
+        )
+        return self.client.import_key(name, key, **options)
+
     def _send(self, what: str, call: t.Callable[..., T], kind: str) -> T:
         from azure.core import exceptions
 
@@ -229,6 +260,13 @@ def _may_have_been_sent(error: Exception) -> bool:
     if isinstance(error, ServiceRequestError):
         return not any(word in str(error) for word in _NEVER_SENT)
     return isinstance(error, ServiceResponseError | IncompleteReadError)
+
+
+def is_about_token(error: BaseException | None) -> bool:
+    """Tell whether an error of the SDK says that Entra gave no token."""
+    from azure.core.exceptions import ClientAuthenticationError
+
+    return isinstance(error, ClientAuthenticationError)
 
 
 def open_vault(options: t.Mapping[str, t.Any]) -> Vault:

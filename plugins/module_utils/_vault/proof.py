@@ -13,6 +13,7 @@ import hashlib
 import os
 import typing as t
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
@@ -23,14 +24,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.version impor
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
 
-_EC_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "P-256K": "ES256K"}
-_HASHES = {
-    "ES256": "sha256",
-    "ES256K": "sha256",
-    "ES384": "sha384",
-    "ES512": "sha512",
-    "RS256": "sha256",
-}
 _RSA_ENCRYPTION = "RSA-OAEP-256"
 _SECRET_BYTES = 32
 
@@ -74,11 +67,13 @@ def _prove_signature(
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
-    algorithm = (
-        "RS256" if isinstance(public_key, RsaPublicKey) else _EC_ALGORITHMS[public_key.curve]
-    )
-    digest = hashlib.new(_HASHES[algorithm], os.urandom(_SECRET_BYTES)).digest()
-    prehashed = utils.Prehashed(getattr(hashes, _HASHES[algorithm].upper())())
+    if isinstance(public_key, RsaPublicKey):
+        algorithm, hash_name = "RS256", "sha256"
+    else:
+        curve = CURVES[public_key.curve]
+        algorithm, hash_name = curve.signature, curve.hash
+    digest = hashlib.new(hash_name, os.urandom(_SECRET_BYTES)).digest()
+    prehashed = utils.Prehashed(getattr(hashes, hash_name.upper())())
     signature = _use(vault, name, version, "sign", algorithm, digest)
     key = to_cryptography(public_key)
     try:
@@ -156,18 +151,14 @@ def _use(
 
     Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a random key of its own.
     """
-    from azure.core.rest import HttpRequest
-
     body = {
         "alg": algorithm,
         **{member: _encode(octets) for member, octets in {"value": value, **more}.items()},
     }
-    request = HttpRequest("POST", f"/keys/{name}/{version.version}/{operation.lower()}", json=body)
+    path = f"/keys/{name}/{version.version}/{operation.lower()}"
 
     def send(**options: t.Any) -> bytes:
-        response = vault.client.send_request(request, **options)
-        response.raise_for_status()
-        return _decode(response.json()["value"])
+        return _decode(vault.request("POST", path, body, **options).json()["value"])
 
     return vault.read(f"Proving the key {name} by {operation} in the {vault}", send)
 

@@ -139,11 +139,6 @@ def _send(
     vault: Vault, method: str, name: str, body: t.Any = None, **options: t.Any
 ) -> dict[str, t.Any]:
     # Not by the SDK's own method, which drops the options that keep it from repeating a request.
-    from azure.core.rest import HttpRequest
-
-    response = vault.client.send_request(
-        HttpRequest(method, f"/keys/{name}/rotationpolicy", json=body), **options
-    )
-    response.raise_for_status()
+    response = vault.request(method, f"/keys/{name}/rotationpolicy", body, **options)
     answer: dict[str, t.Any] = response.json()
     return answer

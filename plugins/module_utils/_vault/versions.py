@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import FORMER_NAMES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import MAX_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
@@ -26,8 +27,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
 )
 
 T = t.TypeVar("T")
-
-_CURVE_NAMES = {"SECP256K1": "P-256K"}  # what api versions before 7.0 said
 
 
 def read_version(vault: Vault, name: str, version: str | None = None) -> Version | None:
@@ -156,7 +155,7 @@ def _public_key(kind: str, key: t.Any) -> PublicKey | None:
     if kind.startswith("EC"):
         curve = _plain(key.crv)
         return EcPublicKey(
-            _CURVE_NAMES.get(curve, curve),
+            FORMER_NAMES.get(curve, curve),
             int.from_bytes(key.x, "big"),
             int.from_bytes(key.y, "big"),
         )

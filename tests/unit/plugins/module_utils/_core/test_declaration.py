@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
-    CURVES,
     OPERATIONS,
     KeySpec,
     check_unique,
@@ -103,7 +103,7 @@ def test_operations_come_in_one_order_and_default_to_all() -> None:
 @given(
     st.sampled_from(sorted(OPERATIONS)),
     st.none() | st.sampled_from([128, 192, 256, 2048, 3072, 4096]) | st.integers(),
-    st.none() | st.sampled_from(CURVES),
+    st.none() | st.sampled_from(list(CURVES)),
 )
 def test_every_spec_is_taken_or_refused_with_a_remedy(
     kind: str, size: int | None, curve: str | None

@@ -172,6 +172,15 @@ def test_a_fact_that_contradicts_another_one_is_an_error(fact: str, value: t.Any
         read_listing(document, "It")
 
 
+@pytest.mark.parametrize("kind", [None, 5, True, [], {}])
+def test_a_kind_that_is_no_text_is_an_error(kind: t.Any) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    [dsa] = (facts for facts in document["target_keys"][1]["generations"] if facts["kind"] == "DSA")
+    dsa["kind"] = kind
+    with pytest.raises(ByokError, match="what the listing of a token says there"):
+        read_listing(document, "It")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._token import profiles
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     PROFILES,
-    Profile,
     choose_profile,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
@@ -97,6 +100,14 @@ def test_vendors_numbers_are_tried_on_their_own_tokens_alone() -> None:
         "luna": {0x80000171},
         "cloudhsm": {0x8000216F},
     }
+
+
+def test_each_vendor_is_one_file_that_only_the_table_imports() -> None:
+    rooms = Path(profiles.__file__).parents[1]
+    vendors = {path.stem for path in (rooms / "_token" / "vendors").glob("*.py")}
+    assert {name: getattr(profiles, name).PROFILE for name in vendors} == PROFILES
+    importing = [path for path in rooms.rglob("*.py") if "_token.vendors" in path.read_text()]
+    assert importing == [Path(profiles.__file__)]
 
 
 def test_the_option_offers_every_profile() -> None:
