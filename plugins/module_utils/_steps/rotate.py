@@ -23,6 +23,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    BYOK_ROTATE,
+    KekRules,
+    judge,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
     parse_moment,
@@ -264,9 +269,10 @@ class _Rotation:
     def _wrap(self, items: t.Sequence[Item], kek_name: str | None) -> dict[str, t.Any]:
         """Wrap keys; returns the packages by the keys' names."""
         params = self.params
-        kek = read_kek(
-            {**params, **self._kek({"name": kek_name, "kek_id": params["kek_id"]})}, False, None
-        )
+        rules = KekRules(params["approved_keks"], params["allow_unverified_kek"], BYOK_ROTATE)
+        answer = self._kek({"name": kek_name, "kek_id": params["kek_id"]})
+        # This very process made the KEK, so there is no other host to mistrust.
+        kek = read_kek(judge(answer, rules, azure_host_trusted=True).to_dict(), False, None)
         bare = [{**item, "path": None, "escrow_path": None} for item in items]
         packages = wrap_for(
             self.token, bare, [kek] if kek else [], params["allow_trailing_zeros"], False
