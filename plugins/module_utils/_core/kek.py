@@ -31,12 +31,13 @@ class UntrustedKek(ByokError):
 
 
 @dataclass(frozen=True)
-class Remedies:
-    """What a reader can do about a refusal, by the names of the options that this reader sets.
+class Wording:
+    """What a refusal says, by the names of the options that its reader sets.
 
-    :ivar unapproved: where others are approved, but not this KEK
-    :ivar unverified: where nothing shows whose KEK it is
-    :ivar untrusted_maker: where this run made it, by a host that is not trusted like the controller
+    :ivar unapproved: what to do where others are approved, but not this KEK
+    :ivar unverified: what to do where nothing shows whose KEK it is
+    :ivar untrusted_maker: what to do where this run made it, by a host that is not trusted
+    :ivar maker: what is wrong then, after "The KEK ..."
 
     ``{fingerprint}`` in them is the KEK's.
     """
@@ -44,6 +45,7 @@ class Remedies:
     unapproved: str
     unverified: str
     untrusted_maker: str
+    maker: str = "was made by a host that is not trusted like the controller"
 
 
 _UNAPPROVED = (
@@ -52,7 +54,7 @@ _UNAPPROVED = (
 )
 _COMPARE = "Compare that with the KEK in the vault by another way than this run, then set "
 
-ROLE = Remedies(
+ROLE = Wording(
     unapproved=_UNAPPROVED + "byok_approved_keks",
     unverified=_COMPARE
     + "byok_approved_keks: [{fingerprint}]. byok_allow_unverified_kek takes the risk",
@@ -61,14 +63,15 @@ ROLE = Remedies(
     "byok_azure_host_trusted: true, if you trust byok_azure_host like the controller. "
     "byok_allow_unverified_kek takes the risk",
 )
-BYOK_WRAP = Remedies(
+BYOK_WRAP = Wording(
     unapproved=_UNAPPROVED + "approved_keks",
     unverified=_COMPARE + "approved_keks: [{fingerprint}]. allow_unverified_kek takes the risk",
     untrusted_maker=_COMPARE + "approved_keks: [{fingerprint}]. Or set kek_created: true, if this "
     "run made the KEK by a host that you trust like the controller. allow_unverified_kek takes "
     "the risk",
+    maker="is said to be created (kek_trust), which counts only with kek_created: true",
 )
-BYOK_ROTATE = Remedies(
+BYOK_ROTATE = Wording(
     unapproved=BYOK_WRAP.unapproved,
     unverified=_COMPARE + "approved_keks: [{fingerprint}]. Or leave kek_id out, so that the run "
     "makes a KEK. allow_unverified_kek takes the risk",
@@ -95,7 +98,7 @@ class Kek:
         """Return the error of a policy that does not believe this KEK.
 
         :param why: a sentence that begins with what is wrong
-        :param remedy: of :class:`Remedies`
+        :param remedy: of :class:`Wording`
         """
         return UntrustedKek(
             f"{why} (kek_trust: unverified): whoever made it could read the key. "
@@ -134,7 +137,7 @@ class Approved:
     """
 
     fingerprints: frozenset[str]
-    remedies: Remedies
+    wording: Wording
 
     def judge(self, kek: Kek) -> Verdict | None:
         """Return ``pinned`` for an approved KEK, and refuse any other unless none is approved."""
@@ -145,7 +148,7 @@ class Approved:
         raise kek.refusal(
             f"The KEK {kek.kid} is none of those that are approved, so nothing shows that it is "
             "the vault's own",
-            self.remedies.unapproved,
+            self.wording.unapproved,
         )
 
 
@@ -193,18 +196,18 @@ class UnsafeUnverified:
 class RefuseUnverified:
     """What no policy before believes is refused."""
 
-    remedies: Remedies
+    wording: Wording
 
     def judge(self, kek: Kek) -> Verdict | None:
         """Refuse the KEK."""
         if kek.made:
             raise kek.refusal(
-                f"The KEK {kek.kid} was made by a host that is not trusted like the controller, so "
-                "nothing shows that it is the vault's own",
-                self.remedies.untrusted_maker,
+                f"The KEK {kek.kid} {self.wording.maker}, so nothing shows that it is the vault's "
+                "own",
+                self.wording.untrusted_maker,
             )
         raise kek.refusal(
-            f"Nothing shows that the KEK {kek.kid} is the vault's own", self.remedies.unverified
+            f"Nothing shows that the KEK {kek.kid} is the vault's own", self.wording.unverified
         )
 
 
@@ -214,13 +217,13 @@ class KekRules:
 
     :ivar approved: fingerprints that somebody compared with the vault, as the user wrote them
     :ivar allow_unverified: take the risk of a KEK of which nothing shows whose it is
-    :ivar remedies: for whom refusals are worded
+    :ivar wording: for whom refusals are worded
     :ivar asserted: byok_wrap's deprecated option ``kek_trust``
     """
 
     approved: t.Sequence[str]
     allow_unverified: bool
-    remedies: Remedies
+    wording: Wording
     asserted: str | None = None
 
     def policies(self) -> tuple[Policy, ...]:
@@ -229,11 +232,11 @@ class KekRules:
         :raises ByokError: for an approved fingerprint that is none
         """
         fingerprints = frozenset(normalise_fingerprint(text) for text in self.approved)
-        last: Policy = RefuseUnverified(self.remedies)
+        last: Policy = RefuseUnverified(self.wording)
         if self.allow_unverified:
             last = UnsafeUnverified()
         return (
-            Approved(fingerprints, self.remedies),
+            Approved(fingerprints, self.wording),
             NotByWord(self.asserted),
             CreatedByThisRun(),
             last,
@@ -323,7 +326,9 @@ def _text_of(result: t.Mapping[str, t.Any], fact: str) -> str:
 def refuse_making_untrusted(rules: KekRules, azure_host_trusted: bool) -> None:
     """Refuse, before it is made, a KEK for one run that :func:`judge` would refuse afterwards.
 
-    :raises UntrustedKek: with the same remedies
+    For the role alone: byok_rotate makes its KEK itself.
+
+    :raises UntrustedKek: when it would be refused
     """
     if rules.approved:
         raise UntrustedKek(
@@ -335,7 +340,7 @@ def refuse_making_untrusted(rules: KekRules, azure_host_trusted: bool) -> None:
         raise UntrustedKek(
             "This run would make its KEK by a host that is not trusted like the controller: "
             "whoever controls that host could give another key as the KEK, and read the keys",
-            rules.remedies.untrusted_maker,
+            ROLE.untrusted_maker,
         )
 
 
