@@ -69,6 +69,7 @@ options:
     description:
       - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that somebody compared with the vault.
       - A KEK with one of them has RV(kek_trust=pinned), and any other V(unverified), even if this run made it.
+      - Give M(keyferry.azure.byok_wrap) the same list. It compares on the host of the token.
     type: list
     elements: str
     default: []
@@ -142,7 +143,9 @@ kek_fingerprint:
   sample: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
 kek_trust:
   description:
-    - Why the KEK is believed to be the vault's own.
+    - Why the KEK is believed to be the vault's own, as this host can tell.
+      M(keyferry.azure.byok_wrap) decides itself, because this host may be under somebody else's
+      control.
     - V(created), because this run made it and nobody made a version of that name before; V(pinned), because its fingerprint
       is in O(approved_keks); else V(unverified). Where O(approved_keks) is given, it has to be in there.
   returned: O(state=present), V(null) in check mode when it would be made

@@ -16,7 +16,9 @@ description:
     leaves the token wrapped, and nobody but that vault can unwrap it.
   - Before a real key is touched, a throw-away key is wrapped and unwrapped to see what the token's wrap mechanism really
     produces (a rehearsal). It uses session objects only, so it is done in check mode as well.
-  - No network is needed. The KEK is given as PEM, with its fingerprint, which has to come by a way that can be trusted.
+  - No network is needed. The KEK is given as PEM. This module computes its fingerprint and decides
+    itself whether the KEK may be used, because whoever made the KEK can read what is wrapped under
+    it.
 requirements:
   - python-pkcs11 >= 0.10.1
   - cryptography
@@ -44,15 +46,40 @@ options:
     type: str
   kek_fingerprint:
     description:
-      - SHA-256 of the KEK's SubjectPublicKeyInfo in hexadecimal digits. Required like O(kek_id). Another KEK is refused.
+      - SHA-256 of the KEK's SubjectPublicKeyInfo in hexadecimal digits, as
+        M(keyferry.azure.byok_kek) returned it. Another O(kek_public_key) is refused, because it was
+        replaced on its way.
+      - It is no reason to trust the KEK, and need not be given.
     type: str
+  approved_keks:
+    description:
+      - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that
+        somebody compared with the vault, as in M(keyferry.azure.byok_kek).
+      - If any are given, every other KEK is refused, whatever the other options say. If none are
+        given, a KEK needs O(kek_created=true) or O(allow_unverified_kek=true).
+    type: list
+    elements: str
+    default: []
+  kek_created:
+    description:
+      - Whether this run made the KEK, which M(keyferry.azure.byok_kek) reports as V(created).
+      - Set it only if you trust the host where M(keyferry.azure.byok_kek) ran like the controller.
+        Whoever controls that host can report a KEK of their own as V(created).
+    type: bool
+    default: false
   kek_trust:
-    description: Why the KEK is believed to be the vault's own, as M(keyferry.azure.byok_kek) returned it.
+    description:
+      - Deprecated. Use O(approved_keks) and O(kek_created) instead. It no longer makes a KEK
+        trusted, because whoever controls the host that returned it can assert anything.
+      - V(pinned) is refused if the KEK is not in O(approved_keks). V(created) counts only with
+        O(kek_created=true). V(unverified) cancels O(kek_created=true).
     type: str
     choices: [created, pinned, unverified]
-    default: unverified
   allow_unverified_kek:
-    description: Wrap under a KEK with O(kek_trust=unverified). If it is not the vault's own, whoever made it gets the key.
+    description:
+      - Wrap under a KEK that is neither approved nor made by this run. If it is not the vault's
+        own, whoever made it gets the key.
+      - It does not allow a KEK that is not in O(approved_keks), if any are given.
     type: bool
     default: false
   allow_trailing_zeros:
@@ -94,8 +121,21 @@ EXAMPLES = r"""
     path: /media/carrier/signing-key.byok
     kek_id: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
     kek_public_key: "{{ lookup('ansible.builtin.file', '/media/carrier/kek.pem') }}"
-    kek_fingerprint: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
-    kek_trust: pinned
+    approved_keks:
+      - 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+
+- name: Wrap a key under the KEK that byok_kek made in this run
+  keyferry.azure.byok_wrap:
+    pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    token_label: byok
+    pin_file: /run/secrets/byok-pin
+    name: signing-key
+    type: EC
+    curve: P-256
+    kek_id: "{{ kek.kek_id }}"
+    kek_public_key: "{{ kek.kek_public_key }}"
+    kek_fingerprint: "{{ kek.kek_fingerprint }}"
+    kek_created: "{{ kek.kek_trust == 'created' }}"
 
 - name: Wrap a key for the escrow HSM alone
   keyferry.azure.byok_wrap:
@@ -228,11 +268,9 @@ def main() -> None:
             "kek_id": {"type": "str"},
             "kek_public_key": {"type": "str"},
             "kek_fingerprint": {"type": "str"},
-            "kek_trust": {
-                "type": "str",
-                "choices": ["created", "pinned", "unverified"],
-                "default": "unverified",
-            },
+            "approved_keks": {"type": "list", "elements": "str", "default": []},
+            "kek_created": {"type": "bool", "default": False},
+            "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"]},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "escrow_public_key": {"type": "str"},

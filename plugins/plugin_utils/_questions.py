@@ -13,12 +13,21 @@ look through them than to do its work.
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    ROLE,
+    KekRules,
+    judge,
+    refuse_kek_of_other_vault,
+    refuse_making_untrusted,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Batch,
@@ -189,6 +198,30 @@ def _problems(run: Transfer) -> list[str]:
     return [f"{problem.name}: {problem.msg}" for problem in run.problems()]
 
 
+def _kek_rules(rules: Mapping[str, t.Any]) -> KekRules:
+    return KekRules(names(rules["approved"], "byok_approved_keks"), rules["allow_unverified"], ROLE)
+
+
+def _kek_name(rules: Mapping[str, t.Any], prefix: str) -> str:
+    """Return a name for this run's KEK, of its time and chance.
+
+    :raises UntrustedKek: when nobody could trust a KEK that this run makes
+    """
+    refuse_making_untrusted(_kek_rules(rules), rules["azure_host_trusted"])
+    return f"{prefix}{host_clock():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+
+
+def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[str, t.Any]:
+    """Return what byok_wrap is told about the KEK.
+
+    :raises UntrustedKek: for a KEK that may not be used
+    """
+    options = judge(kek, _kek_rules(rules), rules["azure_host_trusted"])
+    if options.kek_id:
+        refuse_kek_of_other_vault(options.kek_id, vault_url)
+    return options.to_dict()
+
+
 def _named(value: t.Any, variable: str, vault_url: str) -> list[Item]:
     """Return the keys of one vault that a person named by identifiers, for byok_import."""
     identifiers = in_vault(names(value, variable), vault_url)
@@ -263,6 +296,8 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
 _OTHERS: Mapping[str, t.Callable[..., t.Any]] = {
     "begin": _begin,
     "names": names,
+    "kek_name": _kek_name,
+    "judge_kek": _judge_kek,
     "unknown_variables": unknown_variables,
     "named": _named,
     "recover": _recover,

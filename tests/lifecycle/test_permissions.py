@@ -212,15 +212,17 @@ class Transfer(Work):
         self.name = f"keyferry-kek-{next(_kek_numbers)}"
         in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
         plan = self.vault.run("byok_plan", declarations=keys, target_keys=in_token)
-        results, kek, packages = [plan], {"changed": False}, []
+        results, packages = [plan], []
+        kek: Result = {"changed": False}
         try:
             if plan["transfers"]:
                 run("byok_target_key", target_keys=plan["transfers"])
                 kek = self.vault.run("byok_kek", **self.kek_options())
                 options: Result = {
-                    fact: kek[fact]
-                    for fact in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+                    fact: kek[fact] for fact in ("kek_id", "kek_public_key", "kek_fingerprint")
                 }
+                options["approved_keks"] = self.kek_options().get("approved_keks", [])
+                options["kek_created"] = kek["kek_trust"] == "created"
                 wrapped = run(
                     "byok_wrap", packages=plan["transfers"], allow_trailing_zeros=True, **options
                 )

@@ -238,10 +238,7 @@ def wrap_and_import(
     named = {name: value for name, value in declared.items() if name != "rotation"} | {
         "generation": generation["generation"]
     }
-    options = {
-        name: kek[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
-    }
-    wrapped = run("byok_wrap", packages=[named], allow_trailing_zeros=True, **options)
+    wrapped = run("byok_wrap", packages=[named], allow_trailing_zeros=True, **for_wrap(kek))
     return vault.run(
         "byok_import", imports=[dict(named, replaces=replaces)], packages=wrapped["packages"]
     )
@@ -285,9 +282,14 @@ def test_an_old_generation_that_somebody_made_current_again_is_replaced_by_a_new
 
 
 def kek(vault: Vault) -> Result:
-    made = vault.run("byok_kek", name="kek-of-somebody", size=2048)
+    return for_wrap(vault.run("byok_kek", name="kek-of-somebody", size=2048))
+
+
+def for_wrap(kek: Result) -> Result:
+    """The options of byok_wrap for a KEK that byok_kek made."""
     return {
-        name: made[name] for name in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+        "kek_created": kek["kek_trust"] == "created",
+        **{fact: kek[fact] for fact in ("kek_id", "kek_public_key", "kek_fingerprint")},
     }
 
 

@@ -44,14 +44,13 @@ def private_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 
-def kek(bits: int = 2048) -> dict[str, str]:
-    """The options of byok_wrap that name the KEK."""
+def kek(bits: int = 2048) -> dict[str, Any]:
+    """The options of byok_wrap that name the KEK, which somebody approved."""
     pem, fingerprint = pem_and_fingerprint(private_key(bits))
     return {
         "kek_id": KID,
         "kek_public_key": pem,
-        "kek_fingerprint": fingerprint,
-        "kek_trust": "pinned",
+        "approved_keks": [fingerprint],
     }
 
 
@@ -327,3 +326,54 @@ def test_a_key_that_shall_not_be_made(run: Run, softhsm: Options) -> None:
         run("byok_target_key", softhsm, target_keys=[dict(EC_KEY, create=False)])["changed"]
         is False
     )
+
+
+#: Every way to say that a KEK is trustworthy, but approval
+ASSERTIONS: dict[str, Any] = {
+    "kek_trust": "pinned",
+    "kek_created": True,
+    "allow_unverified_kek": True,
+}
+
+
+@pytest.mark.parametrize("asserted", [{}, *({name: ASSERTIONS[name]} for name in ASSERTIONS)])
+def test_where_a_kek_is_approved_no_other_one_is_used(
+    run: Run, softhsm: Options, tmp_path: Path, asserted: dict[str, Any]
+) -> None:
+    """As a host that reaches Azure could answer that somebody else controls."""
+    run("byok_target_key", softhsm, target_keys=[EC_KEY])
+    pem, fingerprint = pem_and_fingerprint(private_key(3072))
+    lie = {**kek(), "kek_public_key": pem, "kek_fingerprint": fingerprint, **asserted}
+    key = {**EC_KEY, "path": str(tmp_path / "ec.byok")}
+    failed = run("byok_wrap", softhsm, allow_trailing_zeros=True, packages=[key], **lie)
+    assert f"The KEK {KID} is none of those that are approved" in failed["msg"]
+    assert f"Its fingerprint is {fingerprint}" in failed["msg"]
+    assert failed.get("packages", []) == []
+    assert not (tmp_path / "ec.byok").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "trust"),
+    [
+        ({"approved_keks": ["ab" * 32, kek()["approved_keks"][0].upper()]}, "pinned"),
+        ({**kek(), "kek_trust": "unverified"}, "pinned"),
+        ({"kek_created": True}, "created"),
+        ({"kek_created": True, "kek_trust": "created"}, "created"),
+        ({"allow_unverified_kek": True}, "unverified"),
+        ({"allow_unverified_kek": True, "kek_trust": "created"}, "unverified"),
+        ({"kek_trust": "created"}, "is said to be created (kek_trust), which counts only with"),
+        ({"kek_trust": "pinned"}, "is said to be pinned (kek_trust), and approved_keks does not"),
+        ({"kek_created": True, "kek_trust": "unverified"}, "Nothing shows that the KEK"),
+        ({}, "Nothing shows that the KEK"),
+    ],
+)
+def test_what_shows_whose_the_kek_is(
+    run: Run, softhsm: Options, options: dict[str, Any], trust: str
+) -> None:
+    run("byok_target_key", softhsm, target_keys=[EC_KEY])
+    whole = {**kek(), "approved_keks": [], **options}
+    done = run("byok_wrap", softhsm, allow_trailing_zeros=True, packages=[EC_KEY], **whole)
+    if " " in trust:
+        assert trust in done["msg"]
+    else:
+        assert done["packages"][0]["receipt"]["predicate"]["kek"]["trust"] == trust

@@ -4,11 +4,12 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What byok_kek does: key exchange keys, which can do nothing but unwrap an import in their own vault."""
+"""What byok_kek does: key exchange keys, which only unwrap an import in their own vault."""
 
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
@@ -17,8 +18,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
-    kek_trust,
+    Kek,
     normalise_fingerprint,
+    report_trust,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
@@ -55,7 +57,7 @@ _OPERATIONS = ("import",)
 
 
 def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
-    """Make a KEK, keep it as declared, take one as it is, or delete it; delete expired KEKs of a prefix.
+    """Make a KEK, keep it as declared, take one as it is, or delete it, and expired ones.
 
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
@@ -96,9 +98,10 @@ def converge_kek(
 
 
 def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
-    """Return the public key of the KEK that a package was wrapped under, if this vault can unwrap with it now.
+    """Return the public key of a package's KEK, if this vault can unwrap with it now.
 
-    :raises ByokError: for a KEK of another vault, one that is gone, disabled or expired, or that is no KEK
+    :raises ByokError: for a KEK of another vault, one that is gone, disabled or expired, or that
+        is no KEK
     """
     return _public_key(_read_fit(vault, kid))
 
@@ -124,31 +127,60 @@ def _read_fit(vault: Vault, kid: str) -> Version:
 def _as_given(vault: Vault, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Take exactly this version of a KEK, which somebody else made; nothing is made or changed."""
     version = _read_fit(vault, params["kek_id"])
-    result = _result(parse_kid(params["kek_id"]).name, version, False, params["approved_keks"])
+    name = parse_kid(params["kek_id"]).name
+    result = _result(name, version, False, params["approved_keks"])
     pem = params["kek_public_key"]
     if pem and rsa_from_pem(pem) != version.public_key:
         raise ByokError(
-            f"The public key that is given for the KEK {version.kid} is another one than the vault's: their fingerprints are "
-            f"{fingerprint(pem)} and {result['kek_fingerprint']}",
-            "Do not wrap under it: the file is stale or was substituted. Download the KEK's public key from the vault again",
+            f"The public key that is given for the KEK {version.kid} is another one than the "
+            f"vault's: their fingerprints are {fingerprint(pem)} and {result['kek_fingerprint']}",
+            "Do not wrap under it: the file is stale or was substituted. Download the KEK's public "
+            "key from the vault again",
         )
     return result
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A KEK as it is declared.
+
+    :ivar size: in bits
+    :ivar expires: when a new one expires
+    :ivar moves_expiry: an expiry that was declared as a moment is kept in line
+    :ivar approved: fingerprints that somebody compared with the vault
+    """
+
+    name: str
+    size: int
+    expires: datetime | None
+    moves_expiry: bool
+    tags: dict[str, str] | None
+    approved: tuple[str, ...]
+
+    def facts(self) -> dict[str, t.Any]:
+        """Return what the diff of a new KEK shows."""
+        return {
+            "type": _TYPE,
+            "size": self.size,
+            "operations": _OPERATIONS,
+            "expires": self.expires and format_moment(self.expires),
+            "tags": self.tags or {},
+        }
 
 
 def _present(
     vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
 ) -> None:
-    name, size = check_name(params["name"]), params["size"]
+    name = check_name(params["name"])
     tags = parse_tags(name, params["tags"])
-    approved = [
-        normalise_fingerprint(each) for each in params["approved_keks"]
-    ]  # before anything is made
+    # Before anything is made
+    approved = tuple(normalise_fingerprint(text) for text in params["approved_keks"])
     versions = read_versions(vault, name)
-    expires = _wanted_expiry(vault, params)
-    where = f"KEK {name} in the {vault}"
+    expires, moves_expiry = _wanted_expiry(vault, params), bool(params["expires"])
+    declared = _Declared(name, params["size"], expires, moves_expiry, tags, approved)
     if versions:
         _refuse_no_kek(vault, name, versions)
-        kept = _keep(vault, name, versions[0], size, expires, tags, params, check_mode)
+        kept = _keep(vault, declared, versions[0], check_mode)
         outcome.absorb(kept)
         outcome.result.update(kept.result)
         return
@@ -157,71 +189,65 @@ def _present(
             f"A deleted key holds the name {name} in the {vault}",
             "Use another name for the KEK, or purge the deleted key",
         )
-    facts = {
-        "type": _TYPE,
-        "size": size,
-        "operations": _OPERATIONS,
-        "expires": expires and format_moment(expires),
-    }
+    where, facts = f"KEK {name} in the {vault}", declared.facts()
     if check_mode:
         members = ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust", "kek")
         outcome.result.update(dict.fromkeys(members))
-        outcome.changes.append(Change(where, {}, {**facts, "tags": tags or {}}))
+        outcome.changes.append(Change(where, {}, facts))
         return
-    answer_lost = False
+    made, answer_lost = _make(vault, declared)
+    making = Change(where, {}, facts)
+    outcome.changes.append(making)
+    # Azure answered that this run made it, and nobody made a version of that name before or since.
+    versions = read_versions(vault, name)
+    created = not answer_lost and [version.version for version in versions] == [made.version]
+    _refuse_no_kek(vault, name, versions)
+    result = _result(name, made, created, approved)
+    outcome.result.update(result)
+    making.after = {**facts, "fingerprint": result["kek_fingerprint"]}
+
+
+def _make(vault: Vault, declared: _Declared) -> tuple[Version, bool]:
+    """Make the KEK; returns it, and whether Azure's answer was lost."""
+    name, answer_lost = declared.name, False
 
     def landed() -> Version | None:
         nonlocal answer_lost
-        found = read_version(vault, name)
-        answer_lost = found is not None
-        return found
+        version = read_version(vault, name)
+        answer_lost = version is not None
+        return version
 
     made = vault.write(
         f"Making the KEK {name} in the {vault}",
         lambda **options: to_version(
             vault.client.create_rsa_key(
                 name,
-                size=size,
+                size=declared.size,
                 hardware_protected=True,
                 key_operations=list(_OPERATIONS),
-                expires_on=expires,
-                tags=tags,
+                expires_on=declared.expires,
+                tags=declared.tags,
                 **options,
             )
         ),
         landed,
     )
-    making = Change(where, {}, {**facts, "tags": tags or {}})
-    outcome.changes.append(making)
-    # Made by this run: Azure answered so, and nobody made a version of that name before or at the same time.
-    versions = read_versions(vault, name)
-    created = not answer_lost and [version.version for version in versions] == [made.version]
-    _refuse_no_kek(vault, name, versions)
-    result = _result(name, made, created, approved)
-    outcome.result.update(result)
-    making.after = {**making.after, "fingerprint": result["kek_fingerprint"]}
+    return made, answer_lost
 
 
-def _keep(
-    vault: Vault,
-    name: str,
-    current: Version,
-    size: int,
-    expires: datetime | None,
-    tags: dict[str, str] | None,
-    params: t.Mapping[str, t.Any],
-    check_mode: bool,
-) -> Outcome:
-    """Keep a KEK that is there; only its tags and, where a moment is declared, its expiry are brought in line."""
-    if _public_key(current).size != size:
+def _keep(vault: Vault, declared: _Declared, current: Version, check_mode: bool) -> Outcome:
+    """Keep a KEK that is there; only its tags, and an expiry that is a moment, are kept in line."""
+    name, size = declared.name, _public_key(current).size
+    if size != declared.size:
         raise ByokError(
-            f"The KEK {name} in the {vault} has {_public_key(current).size} bits, but {size} are declared",
+            f"The KEK {name} in the {vault} has {size} bits, but {declared.size} are declared",
             "Declare its size as it is, or use another name",
         )
-    wanted = {
-        "tags": {**current.tags, **tags} if tags else None,
-        "expires": format_moment(expires) if expires and params["expires"] else None,
-    }
+    wanted: dict[str, t.Any] = {"tags": None, "expires": None}
+    if declared.tags:
+        wanted["tags"] = {**current.tags, **declared.tags}
+    if declared.expires and declared.moves_expiry:
+        wanted["expires"] = format_moment(declared.expires)
     before, changes = current.attributes(), differing(current, wanted)
     outcome = Outcome({})
     if changes:
@@ -232,7 +258,7 @@ def _keep(
             current = update(vault, name, current, changes)
     if "expires" not in changes:
         _refuse_unusable(vault, name, current)
-    outcome.result = _result(name, current, False, params["approved_keks"])
+    outcome.result = _result(name, current, False, declared.approved)
     return outcome
 
 
@@ -291,7 +317,10 @@ def _purge_deleted(vault: Vault, name: str, check_mode: bool, outcome: Outcome) 
 def _expired_absent(
     vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
 ) -> None:
-    """Delete what runs that died left behind: KEKs with the prefix, import-only in every version, and expired."""
+    """Delete what runs that died left behind.
+
+    That is each KEK with the prefix that is import-only and expired in every version.
+    """
     prefix = check_name(params["expired_prefix"]).lower()
     for properties in list_keys(vault):
         name, expires = properties.name, properties.expires_on
@@ -316,21 +345,26 @@ def _refuse_no_kek(vault: Vault, name: str, versions: t.Iterable[Version]) -> No
     for version in versions:
         if not _is_kek(version):
             raise ByokError(
-                f"The key {name} in the {vault} is no KEK: its version {version.version} is {version.type} with the "
-                f"operations {', '.join(version.operations) or '(none)'}, and a KEK is {_TYPE} with import alone",
+                f"The key {name} in the {vault} is no KEK: its version {version.version} is "
+                f"{version.type} with the operations {', '.join(version.operations) or '(none)'}, "
+                f"and a KEK is {_TYPE} with import alone",
                 "Use another name for the KEK; this key is left as it is",
             )
 
 
 def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
-    expired = version.expires is not None and version.expires <= vault.now
-    early = version.not_before is not None and version.not_before > vault.now
-    if expired or early or not version.enabled:
-        state = "has expired" if expired else "is not valid yet" if early else "is disabled"
-        raise ByokError(
-            f"The KEK {name} in the {vault} {state}",
-            "Let byok_kek make one under another name, and wrap under that",
-        )
+    if version.expires is not None and version.expires <= vault.now:
+        state = "has expired"
+    elif version.not_before is not None and version.not_before > vault.now:
+        state = "is not valid yet"
+    elif not version.enabled:
+        state = "is disabled"
+    else:
+        return
+    raise ByokError(
+        f"The KEK {name} in the {vault} {state}",
+        "Let byok_kek make one under another name, and wrap under that",
+    )
 
 
 def _public_key(kek: Version) -> RsaPublicKey:
@@ -344,7 +378,7 @@ def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | No
 
 
 def _result(
-    name: str, version: Version, created: bool, approved: t.Iterable[str]
+    name: str, version: Version, created: bool, approved: t.Sequence[str]
 ) -> dict[str, t.Any]:
     public_key = _public_key(version)
     pem = to_pem(public_key)
@@ -354,7 +388,7 @@ def _result(
         "kek_id": version.kid,
         "kek_public_key": pem,
         "kek_fingerprint": digest,
-        "kek_trust": kek_trust(digest, created, approved),
+        "kek_trust": report_trust(Kek(version.kid, digest, created, maker_trusted=True), approved),
         "kek": {
             "name": name,
             "size": public_key.size,

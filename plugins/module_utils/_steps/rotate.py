@@ -28,6 +28,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    BYOK_ROTATE,
+    KekRules,
+    judge,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
@@ -229,7 +234,10 @@ class _Driver:
         items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
         if not items:
             return batch
-        recipient = read_kek({**self.params, **kek}, False, None)
+        params = self.params
+        rules = KekRules(params["approved_keks"], params["allow_unverified_kek"], BYOK_ROTATE)
+        # This very process made the KEK, so there is no other host to mistrust.
+        recipient = read_kek(judge(kek, rules, azure_host_trusted=True).to_dict(), False, None)
         recipients = [recipient] if recipient else []
         zeros = self.params["allow_trailing_zeros"]
         with self._step(with_changes=False) as wrapped:  # packages are on their way only

@@ -25,7 +25,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import normalise_fingerprint
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    BYOK_WRAP,
+    Kek,
+    KekRules,
+    check_fingerprint,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
@@ -56,9 +61,12 @@ _SMALLEST_KEK_BITS = 2048
 
 @dataclass(frozen=True)
 class Recipient:
-    """Whom packages are wrapped for: a vault by its KEK, or an escrow key; all that is known of it on a host without network.
+    """Whom packages are wrapped for: a vault by its KEK, or an escrow key.
+
+    It is all that is known of them on a host without network.
 
     :ivar kid: the KEK's identifier; None for an escrow key
+    :ivar trust: why the KEK is believed to be the vault's own, as judged on this host
     :ivar results: the return value that lists its packages
     :ivar path_option: the option of a key that says where its package goes
     """
@@ -107,8 +115,8 @@ class _Wanted:
 def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Wrap the wanted generations; keep a package that is there and is what this run would make.
 
-    :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a rehearsal that fails; what
-        fails for one key is in the outcome's failures
+    :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a
+        rehearsal that fails; what fails for one key is in the outcome's failures
     """
     outcome.result.update(packages=[], escrows=[], rehearsal=None)
     items = items_of(params, "declarations")
@@ -135,7 +143,8 @@ def wrap_for(
 
     :param items: the options of one key each
     :param outcome: is filled as this goes, and returned; a new one where none is given
-    :raises ByokError: for a rehearsal that fails; what fails for one key is in the outcome's failures
+    :raises ByokError: for a rehearsal that fails; what fails for one key is in the outcome's
+        failures
     """
     outcome = Outcome() if outcome is None else outcome
     outcome.result.update(packages=[], escrows=[], rehearsal=None)
@@ -175,27 +184,37 @@ def wrap_for(
 def read_kek(
     params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None
 ) -> Recipient | None:
-    """Read the KEK; None where only an escrow key is given, and in check mode when there is none yet."""
-    kid, pem, expected, trust = (
-        params[option] for option in ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+    """Read the KEK, and judge on this host, which is the token's, whether it may be used.
+
+    :param params: ``kek_id``, ``kek_public_key`` and ``approved_keks`` of byok_wrap, and as far as
+        they are given ``kek_fingerprint``, ``kek_created``, ``kek_trust``, ``allow_unverified_kek``
+    :returns: None where no KEK is given, if only an escrow key is, or in check mode, when the KEK
+        would be made
+    :raises ByokError: for a KEK that may not be used, or that is not given whole
+    """
+    kid, pem, given_fingerprint = (
+        params.get(option) for option in ("kek_id", "kek_public_key", "kek_fingerprint")
     )
-    if not (kid and pem and expected):
-        if (check_mode or escrow) and not (kid or pem or expected):
-            return None
+    if (check_mode or escrow) and not (kid or pem or given_fingerprint):
+        return None
+    if not (kid and pem):
         raise ByokError(
-            "The KEK is not given whole",
-            "Give kek_id, kek_public_key and kek_fingerprint, as byok_kek returns them",
+            "The KEK is not given whole", "Give kek_id and kek_public_key, as byok_kek returns them"
         )
     _package.parse_kid(kid)
-    public_key, found = _read_public_key(f"KEK {kid}", pem, expected)
-    if trust == "unverified" and not params["allow_unverified_kek"]:
-        raise ByokError(
-            f"Nothing shows that the KEK {kid} is the vault's own (kek_trust: unverified): whoever made it could read the key. "
-            f"Its fingerprint is {found}",
-            "Compare that in the vault by another way than this run and pin it in approved_keks of byok_kek or "
-            "byok_rotate, or let the run make an ephemeral KEK; allow_unverified_kek takes the risk",
-        )
-    return Recipient(kid, public_key, found, trust)
+    public_key, computed = _read_public_key(f"KEK {kid}", pem, given_fingerprint or None)
+    created, asserted = bool(params.get("kek_created")), params.get("kek_trust")
+    kek = Kek(
+        kid,
+        computed,
+        # kek_trust can take trust away, and word a refusal; it gives none.
+        made=asserted == "created" or (created and asserted != "unverified"),
+        maker_trusted=created,
+    )
+    rules = KekRules(
+        params["approved_keks"], bool(params.get("allow_unverified_kek")), BYOK_WRAP, asserted
+    )
+    return Recipient(kid, public_key, computed, rules.judge(kek).trust)
 
 
 def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
@@ -205,28 +224,24 @@ def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
         return None
     if not expected:
         raise ByokError(
-            f"The escrow key is given without its fingerprint; that of the given PEM is {fingerprint(pem)}",
+            "The escrow key is given without its fingerprint; that of the given PEM is "
+            f"{fingerprint(pem)}",
             "Compare it with the escrow HSM's own, then set escrow_fingerprint to it",
         )
-    public_key, found = _read_public_key("escrow key", pem, expected)
-    return Recipient(None, public_key, found, "pinned", "escrows", "escrow_path")
+    public_key, computed = _read_public_key("escrow key", pem, expected)
+    return Recipient(None, public_key, computed, "pinned", "escrows", "escrow_path")
 
 
-def _read_public_key(what: str, pem: str, expected: str) -> tuple[RsaPublicKey, str]:
-    found = fingerprint(pem)
-    if found != normalise_fingerprint(expected):
-        raise ByokError(
-            f"The {what} was substituted, or comes from elsewhere: the fingerprint of its public key is {found} "
-            f"and not {expected}",
-            "Do not wrap under it; get its public key from its owner again, and its fingerprint by another way",
-        )
+def _read_public_key(what: str, pem: str, expected: str | None) -> tuple[RsaPublicKey, str]:
+    """Return the key to wrap under and its fingerprint, which is computed from the same PEM."""
+    computed = check_fingerprint(what, pem, expected)
     public_key = rsa_from_pem(pem)
     if public_key.size < _SMALLEST_KEK_BITS:
         raise ByokError(
             f"The {what} has {public_key.size} bits",
             f"Use a key of at least {_SMALLEST_KEK_BITS} bits",
         )
-    return public_key, found
+    return public_key, computed
 
 
 def _choose(
@@ -243,7 +258,8 @@ def _choose(
     _generations.refuse_unfit(declaration, generation, token.info)
     if not generation.evidence["CKA_EXTRACTABLE"]:
         raise ByokError(
-            f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer (after_transfer: lock)",
+            f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer "
+            "(after_transfer: lock)",
             "It can go to no further vault; make another generation of it",
         )
     return generation
@@ -252,7 +268,7 @@ def _choose(
 def _kept(
     path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient
 ) -> dict[str, t.Any] | None:
-    """Return the package at ``path`` when it is this key for this recipient, unchanged since it was wrapped."""
+    """Return the package at ``path`` if it is this key for this recipient, as it was wrapped."""
     text = path and read_text(path)
     receipt_text = path and read_text(_receipt.path_beside(path))
     if not path or not text or not receipt_text:
@@ -260,7 +276,7 @@ def _kept(
     try:
         receipt = json.loads(receipt_text)
         predicate = receipt["predicate"]
-        same = (
+        unchanged = (
             recipient.is_for_me(text)
             and predicate["kek"]["fingerprint"] == recipient.fingerprint
             and predicate["key"]["generation"] == generation.hex_id
@@ -269,11 +285,10 @@ def _kept(
         )
     except (ByokError, ValueError, KeyError, TypeError):
         return None
-    return (
-        _result(declaration.name, generation, recipient, path, text, receipt, wrapped=False)
-        if same
-        else None
-    )
+    if not unchanged:
+        return None
+    wanted = _Wanted(declaration, generation, path)
+    return _result(wanted, recipient, text, receipt, wrapped=False)
 
 
 def _wrap_all(
@@ -282,14 +297,13 @@ def _wrap_all(
     with kek_object(token, recipient.public_key) as kek_handle:
 
         def make(session: Session, wanted: _Wanted) -> dict[str, t.Any]:
-            name, generation = wanted.declaration.name, wanted.generation
             ciphertext = wrap(
                 token,
                 session,
                 kek_handle,
-                generation.handle,
+                wanted.generation.handle,
                 rehearsal.mechanism,
-                f"the key {name}",
+                f"the key {wanted.declaration.name}",
             )
             _package.check_wrapped_length(
                 len(ciphertext) - recipient.public_key.size // 8, wanted.declaration.spec
@@ -299,7 +313,7 @@ def _wrap_all(
             if wanted.path:
                 write_private(wanted.path, text)
                 write_private(_receipt.path_beside(wanted.path), _receipt.to_text(receipt))
-            return _result(name, generation, recipient, wanted.path, text, receipt, wrapped=True)
+            return _result(wanted, recipient, text, receipt, wrapped=True)
 
         for wanted, made in token.for_each(todo, make):
             name, generation = wanted.declaration.name, wanted.generation
@@ -315,13 +329,16 @@ def _begin_receipt(
     token: Token, wanted: _Wanted, recipient: Recipient, rehearsal: Rehearsal, text: str
 ) -> dict[str, t.Any]:
     generation = wanted.generation
+    sha256 = None
+    if generation.public_key:
+        sha256 = fingerprint(to_pem(generation.public_key))
     return _receipt.begin(
         key={
             "name": wanted.declaration.name,
             "kind": generation.kind,
             "generation": generation.hex_id,
             "thumbprint": generation.thumbprint,
-            "sha256": fingerprint(to_pem(generation.public_key)) if generation.public_key else None,
+            "sha256": sha256,
         },
         package_sha256=_package.digest(text),
         token=vars(token.info),
@@ -340,31 +357,26 @@ def _with_challenge(
     token: Token, generation: Generation | None, package: dict[str, t.Any]
 ) -> dict[str, t.Any]:
     """Add what shows later that a vault holds the same secret key."""
-    wanted = generation and generation.public_key is None and package["kek_id"]
-    return dict(
-        package,
-        challenge=make_challenge(token, package["name"], generation)
-        if generation and wanted
-        else None,
-    )
+    challenge = None
+    if generation and generation.public_key is None and package["kek_id"]:
+        challenge = make_challenge(token, package["name"], generation)
+    return {**package, "challenge": challenge}
 
 
 def _result(
-    name: str,
-    generation: Generation,
-    recipient: Recipient,
-    path: str | None,
-    text: str,
-    receipt: dict[str, t.Any],
-    *,
-    wrapped: bool,
+    wanted: _Wanted, recipient: Recipient, text: str, receipt: dict[str, t.Any], *, wrapped: bool
 ) -> dict[str, t.Any]:
+    """Return what byok_wrap returns of a package, but for its challenge.
+
+    :param text: the package itself
+    :param wrapped: by this run; otherwise it was there
+    """
     return {
-        "name": name,
-        "generation": generation.hex_id,
-        "thumbprint": generation.thumbprint,
+        "name": wanted.declaration.name,
+        "generation": wanted.generation.hex_id,
+        "thumbprint": wanted.generation.thumbprint,
         "kek_id": recipient.kid,
-        "path": path,
+        "path": wanted.path,
         "content": text,
         "sha256": _receipt.package_sha256(receipt),
         "wrapped": wrapped,
