@@ -12,16 +12,19 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Writes one JSON object per line for each event of a run, such as a key that was made, wrapped, imported or deleted, and what
+  - Writes one JSON object per line for each event of a run, such as a key that was made, wrapped,
+    imported or deleted, and what
     failed. docs/log.md describes every member of a line.
   - Only runs that use modules of this collection are logged. PINs, secrets and keys never are.
   - A log that cannot be written never stops a play; the run says so once, and goes on without it.
 requirements:
-  - C(callbacks_enabled = keyferry.azure.byok_log) in the section C([defaults]) of ansible.cfg, or E(ANSIBLE_CALLBACKS_ENABLED)
+  - C(callbacks_enabled = keyferry.azure.byok_log) in the section C([defaults]) of ansible.cfg, or
+    E(ANSIBLE_CALLBACKS_ENABLED)
 options:
   byok_log_path:
     description:
-      - Path of the log on the controller. Nothing is written without one. A new file can be read by its owner only.
+      - Path of the log on the controller. Nothing is written without one. A new file can be read by
+        its owner only.
       - As a variable it may be an extra variable, or one of the play, a group or a host.
     type: path
     env:
@@ -32,7 +35,8 @@ options:
     vars:
       - name: byok_log_path
   byok_log_max_bytes:
-    description: A log that reaches this size is renamed to O(byok_log_path) with the suffix C(.1). V(0) lets it grow.
+    description: A log that reaches this size is renamed to O(byok_log_path) with the suffix C(.1).
+      V(0) lets it grow.
     type: int
     default: 10485760
     env:
@@ -41,7 +45,8 @@ options:
       - section: callback_byok_log
         key: max_bytes
   byok_log_backups:
-    description: How many renamed logs are kept, C(.1) being the newest. The oldest is deleted when there is one more.
+    description: How many renamed logs are kept, C(.1) being the newest. The oldest is deleted when
+      there is one more.
     type: int
     default: 5
     env:

@@ -16,19 +16,24 @@ requirements:
   - python >= 3.10
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the token or the vault.
+    description: Can run in C(check_mode) and return changed status prediction without modifying the
+      token or the vault.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description: Will return details on what has changed (or possibly needs changing in
+      C(check_mode)), when in diff mode.
     support: full
   idempotent:
-    description: When run twice in a row with the same arguments, the second run does nothing and says so.
+    description: When run twice in a row with the same arguments, the second run does nothing and
+      says so.
     support: full
   action_group:
     description:
       - Use these groups in C(module_defaults) to set options once for a play.
-      - C(group/keyferry.azure.byok_host), C(group/keyferry.azure.byok_token) and C(group/keyferry.azure.byok_vault) have the
-        modules that take the options of the host (O(ignore:lock_directory), O(ignore:lock_timeout)), of the token and of the
+      - C(group/keyferry.azure.byok_host), C(group/keyferry.azure.byok_token) and
+        C(group/keyferry.azure.byok_vault) have the
+        modules that take the options of the host (O(ignore:lock_directory),
+        O(ignore:lock_timeout)), of the token and of the
         vault.
     support: full
 """

@@ -31,42 +31,52 @@ curve:
   choices: [P-256, P-384, P-521, P-256K]
 operations:
   description:
-    - What the key is for, in Azure's words. EC keys can V(sign) and V(verify) only; oct keys cannot do that.
-    - If not given, a new key is for all that its type allows, and the operations of a version that is there are left alone.
+    - What the key is for, in Azure's words. EC keys can V(sign) and V(verify) only; oct keys cannot
+      do that.
+    - If not given, a new key is for all that its type allows, and the operations of a version that
+      is there are left alone.
   type: list
   elements: str
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
 generation:
   description:
     - The generation that is meant, by its CKA_ID in hexadecimal digits.
-    - Needed where several keys that were made elsewhere share the label. If not given, the newest one is meant.
+    - Needed where several keys that were made elsewhere share the label. If not given, the newest
+      one is meant.
   type: str
 allow_external_origin:
-  description: Take a key although its CKA_LOCAL or CKA_ALWAYS_SENSITIVE is false, so that others may hold it as well.
+  description: Take a key although its CKA_LOCAL or CKA_ALWAYS_SENSITIVE is false, so that others
+    may hold it as well.
   type: bool
   default: false
 after_transfer:
   description:
-    - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no further vault. The role
-      P(keyferry.azure.byok#role) waits until each vault of the inventory that declares the key of this token has this generation.
+    - V(lock) sets CKA_EXTRACTABLE to false for ever after the transfer. The key can then go to no
+      further vault. The role
+      P(keyferry.azure.byok#role) waits until each vault of the inventory that declares the key of
+      this token has this generation.
   type: str
   choices: [keep, lock]
   default: keep
 create:
-  description: Make the key where the token does not have it. If V(false), a missing key is an error.
+  description: Make the key where the token does not have it. If V(false), a missing key is an
+    error.
   type: bool
   default: true
 derive:
-  description: Make the key with CKA_DERIVE as well. That counts in the token only, as Azure has no such operation.
+  description: Make the key with CKA_DERIVE as well. That counts in the token only, as Azure has no
+    such operation.
   type: bool
   default: false
 token_operations:
-  description: What the key may do in the token when it is made there, if that is not what C(operations) says for token and vault.
+  description: What the key may do in the token when it is made there, if that is not what
+    C(operations) says for token and vault.
   type: list
   elements: str
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
 modifiable:
-  description: Make the key with CKA_MODIFIABLE. Without it the key cannot be locked, renamed or changed in the token.
+  description: Make the key with CKA_MODIFIABLE. Without it the key cannot be locked, renamed or
+    changed in the token.
   type: bool
   default: true
 enabled:
@@ -81,15 +91,20 @@ expires:
 tags:
   description:
     - Tags of the version. They are merged with those that are there.
-    - At most ten, and none whose name begins with C(keyferry-). Those are set on what is imported, and tell people where a
-      version comes from (C(keyferry-generation), C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)); nothing is
+    - At most ten, and none whose name begins with C(keyferry-). Those are set on what is imported,
+      and tell people where a
+      version comes from (C(keyferry-generation), C(keyferry-token), C(keyferry-thumbprint),
+      C(keyferry-package)); nothing is
       believed because of them.
   type: dict
 rotation:
   description:
-    - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), with the months of the calendar.
-    - Nothing is rotated because of it except by a run that is asked to (M(keyferry.azure.byok_rotate), or
-      M(keyferry.azure.byok_plan) with its option C(rotate)). Every import sets the expiry that C(valid_for) says.
+    - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), with the
+      months of the calendar.
+    - Nothing is rotated because of it except by a run that is asked to
+      (M(keyferry.azure.byok_rotate), or
+      M(keyferry.azure.byok_plan) with its option C(rotate)). Every import sets the expiry that
+      C(valid_for) says.
   type: dict
   suboptions:
     every:
@@ -99,10 +114,12 @@ rotation:
       description: The time from the import of a version to its expiry.
       type: str
     before_expiry:
-      description: The key is due when the expiry of its newest version is nearer. Needs C(valid_for).
+      description: The key is due when the expiry of its newest version is nearer. Needs
+        C(valid_for).
       type: str
     overlap:
-      description: How long a newer version has been there, and valid, before an older one may be disabled.
+      description: How long a newer version has been there, and valid, before an older one may be
+        disabled.
       type: str
       default: P2D
     min_interval:
@@ -111,17 +128,20 @@ rotation:
       default: P1D
     notify_before:
       description:
-        - How long before the expiry Azure shall announce it by an event. If not given, what is set in the vault is left alone.
+        - How long before the expiry Azure shall announce it by an event. If not given, what is set
+          in the vault is left alone.
         - A Managed HSM has no such events.
       type: str
     retire:
-      description: Whether older versions are disabled by a run that retires, or all are kept enabled.
+      description: Whether older versions are disabled by a run that retires, or all are kept
+        enabled.
       type: str
       choices: [keep, disable]
       default: keep
     on_foreign:
       description:
-        - What a run that rotates does where the newest version is not of this token. V(conflict) reports it and imports nothing,
+        - What a run that rotates does where the newest version is not of this token. V(conflict)
+          reports it and imports nothing,
           V(rotate) supersedes it.
       type: str
       choices: [conflict, rotate]
@@ -156,39 +176,46 @@ def _in_list(
 
 _PATH = """path:
   description:
-    - Path of the key transfer package, by custom ending in C(.byok). Written with mode 0600, and the receipt beside it with
+    - Path of the key transfer package, by custom ending in C(.byok). Written with mode 0600, and
+      the receipt beside it with
       C(.receipt.json) appended.
     - If not given, the package is in the results only.
   type: path
 escrow_path:
   description:
-    - Path of the escrow package, written like O(path) and with its receipt. Only with O(escrow_public_key).
+    - Path of the escrow package, written like O(path) and with its receipt. Only with
+      O(escrow_public_key).
     - If not given, the escrow package is in the results only.
   type: path
 """
 _IMPORT = """path:
-  description: Path of the key transfer package, with its receipt beside it, if there is one, with C(.receipt.json) appended.
+  description: Path of the key transfer package, with its receipt beside it, if there is one, with
+    C(.receipt.json) appended.
   type: path
 package:
   description: The key transfer package itself, instead of a path.
   type: jsonarg
 thumbprint:
   description:
-    - RFC 7638 thumbprint of the key, as M(keyferry.azure.byok_target_key) returned it, the declaration has it, or a person
+    - RFC 7638 thumbprint of the key, as M(keyferry.azure.byok_target_key) returned it, the
+      declaration has it, or a person
       tells it. It says which key the package must hold. For oct keys, the generation does that.
   type: str
 replaces:
   description:
-    - The newest version of the name, which this import may supersede. Without it, only a name without versions is imported.
+    - The newest version of the name, which this import may supersede. Without it, only a name
+      without versions is imported.
   type: str
 confirm:
   description:
-    - The newest version of the key that is deleted (O(state=absent)), or of the deleted key that is purged (O(on_deleted=purge)),
+    - The newest version of the key that is deleted (O(state=absent)), or of the deleted key that is
+      purged (O(on_deleted=purge)),
       as its 32 digits or its identifier. Without it, nothing is deleted or purged.
   type: str
 prove:
   description:
-    - Have the vault use the key by an operation that it allows, and check the outcome against the token's key.
+    - Have the vault use the key by an operation that it allows, and check the outcome against the
+      token's key.
     - Done without being asked after the import of an oct key, which has no public key to compare.
   type: bool
   default: false
@@ -197,7 +224,8 @@ prove:
 
 _ROTATION = """data_reencrypted:
   description:
-    - Nothing is encrypted or wrapped under the older versions any more, so O(stage=retire) may disable them although they can
+    - Nothing is encrypted or wrapped under the older versions any more, so O(stage=retire) may
+      disable them although they can
       decrypt or unwrap.
   type: bool
   default: false

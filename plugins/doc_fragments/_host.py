@@ -14,9 +14,12 @@ class ModuleDocFragment:
 options:
   lock_directory:
     description:
-      - Directory for lock files on the host where the module runs. They keep two runs on one host from opening one token at the
-        same time, from making the same key twice, and from importing a key into the same vault twice.
-      - All runs on a host must use the same directory. If each job has a C(/tmp) of its own, as in AWX, set a directory that the
+      - Directory for lock files on the host where the module runs. They keep two runs on one host
+        from opening one token at the
+        same time, from making the same key twice, and from importing a key into the same vault
+        twice.
+      - All runs on a host must use the same directory. If each job has a C(/tmp) of its own, as in
+        AWX, set a directory that the
         jobs share.
     type: path
     default: /tmp

@@ -27,30 +27,37 @@ options:
     type: str
   pin_file:
     description:
-      - Path of a file on the host where the module runs that holds the user's PIN and nothing else. Preferred to O(pin).
+      - Path of a file on the host where the module runs that holds the user's PIN and nothing else.
+        Preferred to O(pin).
       - If not given, the environment variable E(BYOK_PIN_FILE) is used.
       - The PIN is tried once and never again, because tokens lock after a few wrong tries.
     type: path
   pin:
     description:
-      - The user's PIN. Prefer O(pin_file). Before ansible-core 2.22 Ansible replaces the PIN's text wherever it stands in
-        the results, so that a short one can spoil the version of a key that happens to hold the same digits.
+      - The user's PIN. Prefer O(pin_file). Before ansible-core 2.22 Ansible replaces the PIN's text
+        wherever it stands in
+        the results, so that a short one can spoil the version of a key that happens to hold the
+        same digits.
       - If neither is given, the environment variable E(BYOK_PIN) is used.
     type: str
   library_environment:
-    description: Environment variables that the PKCS#11 library wants, set in the module's process before it is loaded.
+    description: Environment variables that the PKCS#11 library wants, set in the module's process
+      before it is loaded.
     type: dict
   library_parameters:
     description:
-      - What is handed to the PKCS#11 library when it is initialised (C(pReserved) of C(C_Initialize)). Only NSS wants it, such as
+      - What is handed to the PKCS#11 library when it is initialised (C(pReserved) of
+        C(C_Initialize)). Only NSS wants it, such as
         V(configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=).
     type: str
   hsm_profile:
     description:
-      - Which make the token is of. That decides which mechanisms are tried to make and to wrap keys, how return codes are
+      - Which make the token is of. That decides which mechanisms are tried to make and to wrap
+        keys, how return codes are
         explained, and what M(keyferry.azure.byok_hsm_info) looks at.
       - With V(auto), the token's manufacturer and model tell, or else the file name of its library.
-      - V(luna) is Thales Luna 7 and Luna Cloud HSM, V(futurex) FxPKCS11, V(nshield) Entrust nShield, V(cloudhsm) AWS CloudHSM,
+      - V(luna) is Thales Luna 7 and Luna Cloud HSM, V(futurex) FxPKCS11, V(nshield) Entrust
+        nShield, V(cloudhsm) AWS CloudHSM,
         V(nss) NSS softokn.
       - The alias O(profile) is deprecated and will be removed in version 1.0.0.
     type: str
@@ -59,7 +66,8 @@ options:
     aliases: [profile]
   sessions:
     description:
-      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it. NSS is used by one.
+      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it. NSS
+        is used by one.
     type: int
     default: 1
 """

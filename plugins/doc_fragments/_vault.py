@@ -13,15 +13,18 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   vault_url:
-    description: URL of the Key Vault Premium or Managed HSM, such as V(https://contoso.vault.azure.net).
+    description: URL of the Key Vault Premium or Managed HSM, such as
+      V(https://contoso.vault.azure.net).
     type: str
     aliases: [keyvault_uri]
   auth_source:
     description:
       - Where the credential comes from.
-      - V(auto) takes O(secret), O(x509_certificate_path) or O(federated_token_file), the first that is there together with
+      - V(auto) takes O(secret), O(x509_certificate_path) or O(federated_token_file), the first that
+        is there together with
         O(tenant) and O(client_id), and else the az CLI.
-      - V(env) does the same without the az CLI. V(workload_identity) takes O(federated_token_file) alone. V(msi) takes a
+      - V(env) does the same without the az CLI. V(workload_identity) takes O(federated_token_file)
+        alone. V(msi) takes a
         managed identity, the one of O(client_id) if it is given. V(cli) takes the az CLI.
       - If not given, the environment variable E(ANSIBLE_AZURE_AUTH_SOURCE) is used.
     type: str
@@ -45,7 +48,8 @@ options:
   x509_certificate_path:
     description:
       - Path of a PEM file with the certificate and private key of the service principal.
-      - If not given, the environment variables E(AZURE_X509_CERTIFICATE_PATH) and E(AZURE_CLIENT_CERTIFICATE_PATH) are used.
+      - If not given, the environment variables E(AZURE_X509_CERTIFICATE_PATH) and
+        E(AZURE_CLIENT_CERTIFICATE_PATH) are used.
     type: path
   federated_token_file:
     description:
@@ -61,21 +65,26 @@ options:
     default: AzureCloud
   settle_time:
     description:
-      - Seconds after which a request without an answer counts as not carried out, if reading back does not show it.
-      - A request that timed out can commit late, and a repeated import makes a second version, which cannot be deleted.
+      - Seconds after which a request without an answer counts as not carried out, if reading back
+        does not show it.
+      - A request that timed out can commit late, and a repeated import makes a second version,
+        which cannot be deleted.
     type: int
     default: 60
   throttle_timeout:
-    description: Seconds that one request may wait in all while the vault answers that it takes no more requests (429).
+    description: Seconds that one request may wait in all while the vault answers that it takes no
+      more requests (429).
     type: int
     default: 120
   concurrency:
     description:
-      - How many requests a module sends at a time, 1 to 64. When the vault answers that it takes no more (429), they become half
+      - How many requests a module sends at a time, 1 to 64. When the vault answers that it takes no
+        more (429), they become half
         as many, and slowly more again.
     type: int
     default: 8
   max_rate:
-    description: How many requests a module sends in a second at most. If not given, as many as the vault takes.
+    description: How many requests a module sends in a second at most. If not given, as many as the
+      vault takes.
     type: float
 """

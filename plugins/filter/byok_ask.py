@@ -11,9 +11,11 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - The role P(keyferry.azure.byok#role) asks the engine for the input of its next task by this filter, and hands it the results
+  - The role P(keyferry.azure.byok#role) asks the engine for the input of its next task by this
+    filter, and hands it the results
     of its tasks whole.
-  - It is private to the role and the playbooks of this collection. Questions and answers can change with every release.
+  - It is private to the role and the playbooks of this collection. Questions and answers can change
+    with every release.
 positional: _input, question
 options:
   _input:

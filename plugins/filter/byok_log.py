@@ -11,8 +11,10 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Takes the texts of job logs as P(keyferry.azure.byok_log#callback) writes them and returns the events that are wanted, in the
-    order of their time. The playbook C(keyferry.azure.log) does so for a log and those that were renamed.
+  - Takes the texts of job logs as P(keyferry.azure.byok_log#callback) writes them and returns the
+    events that are wanted, in the
+    order of their time. The playbook C(keyferry.azure.log) does so for a log and those that were
+    renamed.
   - A line that is no event, such as one that a full disk cut off, is left out and counted.
 positional: _input
 options:
@@ -24,7 +26,8 @@ options:
   format:
     description:
       - V(jsonl) returns the lines as they are.
-      - V(csv) begins with a line of names. A cell that a spreadsheet would take for a formula has an apostrophe in front of it.
+      - V(csv) begins with a line of names. A cell that a spreadsheet would take for a formula has
+        an apostrophe in front of it.
     type: str
     choices: [jsonl, csv]
     default: jsonl

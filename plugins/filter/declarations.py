@@ -12,12 +12,16 @@ author:
   - Keyferry contributors (@keyferry)
 description:
   - Takes declared keys and their defaults, and returns the keys with the defaults that apply.
-  - Before that, everything is checked that can be without a token and a vault, and all problems are told at once, each with the
+  - Before that, everything is checked that can be without a token and a vault, and all problems are
+    told at once, each with the
     key and the path of the field, such as C(byok_keys[2] (storage-key)) and C(rotation.evry).
-  - A default applies to the keys that do not give the field themselves. Tags are merged, and the key's win. A rotation is taken
+  - A default applies to the keys that do not give the field themselves. Tags are merged, and the
+    key's win. A rotation is taken
     whole, or not at all.
-  - A key of another type than the defaults' takes nothing from them that depends on the type, which is C(size), C(curve),
-    C(operations) and C(token_operations). A key that gives a size or a curve takes neither from them.
+  - A key of another type than the defaults' takes nothing from them that depends on the type, which
+    is C(size), C(curve),
+    C(operations) and C(token_operations). A key that gives a size or a curve takes neither from
+    them.
 positional: _input, defaults
 options:
   _input:
@@ -26,7 +30,8 @@ options:
     elements: dict
     required: true
   defaults:
-    description: Fields for keys that do not give them. C(name) and C(generation) belong to one key, and are refused.
+    description: Fields for keys that do not give them. C(name) and C(generation) belong to one key,
+      and are refused.
     type: dict
     default: {}
   where:

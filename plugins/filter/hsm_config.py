@@ -11,9 +11,11 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Takes the text of a configuration of Thales' C(hsmbyok), such as a file that was slurped from a Luna client, and returns
+  - Takes the text of a configuration of Thales' C(hsmbyok), such as a file that was slurped from a
+    Luna client, and returns
     what it says in the words of this collection.
-  - What a copy out of the guide's PDF does to the text is tolerated, such as wrapped lines, typographic quotes and lost
+  - What a copy out of the guide's PDF does to the text is tolerated, such as wrapped lines,
+    typographic quotes and lost
     underscores. What is unknown or cannot be honoured is an error that says what to do.
 positional: _input
 options:
@@ -64,15 +66,18 @@ _value:
       description: The vault that the KEK is in, by its identifier.
       type: str
     kek_id:
-      description: Identifier of the KEK with its version, for O(keyferry.azure.byok_kek#module:kek_id).
+      description: Identifier of the KEK with its version, for
+        O(keyferry.azure.byok_kek#module:kek_id).
       type: str
     declaration:
       description:
-        - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take it, with C(name), C(type),
+        - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take
+          it, with C(name), C(type),
           C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create).
       type: dict
     notes:
-      description: Sentences that say what is done otherwise than C(hsmbyok) and C(az keyvault key import) would.
+      description: Sentences that say what is done otherwise than C(hsmbyok) and C(az keyvault key
+        import) would.
       type: list
       elements: str
   sample:
@@ -89,7 +94,8 @@ _value:
       modifiable: true
       create: true
     notes:
-      - CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation.
+      - CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no
+        such operation.
 """
 
 import typing as t

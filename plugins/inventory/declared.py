@@ -11,14 +11,21 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Reads files in which teams declare keys, and makes a host for each vault, with the keys that it shall have from its first
-    token. For each other token that the vault has keys from there is one more host, named C(VAULT.TOKEN).
-  - The files of declarations are data. Nothing in them is rendered as a template, on no supported version of ansible-core. They
-    may name vaults and tokens; what these names mean, and which of them a file may use, says the configuration of this plugin,
-    whose name ends with C(byok.yml) or C(byok.yaml). That one is code, as everything else in an inventory, and may hold
+  - Reads files in which teams declare keys, and makes a host for each vault, with the keys that it
+    shall have from its first
+    token. For each other token that the vault has keys from there is one more host, named
+    C(VAULT.TOKEN).
+  - The files of declarations are data. Nothing in them is rendered as a template, on no supported
+    version of ansible-core. They
+    may name vaults and tokens; what these names mean, and which of them a file may use, says the
+    configuration of this plugin,
+    whose name ends with C(byok.yml) or C(byok.yaml). That one is code, as everything else in an
+    inventory, and may hold
     templates.
-  - All problems of all files are told at once, each with its file, line, key and field, and no host is made. Set
-    C(any_unparsed_is_failed) in the section C([inventory]) of C(ansible.cfg), or E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED),
+  - All problems of all files are told at once, each with its file, line, key and field, and no host
+    is made. Set
+    C(any_unparsed_is_failed) in the section C([inventory]) of C(ansible.cfg), or
+    E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED),
     because Ansible goes on without hosts otherwise, and tells success.
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -31,7 +38,8 @@ options:
   files:
     description:
       - The files of declarations, and what each may name.
-      - A file that two entries match is an error, and so are a path that matches no file, a file of more than 4 MB, and a
+      - A file that two entries match is an error, and so are a path that matches no file, a file of
+        more than 4 MB, and a
         symbolic link on the way from the folder of the configuration to a file.
     type: list
     elements: dict
@@ -39,47 +47,60 @@ options:
     suboptions:
       path:
         description:
-          - Path of a file, relative to the folder of the configuration. V(*), V(?) and V([]) match as in a shell.
+          - Path of a file, relative to the folder of the configuration. V(*), V(?) and V([]) match
+            as in a shell.
           - Everything that can be put where the path leads is data.
         type: str
         required: true
       vaults:
-        description: Names of the vaults that the file may name, or patterns of such names. If not given, all.
+        description: Names of the vaults that the file may name, or patterns of such names. If not
+          given, all.
         type: list
         elements: str
       tokens:
-        description: Names of the tokens that the file may name, or patterns of such names. If not given, all.
+        description: Names of the tokens that the file may name, or patterns of such names. If not
+          given, all.
         type: list
         elements: str
       names:
         description:
-          - Patterns of the names that the keys of the file may have, such as V(payments-*). If not given, all.
-          - A key that a token has already can be declared by its name. Where teams share a token, this keeps them apart.
+          - Patterns of the names that the keys of the file may have, such as V(payments-*). If not
+            given, all.
+          - A key that a token has already can be declared by its name. Where teams share a token,
+            this keeps them apart.
         type: list
         elements: str
   tokens:
     description:
-      - Tokens by their names, each with the variables that its hosts get, such as C(byok_pkcs11_library), C(byok_token_label),
+      - Tokens by their names, each with the variables that its hosts get, such as
+        C(byok_pkcs11_library), C(byok_token_label),
         C(byok_pin_file), C(byok_hsm_profile) and C(byok_token_host).
     type: dict
     required: true
   vaults:
     description:
-      - Vaults by their names. Each has C(url), and C(tokens), the names of the tokens that it may have keys from, of which the
+      - Vaults by their names. Each has C(url), and C(tokens), the names of the tokens that it may
+        have keys from, of which the
         first is meant where none is named.
-      - It may have C(tags) to make groups of, such as a region, and C(variables) for its hosts, such as C(byok_approved_keks),
+      - It may have C(tags) to make groups of, such as a region, and C(variables) for its hosts,
+        such as C(byok_approved_keks),
         which win over those of the token.
       - A vault for which no key is declared is a host as well, so that a plan shows what is in it.
     type: dict
     required: true
 notes:
-  - A host has the variables C(byok_vault_url), C(byok_keys), C(byok_vault_name), C(byok_token_name), C(byok_vault_tags),
-    C(byok_key_tags) (the tags that its keys have, as texts C(TAG=VALUE)), C(byok_keys_elsewhere) (names of the keys that the
-    vault has from other tokens), C(byok_keys_also_on) (by names of keys, the other hosts that get them from the same
+  - A host has the variables C(byok_vault_url), C(byok_keys), C(byok_vault_name),
+    C(byok_token_name), C(byok_vault_tags),
+    C(byok_key_tags) (the tags that its keys have, as texts C(TAG=VALUE)), C(byok_keys_elsewhere)
+    (names of the keys that the
+    vault has from other tokens), C(byok_keys_also_on) (by names of keys, the other hosts that get
+    them from the same
     token) and C(byok_declared_in) (the files that declare its keys).
-  - It also has C(ansible_connection) and C(ansible_python_interpreter), which is that of the controller, unless the token or the
+  - It also has C(ansible_connection) and C(ansible_python_interpreter), which is that of the
+    controller, unless the token or the
     vault says otherwise.
-  - The names of groups that are made of C(byok_key_tags) are chosen by the files of declarations. Give such a keyed group a
+  - The names of groups that are made of C(byok_key_tags) are chosen by the files of declarations.
+    Give such a keyed group a
     prefix, and no variables.
 seealso:
   - plugin: keyferry.azure.declarations
