@@ -315,3 +315,20 @@ class ImportedKey(Shape):
     request_id: str | None = None
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
+
+
+@dataclass(frozen=True)
+class Deletion(Shape):
+    """A key of a vault that byok_import deleted, purged or recovered.
+
+    :ivar version: its newest
+    :ivar state: ``deleted``, ``purged`` or ``recovered``
+    """
+
+    name: str
+    version: str
+    kid: str
+    state: str
+    recovery_level: str
+    retention_days: int | None
+    request_id: str | None

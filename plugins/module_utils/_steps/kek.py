@@ -46,8 +46,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
     read_deleted,
     read_version,
     read_versions,
-    to_version,
     update,
+    version_of,
 )
 
 _TYPE = "RSA-HSM"
@@ -178,7 +178,9 @@ def _present(
 
     made = vault.write(
         f"Making the KEK {name} in the {vault}",
-        lambda **options: to_version(
+        lambda **options: version_of(
+            vault,
+            name,
             vault.client.create_rsa_key(
                 name,
                 size=size,
@@ -187,7 +189,7 @@ def _present(
                 expires_on=expires,
                 tags=tags,
                 **options,
-            )
+            ),
         ),
         landed,
     )

@@ -43,7 +43,7 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
             "enabled": each.enabled is not False,
             "created": each.created_on and format_moment(each.created_on),
             "expires": each.expires_on and format_moment(each.expires_on),
-            "marked": GENERATION_TAG in (each.tags or {}),
+            "marked": GENERATION_TAG in each.tags,
         }
         for each in sorted(listed, key=lambda properties: properties.name.lower())
         if each.name.lower() not in known and not each.managed
