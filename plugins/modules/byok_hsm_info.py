@@ -268,6 +268,13 @@ listing:
           type: list
           elements: str
   sample: null
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys of O(target_keys) that cannot be made or wrapped here.
   returned: always
@@ -279,6 +286,9 @@ failures:
       type: str
     msg:
       description: What cannot be done, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

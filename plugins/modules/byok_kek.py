@@ -184,6 +184,13 @@ deleted:
   type: list
   elements: str
   sample: [keyferry-kek-2026-11-22]
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Empty; here so that all modules return it.
   returned: always

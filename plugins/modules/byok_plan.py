@@ -142,8 +142,14 @@ plan:
         - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
           is not in the token.
       type: str
+    code:
+      description:
+        - Why, as a word for programs, such as V(in_place), V(due) or V(foreign_version). The file docs/reasons.md of the
+          collection lists all of them and what they mean.
+        - Codes stay as they are, sentences can change. A later release can add codes.
+      type: str
     reason:
-      description: Why.
+      description: Why, as a sentence for people.
       type: str
     kind:
       description: Type with size or curve.
@@ -172,12 +178,14 @@ plan:
   sample:
     - name: signing-key
       action: update
+      code: attributes_differ
       reason: differs in tags
       kind: P-256
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
       version: 0123456789abcdef0123456789abcdef
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
+      foreign: false
       next_due: null
       changes:
         tags:
@@ -287,6 +295,13 @@ imports:
         owner: payments
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys that failed while the others went on.
   returned: always
@@ -298,6 +313,9 @@ failures:
       type: str
     msg:
       description: What failed, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

@@ -186,6 +186,13 @@ rehearsal:
     mechanism: CKM_AES_KWP (0x80000171)
     parameter: a65959a6
     finding: RFC 5649 over PKCS#8
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys that failed while the others went on.
   returned: always
@@ -197,6 +204,9 @@ failures:
       type: str
     msg:
       description: What failed, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

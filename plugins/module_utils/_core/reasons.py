@@ -4,29 +4,91 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Reason codes: what programs match, beside the sentences that people read; pure."""
+"""Reason codes: words for programs beside the sentences for people, and what each one means; pure.
+
+A code is never renamed, because programs of users match it. docs/reasons.md lists the same codes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import typing as t
 
-#: Why something failed -> what that means
-FAILURES: Mapping[str, str] = {
-    "failed": "It failed for a reason that has no code of its own; the sentence names it.",
+#: Why the plan of a key is as it is
+DECISIONS: t.Mapping[str, str] = {
+    "in_place": "The newest version in the vault is the wanted generation, as declared.",
+    "attributes_differ": "The newest version in the vault has other attributes than declared.",
+    "rotation_policy_differs": (
+        "Azure's own rotation policy of the key differs from the declared rotation."
+    ),
+    "not_locked": (
+        "The key is in the vault, and after_transfer still has to make its CKA_EXTRACTABLE false "
+        "in the token."
+    ),
+    "not_in_vault": "The key is in the token, and the vault does not have it.",
+    "not_anywhere": "Neither the token nor the vault has the key.",
+    "older_generation_in_vault": (
+        "The newest version in the vault is an older generation than the wanted one."
+    ),
+    "due": "The rotation of the declaration says that the newest version must be replaced now.",
+    "forced": "The run was told to replace this generation.",
+    "min_interval": (
+        "The key must be replaced, but its youngest generation was made less than min_interval ago."
+    ),
+    "foreign_version": "The newest version in the vault is not a generation of this token.",
+    "deleted_name": "A deleted key holds the name in the vault, and on_deleted is fail.",
+    "recover_deleted": "A deleted key holds the name in the vault, and it must be recovered.",
+    "purge_deleted": (
+        "A deleted key holds the name in the vault, and it must be purged before the transfer."
+    ),
+    "generation_fixed": (
+        "The run was told to replace this generation, but the declaration names it."
+    ),
+    "withdrawn_version": "The newest version in the vault is a generation that was withdrawn.",
+    "younger_than_declared": (
+        "The newest version in the vault is a younger generation than the declared one."
+    ),
+    "superseded_generation": (
+        "The wanted generation is an older version in the vault, which is never made the newest "
+        "again."
+    ),
+    "younger_generation_in_vault": (
+        "An older version in the vault is a younger generation than the wanted one."
+    ),
+    "locked_generation": (
+        "The wanted generation was locked in the token, so it cannot be transferred to a further "
+        "vault."
+    ),
+    "needs_prepare": (
+        "A generation must be made, and this run does not have all vaults of the key; run prepare "
+        "first."
+    ),
+}
+
+#: What byok_rotate did with the older versions of a key (stage retire)
+RETIREMENTS: t.Mapping[str, str] = {
+    "retired": "Older versions were disabled, because a newer one has been there for the overlap.",
+    "nothing_to_retire": "No older version is to be disabled.",
+    "retire_not_declared": "The rotation of the declaration does not say retire: disable.",
+}
+
+#: Why a key failed
+FAILURES: t.Mapping[str, str] = {
+    "failed": "The key failed for a reason that has no code of its own; the sentence tells it.",
+    "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
     "busy": "Another run holds the lock, or Azure still works on an earlier request.",
     "conflict": "What is there is not what was expected, so nothing was done over it.",
-    "forbidden": "The identity has no permission for it, or a firewall refuses this host.",
+    "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
-    "last_copy": "A generation is not destroyed, because a vault has it or may have it.",
+    "last_copy": "The generation is not destroyed, because a vault has it or may have it.",
     "locked": "The key was locked in the token, so it can go to no further vault.",
     "missing_library": "A Python library is not installed on this host.",
-    "needs_prepare": "A generation has to be made first, by the entry point prepare.",
     "not_found": "A key, a package or a file is not there.",
-    "not_our_key": "The vault has, or the package holds, another key than the token's.",
+    "not_our_key": (
+        "The vault has another key than the token's, or nothing shows that it is the same."
+    ),
     "throttled": "The vault answers 429 for longer than throttle_timeout.",
     "token_refused": "A PKCS#11 function of the token returned an error.",
     "uncertain": "A change may or may not have been made, and reading back did not tell.",
-    "unexpected": "An exception that Keyferry does not know; its type and place are told.",
     "unreadable_answer": "Azure answered something that cannot be read.",
     "vault_unavailable": "The vault does not serve this run now, so its other keys wait.",
 }

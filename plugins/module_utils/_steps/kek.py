@@ -33,6 +33,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     rsa_from_pem,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Kek
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (
@@ -351,18 +352,18 @@ def _result(
     public_key = _public_key(version)
     pem = to_pem(public_key)
     digest = fingerprint(pem)
-    attributes = version.attributes()
+    kek = Kek(
+        name=name,
+        size=public_key.size,
+        expires=version.expires,
+        enabled=version.enabled,
+        tags=version.tags,
+        recovery_level=version.recovery_level,
+    )
     return {
         "kek_id": version.kid,
         "kek_public_key": pem,
         "kek_fingerprint": digest,
         "kek_trust": kek_trust(digest, created, approved),
-        "kek": {
-            "name": name,
-            "size": public_key.size,
-            "expires": attributes["expires"],
-            "enabled": version.enabled,
-            "tags": attributes["tags"],
-            "recovery_level": version.recovery_level,
-        },
+        "kek": kek.to_dict(),
     }

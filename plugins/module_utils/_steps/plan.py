@@ -20,7 +20,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_unique,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     TO_BE_LOCKED,
@@ -28,6 +27,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Rotating,
     in_the_token,
     plan_key,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    ActionName,
+    MakeOrder,
+    PlanEntry,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
@@ -134,15 +138,14 @@ def plan(
             vault, {**item, **wanted}, declaration, action, before, policy_changes, name_taken
         )
         result = part.result
-        result["plan"].append(_result(declaration, action, before))
+        part.add("plan", _entry(declaration, action, before))
         if action.action in ("transfer", "rotate", "update", "recover"):
             result["imports"].append(wanted)
         if action.action in ("transfer", "rotate"):
             result["transfers"].append(_as_declared(item))
         if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
-            moment = format_moment(vault.now)
-            facts = {"newer_than": action.newer_than, "made_at": moment, "reason": action.reason}
-            result["rotations"].append({"name": declaration.name, **facts})
+            order = MakeOrder(declaration.name, action.newer_than, vault.now, action.reason)
+            part.add("rotations", order)
 
     each_key(vault, items, outcome, add)
     return outcome
@@ -220,30 +223,31 @@ def _changes(
     return changes
 
 
-def _result(
-    declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]
-) -> dict[str, t.Any]:
-    version = action.version
-    return {
-        "name": declaration.name,
-        "action": action.action,
-        "reason": action.reason,
-        "kind": str(declaration.spec),
-        "generation": action.wanted and action.wanted.generation,
-        "thumbprint": action.wanted and action.wanted.thumbprint,
-        "version": version and version.version,
-        "kid": version and version.kid,
-        "foreign": action.foreign,
-        "next_due": action.next_due and format_moment(action.next_due),
-        "changes": {
-            **{at: {"before": before[at], "after": after} for at, after in action.changes.items()},
-            **(
-                {at: {"before": _LOCKED[0][at], "after": after} for at, after in _LOCKED[1].items()}
-                if action.locks
-                else {}
-            ),
-        },
+def _entry(declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]) -> PlanEntry:
+    """Return the plan of a key as it leaves.
+
+    :param before: what the newest version and its rotation policy are
+    """
+    version, generation = action.version, action.wanted
+    changes = {
+        attribute: {"before": before[attribute], "after": after}
+        for attribute, after in action.changes.items()
     }
+    if action.locks:
+        changes["CKA_EXTRACTABLE"] = {"before": True, "after": False}
+    return PlanEntry(
+        name=declaration.name,
+        action=t.cast("ActionName", action.action),
+        reason=action.reason,
+        kind=str(declaration.spec),
+        generation=generation.generation if generation else None,
+        thumbprint=generation.thumbprint if generation else None,
+        version=version.version if version else None,
+        kid=version.kid if version else None,
+        foreign=action.foreign,
+        next_due=action.next_due,
+        changes=changes,
+    )
 
 
 def _as_declared(item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

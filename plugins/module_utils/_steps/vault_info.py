@@ -19,8 +19,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    PermissionFacts,
+    VaultInfo,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
     refuse_type,
@@ -134,27 +137,28 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
     retention = attributes.get("recoverableDays")
     if purge_protection:
         _judge_purge_protection(vault, work, params["ephemeral_kek"], retention, findings)
-    outcome.result["vault"] = {
-        "url": vault.address.url,
-        "name": vault.address.name,
-        "kind": _kind(vault.address, findings),
+    described = VaultInfo(
+        url=vault.address.url,
+        name=vault.address.name,
+        kind=_kind(vault.address, findings),
         **_reach(vault.address, findings),
-        "recovery_level": recovery_level,
-        "purge_protection": purge_protection,
-        "retention_days": retention,
-        "time": moment,
-        "clock_skew_seconds": skew,
-        "permissions": [
+        recovery_level=recovery_level,
+        purge_protection=purge_protection,
+        retention_days=retention,
+        time=moment,
+        clock_skew_seconds=skew,
+        permissions=tuple(
             _permission(vault.address, *need, findings.answers) for need in needs.items()
-        ],
-        "missing": [
+        ),
+        missing=tuple(
             operation
             for operation, need in needs.items()
             if need.must and _refused(operation, findings)
-        ],
-        "problems": findings.problems,
-        "notes": findings.notes,
-    }
+        ),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+    )
+    outcome.result["vault"] = described.to_dict()
     outcome.warnings += findings.problems
     outcome.result["vault_keys"] = list_all_keys(vault, outcome) if params["list_keys"] else None
 
@@ -267,7 +271,7 @@ def _remedy(role: str, code: str | None, operations: t.Iterable[str]) -> str:
     return f"Give it the role {role}, or one of your own with the data actions in the result; a new assignment takes some minutes"
 
 
-def _clock(vault: Vault, findings: _Findings) -> tuple[str | None, int | None]:
+def _clock(vault: Vault, findings: _Findings) -> tuple[datetime | None, int | None]:
     """Return the vault's time, and by how many seconds it is ahead of this host's; None where it did not just answer."""
     if findings.stopped and findings.stopped.status is None:
         return None, None
@@ -281,7 +285,7 @@ def _clock(vault: Vault, findings: _Findings) -> tuple[str | None, int | None]:
             f"This host's clock is {abs(skew)} seconds {'behind' if skew > 0 else 'ahead of'} the vault's. Set it, as Entra ID "
             "refuses what is signed by a wrong clock, and the times in receipts would be wrong."
         )
-    return format_moment(now), skew
+    return now, skew
 
 
 def _listed(findings: _Findings) -> t.Sequence[t.Mapping[str, t.Any]]:
@@ -365,15 +369,15 @@ def _judge_purge_protection(
 
 def _permission(
     address: Address, operation: str, need: Need, answers: t.Mapping[str, _Answer]
-) -> dict[str, t.Any]:
+) -> PermissionFacts:
     permission, answer = PERMISSIONS[operation], answers.get(operation)
-    return {
-        "operation": operation,
-        "granted": answer.granted if answer else None,
-        "needed_for": list(need.work),
-        "required": bool(need.must),
-        "access_policy": None if address.managed_hsm else permission.access_policy,
-        "rbac_action": permission.hsm_action if address.managed_hsm else permission.rbac_action,
-        "role": _role(address, operation),
-        "answer": answer.words if answer else None,
-    }
+    return PermissionFacts(
+        operation=operation,
+        granted=answer.granted if answer else None,
+        needed_for=tuple(need.work),
+        required=bool(need.must),
+        access_policy=None if address.managed_hsm else permission.access_policy,
+        rbac_action=permission.hsm_action if address.managed_hsm else permission.rbac_action,
+        role=_role(address, operation),
+        answer=answer.words if answer else None,
+    )

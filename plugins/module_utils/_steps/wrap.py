@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
@@ -34,6 +34,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     rsa_from_pem,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,
     write_private,
@@ -153,11 +154,9 @@ def wrap_for(
                 outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
             for recipient in recipients:
                 path = item[recipient.path_option]
-                kept = generation and _kept(path, declaration, generation, recipient)
-                if kept:
-                    outcome.result[recipient.results].append(
-                        _with_challenge(token, generation, kept)
-                    )
+                kept = _kept(path, declaration, generation, recipient) if generation else None
+                if generation and kept:
+                    outcome.add(recipient.results, _with_challenge(token, generation, kept))
                     continue
                 if check_mode:
                     outcome.changes.append(_change(declaration.name, generation, recipient, path))
@@ -194,6 +193,7 @@ def read_kek(
             f"Its fingerprint is {found}",
             "Compare that in the vault by another way than this run and pin it in approved_keks of byok_kek or "
             "byok_rotate, or let the run make an ephemeral KEK; allow_unverified_kek takes the risk",
+            code="kek_unverified",
         )
     return Recipient(kid, public_key, found, trust)
 
@@ -245,13 +245,14 @@ def _choose(
         raise ByokError(
             f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer (after_transfer: lock)",
             "It can go to no further vault; make another generation of it",
+            code="locked",
         )
     return generation
 
 
 def _kept(
     path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient
-) -> dict[str, t.Any] | None:
+) -> Package | None:
     """Return the package at ``path`` when it is this key for this recipient, unchanged since it was wrapped."""
     text = path and read_text(path)
     receipt_text = path and read_text(_receipt.path_beside(path))
@@ -281,7 +282,7 @@ def _wrap_all(
 ) -> None:
     with kek_object(token, recipient.public_key) as kek_handle:
 
-        def make(session: Session, wanted: _Wanted) -> dict[str, t.Any]:
+        def make(session: Session, wanted: _Wanted) -> Package:
             name, generation = wanted.declaration.name, wanted.generation
             ciphertext = wrap(
                 token,
@@ -307,8 +308,7 @@ def _wrap_all(
                 if isinstance(made, ByokError):
                     raise made
                 outcome.changes.append(_change(name, generation, recipient, wanted.path))
-                package = _with_challenge(token, generation, made)
-                outcome.result[recipient.results].append(package)
+                outcome.add(recipient.results, _with_challenge(token, generation, made))
 
 
 def _begin_receipt(
@@ -336,17 +336,11 @@ def _begin_receipt(
     )
 
 
-def _with_challenge(
-    token: Token, generation: Generation | None, package: dict[str, t.Any]
-) -> dict[str, t.Any]:
+def _with_challenge(token: Token, generation: Generation, package: Package) -> Package:
     """Add what shows later that a vault holds the same secret key."""
-    wanted = generation and generation.public_key is None and package["kek_id"]
-    return dict(
-        package,
-        challenge=make_challenge(token, package["name"], generation)
-        if generation and wanted
-        else None,
-    )
+    if generation.public_key is not None or package.kek_id is None:
+        return package
+    return replace(package, challenge=make_challenge(token, package.name, generation))
 
 
 def _result(
@@ -358,18 +352,18 @@ def _result(
     receipt: dict[str, t.Any],
     *,
     wrapped: bool,
-) -> dict[str, t.Any]:
-    return {
-        "name": name,
-        "generation": generation.hex_id,
-        "thumbprint": generation.thumbprint,
-        "kek_id": recipient.kid,
-        "path": path,
-        "content": text,
-        "sha256": _receipt.package_sha256(receipt),
-        "wrapped": wrapped,
-        "receipt": receipt,
-    }
+) -> Package:
+    return Package(
+        name=name,
+        generation=generation.hex_id,
+        thumbprint=generation.thumbprint,
+        kek_id=recipient.kid,
+        path=path,
+        content=text,
+        sha256=_receipt.package_sha256(receipt) or "",
+        wrapped=wrapped,
+        receipt=receipt,
+    )
 
 
 def _change(

@@ -129,7 +129,9 @@ def _refuse_last_copy(
     if held and not accepted:
         raise ByokError(
             f"The generation {generation.hex_id} of the key {name} is not destroyed: {'; '.join(held)}",
-            "Keep it: without it the key can go to no other vault, and Azure alone has it; accept_last_copy takes that",
+            "Keep it: without it the key can go to no other vault, and Azure alone has it; "
+            "accept_last_copy takes that",
+            code="last_copy",
         )
 
 
