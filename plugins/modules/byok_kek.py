@@ -193,6 +193,13 @@ aborted:
   returned: always
   type: bool
   sample: false
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Empty; here so that all modules return it.
   returned: always

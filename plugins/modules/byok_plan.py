@@ -185,6 +185,7 @@ plan:
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
       version: 0123456789abcdef0123456789abcdef
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
+      foreign: false
       next_due: null
       changes:
         tags:
@@ -300,6 +301,13 @@ aborted:
   returned: always
   type: bool
   sample: false
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys that failed while the others went on.
   returned: always
@@ -311,6 +319,9 @@ failures:
       type: str
     msg:
       description: What failed, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

@@ -320,6 +320,13 @@ aborted:
   returned: always
   type: bool
   sample: false
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys that failed while the others went on.
   returned: always
@@ -331,6 +338,9 @@ failures:
       type: str
     msg:
       description: What failed, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

@@ -299,6 +299,13 @@ aborted:
   returned: always
   type: bool
   sample: false
+code:
+  description:
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - What was done before is in the other return values.
+  returned: when it failed as a whole
+  type: str
+  sample: vault_unavailable
 failures:
   description: Keys of O(declarations) that the vault does not take, and listed ones that could not be read.
   returned: always
@@ -310,6 +317,9 @@ failures:
       type: str
     msg:
       description: What cannot be done, why, and what to do.
+      type: str
+    code:
+      description: The same for programs. docs/reasons.md has all codes.
       type: str
   sample: []
 """

@@ -29,6 +29,9 @@ Trust: t.TypeAlias = t.Literal["created", "pinned", "unverified"]
 class UntrustedKek(ByokError):
     """Nothing shows that a KEK is the vault's own."""
 
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy, code="kek_unverified")
+
 
 @dataclass(frozen=True)
 class Wording:

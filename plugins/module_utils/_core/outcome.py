@@ -87,9 +87,11 @@ class Outcome:
     failures: Failures = field(default_factory=Failures)
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, name: str, shape: Shape) -> None:
-        """Append an entry to the list that is returned under ``name``."""
-        self.result.setdefault(name, []).append(shape.to_dict())
+    def add(self, name: str, shape: Shape) -> dict[str, t.Any]:
+        """Append an entry to the list that is returned under ``name``, and return it."""
+        entry = shape.to_dict()
+        self.result.setdefault(name, []).append(entry)
+        return entry
 
     def absorb(self, other: Outcome, *, with_changes: bool = True) -> None:
         """Take over what a step did, but for its results."""

@@ -75,4 +75,21 @@ RETIREMENTS: t.Mapping[str, str] = {
 FAILURES: t.Mapping[str, str] = {
     "failed": "The key failed for a reason that has no code of its own; the sentence tells it.",
     "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
+    "busy": "Another run holds the lock, or Azure still works on an earlier request.",
+    "conflict": "What is there is not what was expected, so nothing was done over it.",
+    "contradiction": "The host that reaches Azure says something else than the token about the key.",
+    "forbidden": "The identity has no permission for it, or the vault refuses this host.",
+    "kek_unverified": "Nothing shows that the KEK is the vault's own.",
+    "last_copy": "The generation is not destroyed, because a vault has it or may have it.",
+    "locked": "The key was locked in the token, so it can go to no further vault.",
+    "missing_library": "A Python library is not installed on this host.",
+    "not_found": "A key, a package or a file is not there.",
+    "not_our_key": (
+        "The vault has another key than the token's, or nothing shows that it is the same."
+    ),
+    "throttled": "The vault answers 429 for longer than throttle_timeout.",
+    "token_refused": "A PKCS#11 function of the token returned an error.",
+    "uncertain": "A change may or may not have been made, and reading back did not tell.",
+    "unreadable_answer": "Azure answered something that cannot be read.",
+    "vault_unavailable": "The vault does not serve this run now, so its other keys wait.",
 }

@@ -40,6 +40,7 @@ def process_lock(
                 raise ByokError(
                     f"Another run holds the lock {path} for more than {timeout:g} seconds",
                     "Wait until it ends, or set lock_timeout higher",
+                    code="busy",
                 )
             sleep(0.2)
         yield clock() - started

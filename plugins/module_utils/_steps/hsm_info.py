@@ -26,6 +26,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
     Failures,
     Outcome,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    HsmInfo,
+    KeyTypeFacts,
+    MechanismFacts,
+    PolicyFacts,
+    ProfileFacts,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Slot, Value
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     choose,
@@ -97,21 +104,16 @@ class _Verdict:
         setattr(self, what, False)
         self.reasons.append(reason)
 
-    def as_result(self) -> dict[str, t.Any]:
+    def facts(self) -> KeyTypeFacts:
         """Return the verdict as a return value."""
-        return {
-            "kind": str(self.spec),
-            "make": self.make,
-            "wrap": self.wrap,
-            "reasons": self.reasons,
-        }
+        return KeyTypeFacts(str(self.spec), self.make, self.wrap, tuple(self.reasons))
 
 
 @dataclass
 class _Findings:
     """What is found on the way to the verdicts."""
 
-    policies: list[dict[str, t.Any]] = field(default_factory=list)
+    policies: list[PolicyFacts] = field(default_factory=list)
     unmet: list[tuple[Policy, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -149,29 +151,26 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         _examine(token, params["rehearse"] and usable, params["allow_trailing_zeros"], findings)
         in_token = _already_there(token, declarations) if usable else set()
         listing = _list_keys(token, usable) if params["list_keys"] else None
-    described = {
-        "token": {**token.info.to_dict(), "firmware": findings.firmware},
-        "profile": {
-            "name": token.profile_name,
-            "title": token.profile.title,
-            "source": token.profile.source,
-        },
-        "pin": pin,
-        "logged_in": logged_in,
-        "free_memory": {
+    profile = token.profile
+    described = HsmInfo(
+        token={**token.info.to_dict(), "firmware": findings.firmware},
+        profile=ProfileFacts(token.profile_name, profile.title, profile.source),
+        pin=pin,
+        logged_in=logged_in,
+        free_memory={
             "public": token.slot.free_public_memory,
             "private": token.slot.free_private_memory,
         },
-        "mechanisms": _mechanisms(token),
-        "policies": findings.policies,
-        "fips_mode": findings.fips,
-        "fips_mode_source": findings.fips_source,
-        "rehearsal": findings.rehearsal.as_result() if findings.rehearsal else None,
-        "key_types": [verdict.as_result() for verdict in findings.verdicts],
-        "problems": findings.problems,
-        "notes": findings.notes,
-    }
-    outcome.result.update(hsm=described, listing=listing)
+        mechanisms=_mechanisms(token),
+        policies=tuple(findings.policies),
+        fips_mode=findings.fips,
+        fips_mode_source=findings.fips_source,
+        rehearsal=findings.rehearsal.as_result() if findings.rehearsal else None,
+        key_types=tuple(verdict.facts() for verdict in findings.verdicts),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+    )
+    outcome.result.update(hsm=described.to_dict(), listing=listing)
     outcome.warnings += findings.problems
     _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
 
@@ -223,15 +222,15 @@ def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findin
             "" if met else profile.policy_command.format(number=policy.number, value=policy.wanted)
         )
         findings.policies.append(
-            {
-                "number": policy.number,
-                "name": policy.name,
-                "value": value,
-                "wanted": policy.wanted,
-                "met": met,
-                "why": policy.why,
-                "command": command,
-            }
+            PolicyFacts(
+                number=policy.number,
+                name=policy.name,
+                value=value,
+                wanted=policy.wanted,
+                met=met,
+                why=policy.why,
+                command=command,
+            )
         )
         if not met:
             findings.unmet.append(
@@ -401,7 +400,7 @@ def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
     return write_listing(Listing(token.info, host_clock(), list_generations(token, None)))
 
 
-def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
+def _mechanisms(token: Token) -> tuple[MechanismFacts, ...]:
     """Return those mechanisms that matter and are offered."""
     profile = token.profile
     matter = (
@@ -413,7 +412,7 @@ def _mechanisms(token: Token) -> list[dict[str, t.Any]]:
     )
     known = {each.number: each.name for each in matter}
     offered = sorted(set(known) & token.mechanisms)
-    return [{"name": known[number], "number": f"{number:#x}"} for number in offered]
+    return tuple(MechanismFacts(known[number], f"{number:#x}") for number in offered)
 
 
 def _refuse(

@@ -4,14 +4,16 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_import does: bring packages into a vault once, compare what arrived, repair attributes; delete and recover keys."""
+"""What byok_import does: bring packages into a vault once, compare what arrived, repair attributes;
+delete and recover keys.
+"""
 
 from __future__ import annotations
 
 import os
 import typing as t
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
@@ -24,14 +26,22 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_unique,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    as_byok_error,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    Deletion,
+    ImportedKey,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
+    PACKAGE_TAG,
     InVault,
     Version,
     drift,
@@ -43,7 +53,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
+    Uncertain,
+    UncertainUnavailable,
+    Vault,
+    open_vault,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (
     delete,
     purge,
@@ -51,6 +66,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
     refuse_purge,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import UnreadableAnswer
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import NotOurKey, prove
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_policy import (
     Policy,
@@ -59,21 +75,26 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_pol
     refuse_notification,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    disable,
     list_versions,
     observe,
     read_deleted,
     read_version,
-    read_versions,
-    to_version,
     update,
+    version_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import (
     Import,
     read_import,
 )
 
+Params = t.Mapping[str, t.Any]
+
 #: Why it is not known whether there is a deleted key
-_UNSEEN = "cannot be seen, because this identity may not look at deleted keys (a Managed HSM wants keys/deletedKeys/read/action)"
+_UNSEEN = (
+    "cannot be seen, because this identity may not look at deleted keys (a Managed HSM wants "
+    "keys/deletedKeys/read/action)"
+)
 
 
 @dataclass
@@ -96,10 +117,12 @@ class Importing:
     known: dict[str, set[str]] = field(default_factory=dict)
 
 
-def import_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
-    """Import what is not there yet in any version and bring attributes in line; or delete keys, or recover deleted ones.
+def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
+    """Import what is not there yet in any version and bring attributes in line; or delete keys, or
+    recover deleted ones.
 
-    :raises ByokError: when nothing can be done at all; what fails for one key is in the outcome's failures
+    :raises ByokError: when nothing can be done at all; what fails for one key is in the outcome's
+        failures
     """
     outcome.result.update(imports=[], deletions=[])
     vault = open_vault(params)
@@ -114,25 +137,35 @@ def import_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcom
     )
     if importing.receipt_directory and not check_mode:
         see_directory(importing.receipt_directory, "the receipts")
-    wrapped = {package["name"]: package for package in params["packages"] or []}
-    unverified = params["allow_unverified_origin"]
-    work: dict[str, t.Callable[[t.Mapping[str, t.Any], Outcome], None]] = {
-        "present": lambda item, part: bring(
-            importing, item, wrapped.get(item["name"]), part, unverified
-        ),
-        "absent": lambda item, part: _delete(importing, item, params["purge"], part),
-        "recovered": lambda item, part: _recover(importing, item, part),
-    }
     with nullcontext() if check_mode else one_writer(vault, params, outcome):
-        each_key(vault, items, outcome, work[params["state"]])
+        each_key(vault, items, outcome, _work(importing, params))
         warn_of_rivals(importing, outcome)
     singles = {"import": "imports", "deletion": "deletions"}
     add_singles(params, "declarations", outcome, **singles)
 
 
+def _work(importing: Importing, params: Params) -> t.Callable[[Params, Outcome], None]:
+    """Return what is done with each key."""
+    packages = {package["name"]: package for package in params["packages"] or []}
+    unverified = params["allow_unverified_origin"]
+
+    def import_one(item: Params, part: Outcome) -> None:
+        bring(importing, item, packages.get(item["name"]), part, unverified)
+
+    def delete_one(item: Params, part: Outcome) -> None:
+        _delete(importing, item, params["purge"], part)
+
+    def recover_one(item: Params, part: Outcome) -> None:
+        _recover(importing, item, part)
+
+    work = {"present": import_one, "absent": delete_one, "recovered": recover_one}
+    return work[params["state"]]
+
+
 @contextmanager
-def one_writer(vault: Vault, params: t.Mapping[str, t.Any], outcome: Outcome) -> t.Iterator[None]:
-    """Keep other runs on this host from writing to the vault: two that both miss a version would both import it.
+def one_writer(vault: Vault, params: Params, outcome: Outcome) -> t.Iterator[None]:
+    """Keep other runs on this host from writing to the vault: two that both miss a version would
+    both import it.
 
     :raises ByokError: when another run is at work for too long
     """
@@ -141,15 +174,16 @@ def one_writer(vault: Vault, params: t.Mapping[str, t.Any], outcome: Outcome) ->
     ) as waited:
         if waited >= 1:
             outcome.warnings.append(
-                f"Another run was at work in the {vault}; this one waited {waited:.0f} seconds for it"
+                f"Another run was at work in the {vault}; this one waited {waited:.0f} seconds "
+                "for it"
             )
         yield
 
 
 def bring(
     importing: Importing,
-    item: t.Mapping[str, t.Any],
-    wrapped: t.Mapping[str, t.Any] | None,
+    item: Params,
+    wrapped: Params | None,
     outcome: Outcome,
     allow_unverified: bool = False,
 ) -> None:
@@ -165,53 +199,76 @@ def bring(
     if declaration.rotation:
         refuse_notification(vault.address, declaration.name, declaration.rotation)
     wanted = read_import(declaration, item, wrapped, allow_unverified)
-    name = declaration.name
-    in_vault = observe(vault, name, wanted.is_in)
+    in_vault = observe(vault, declaration.name, wanted.is_in)
     if in_vault.deleted and importing.on_deleted != "fail":
         in_vault = _undelete(importing, wanted, item["confirm"], in_vault.deleted, outcome)
-    found = next((each for each in in_vault.versions if wanted.is_in(each)), None)
-    if found is None:
-        return _import(importing, wanted, in_vault, outcome)
-    current = found is in_vault.current
-    if not current:
+    version = next((version for version in in_vault.versions if wanted.is_in(version)), None)
+    if version is None:
+        _import(importing, wanted, in_vault, outcome)
+    else:
+        _keep(importing, wanted, version, version is in_vault.current, outcome)
+
+
+def _keep(
+    importing: Importing, wanted: Import, version: Version, current: bool, outcome: Outcome
+) -> None:
+    """Bring the attributes of a key in line that is there; an older version is left alone."""
+    vault, name = importing.vault, wanted.declaration.name
+    after: dict[str, t.Any] = {}
+    if current:
+        version, after = _bring_in_line(importing, wanted, version, outcome)
+    else:
         outcome.warnings.append(
-            f"{name}: the key is there as the older version {found.version} and is not made the newest again"
+            f"{name}: the key is there as the older version {version.version} and is not made the "
+            "newest again"
         )
-    changes = drift(declaration, found) if current else {}
-    before = found.attributes()
-    if changes and not importing.check_mode:
-        found = update(vault, name, found, changes)
-    policy_before, policy_changes = (
-        _settle_policy(importing, wanted, exists=True) if current else ({}, {})
-    )
-    if changes or policy_changes:
-        before = {**{at: before[at] for at in changes}, **policy_before}
-        outcome.changes.append(
-            Change(f"key {name} in the {vault}", before, {**changes, **policy_changes})
-        )
-    result = _result(wanted, found, current=current, updated=bool(changes or policy_changes))
-    outcome.result["imports"].append(result)
+    kept = replace(_describe(wanted, version), current=current, updated=bool(after))
+    entry = outcome.add("imports", kept)
     if wanted.prove and not importing.check_mode:
-        _add_proof(result, prove(vault, name, found, wanted.challenge))
-    return None
+        entry.update(_with_proof(kept, prove(vault, name, version, wanted.challenge)).to_dict())
+
+
+def _bring_in_line(
+    importing: Importing, wanted: Import, version: Version, outcome: Outcome
+) -> tuple[Version, dict[str, t.Any]]:
+    """Change what of a version and of the key's rotation policy is not as declared.
+
+    :returns: the version as it is then, and what changed
+    """
+    vault, name, there = importing.vault, wanted.declaration.name, version.attributes()
+    after = drift(wanted.declaration, version)
+    before = {attribute: there[attribute] for attribute in after}
+    change = Change(f"key {name} in the {vault}", before, after)
+    if after:
+        if not importing.check_mode:
+            version = update(vault, name, version, after)
+        outcome.changes.append(change)
+    policy_before, policy_after = _settle_policy(importing, wanted, exists=True)
+    if policy_after and not after:
+        outcome.changes.append(change)
+    change.before, change.after = {**before, **policy_before}, {**after, **policy_after}
+    return version, {**after, **policy_after}
 
 
 def warn_of_rivals(importing: Importing, outcome: Outcome) -> None:
-    """Look whether somebody else made a version of the same keys at the same time: Azure has no way to forbid that.
+    """Look whether somebody else made a version of the same keys at the same time: Azure has no
+    way to forbid that.
 
     The keys have arrived, so nothing fails where that cannot be seen.
     """
-    vault, seen = importing.vault, Outcome({})
+    vault, seen = importing.vault, Outcome()
 
-    def look(item: t.Mapping[str, t.Any], part: Outcome) -> None:
+    def look(item: Params, part: Outcome) -> None:
         name = item["name"]
         known = importing.known[name]
-        others = [each.version for each in list_versions(vault, name) if each.version not in known]
+        listed = list_versions(vault, name)
+        others = [version.version for version in listed if version.version not in known]
         if others:
             known.update(others)
             part.warnings.append(
-                f"{name}: somebody else made the version {', '.join(others)} in the {vault} while this run imported one. Nothing "
-                "is lost, and the next run goes on from the newest; see that one run at a time works on a vault."
+                f"{name}: somebody else made the version {', '.join(others)} in the {vault} while "
+                "this run imported one. Nothing is lost, and the next run goes on from the newest; "
+                "ensure that one run at a time works on a vault."
             )
 
     each_key(vault, [{"name": name} for name in importing.known], seen, look)
@@ -231,6 +288,8 @@ def _undelete(
     if importing.on_deleted == "purge":
         _refuse_unconfirmed(vault, name, deleted, confirm, "purged")
         refuse_purge(vault, name, deleted)
+        _refuse_to_supersede(vault, wanted, InVault(None))
+        _check_package(importing, wanted)  # before anything is lost
         if not importing.check_mode:
             purge(vault, name)
         outcome.changes.append(Change(where, {"state": "deleted"}, {"state": "purged"}))
@@ -263,55 +322,54 @@ def _settle_policy(
     return {fact: there[fact] for fact in changes}, changes
 
 
-def _delete(
-    importing: Importing, item: t.Mapping[str, t.Any], purged: bool, outcome: Outcome
-) -> None:
+def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) -> None:
     """Delete all versions of a key in the vault, and purge them where that is asked for.
 
     :raises ByokError: when its newest version is not the one that was confirmed
     """
     vault, name = importing.vault, check_name(item["name"])
     current = read_version(vault, name)
-    deleted = None if current or not purged else read_deleted(vault, name, forbidden=False)
-    if deleted is False:
-        outcome.warnings.append(
-            f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}"
-        )
-    version = current or (deleted if isinstance(deleted, Version) else None)
+    version = current or (_find_deleted(vault, name, outcome) if purged else None)
     if version is None:
         return
     _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
     if purged:
         refuse_purge(vault, name, version)
-
-    def report(state: str) -> None:
-        before = {"state": "present" if current else "deleted", "version": version.version}
-        retention = (
-            {}
-            if state == "purged"
-            else {"recovery level": version.recovery_level, "retention": _days(version)}
-        )
-        outcome.changes.append(
-            Change(f"key {name} in the {vault}", before, {"state": state, **retention})
-        )
-        outcome.result["deletions"].append(_deletion(vault, name, version, state))
-
-    if not importing.check_mode:
-        if current and not delete(vault, name, importing.timeout):
+    before = {"state": "present" if current else "deleted", "version": version.version}
+    change = Change(f"key {name} in the {vault}", before, {"state": "purged"})
+    if current:
+        if not importing.check_mode and not delete(vault, name, importing.timeout):
             outcome.warnings.append(
                 f"{name}: Azure has taken the deletion in the {vault}; whether it is done {_UNSEEN}"
             )
-        if purged:
-            try:
-                purge(vault, name)
-            except ByokError:
-                if current:
-                    report("deleted")
-                raise
-    report("purged" if purged else "deleted")
+        days = f"{version.retention_days} days" if version.retention_days else None
+        retention = {"recovery level": version.recovery_level, "retention": days}
+        change.after = {"state": "deleted", **retention}
+        outcome.changes.append(change)
+        outcome.add("deletions", _deletion(vault, name, version, "deleted"))
+    if purged:
+        if not importing.check_mode:
+            purge(vault, name)
+        if current:
+            outcome.result["deletions"].pop()
+        else:
+            outcome.changes.append(change)
+        change.after = {"state": "purged"}
+        outcome.add("deletions", _deletion(vault, name, version, "purged"))
 
 
-def _recover(importing: Importing, item: t.Mapping[str, t.Any], outcome: Outcome) -> None:
+def _find_deleted(vault: Vault, name: str, outcome: Outcome) -> Version | None:
+    deleted = read_deleted(vault, name, forbidden=False)
+    if isinstance(deleted, Version):
+        return deleted
+    if deleted is False:
+        outcome.warnings.append(
+            f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}"
+        )
+    return None
+
+
+def _recover(importing: Importing, item: Params, outcome: Outcome) -> None:
     """Recover a deleted key.
 
     :raises ByokError: when there is no such key, deleted or not
@@ -322,15 +380,17 @@ def _recover(importing: Importing, item: t.Mapping[str, t.Any], outcome: Outcome
     deleted = read_deleted(vault, name)
     if deleted is None:
         raise ByokError(
-            f"There is no deleted key {name} in the {vault}, or this identity may not look at deleted keys",
-            "See that its retention is not over, and that the identity may look at deleted keys (a Managed HSM wants "
-            "keys/deletedKeys/read/action)",
+            f"There is no deleted key {name} in the {vault}, or this identity may not look at "
+            "deleted keys",
+            "Check that its retention is not over, and that the identity may look at deleted keys "
+            "(a Managed HSM wants keys/deletedKeys/read/action)",
+            code="not_found",
         )
     if not importing.check_mode:
         recover(vault, name, importing.timeout)
     after = {"state": "present", "version": deleted.version}
     outcome.changes.append(Change(f"key {name} in the {vault}", {"state": "deleted"}, after))
-    outcome.result["deletions"].append(_deletion(vault, name, deleted, "recovered"))
+    outcome.add("deletions", _deletion(vault, name, deleted, "recovered"))
 
 
 def _refuse_unconfirmed(
@@ -339,105 +399,137 @@ def _refuse_unconfirmed(
     if (confirm or "").lower().rpartition("/")[2] != newest.version.lower():
         given = f"{confirm} was confirmed" if confirm else "none was confirmed"
         raise ByokError(
-            f"The key {name} in the {vault} is not {done}: its newest version is {newest.version}, and {given}",
-            "See that nothing uses the key, then set confirm to that version",
+            f"The key {name} in the {vault} is not {done}: its newest version is {newest.version}, "
+            f"and {given}",
+            "Ensure that nothing uses the key, then set confirm to that version",
+            code="conflict",
         )
 
 
-def _deletion(vault: Vault, name: str, version: Version, state: str) -> dict[str, t.Any]:
-    return {
-        "name": name,
-        "version": version.version,
-        "kid": version.kid,
-        "state": state,
-        "recovery_level": version.recovery_level,
-        "retention_days": version.retention_days,
-        "request_id": vault.request_id,
-    }
-
-
-def _days(version: Version) -> str | None:
-    return f"{version.retention_days} days" if version.retention_days else None
+def _deletion(vault: Vault, name: str, version: Version, state: str) -> Deletion:
+    return Deletion(
+        name=name,
+        version=version.version,
+        kid=version.kid,
+        state=state,
+        recovery_level=version.recovery_level,
+        retention_days=version.retention_days,
+        request_id=vault.request_id,
+    )
 
 
 def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Outcome) -> None:
-    vault, check_mode = importing.vault, importing.check_mode
-    name, spec, current = wanted.declaration.name, wanted.declaration.spec, in_vault.current
+    """Make a version of the package, and let it pass for the key only when it is shown to be it.
+
+    :raises ByokError: when it cannot be imported, or is not shown to be the key
+    """
+    vault, name, current = importing.vault, wanted.declaration.name, in_vault.current
     _refuse_to_supersede(vault, wanted, in_vault)
+    _check_package(importing, wanted)
+    facts = wanted.facts(vault.now)
+    before: dict[str, t.Any] = {"version": current.version} if current else {}
+    change = Change(f"key {name} in the {vault}", before, facts)
+    version = None if importing.check_mode else _send(vault, wanted, in_vault)
+    outcome.changes.append(change)
+    arrived = replace(
+        _describe(wanted, version),
+        imported=True,
+        request_id=vault.request_id if version else None,
+        replaced=current.version if current else None,
+    )
+    entry = outcome.add("imports", arrived)
+    if version is not None:
+        importing.known[name] = {version.version, *(old.version for old in in_vault.versions)}
+        change.after = {**facts, "version": version.version}
+        try:
+            _verify(vault, wanted, version, entry)
+        except NotOurKey:
+            outcome.result["imports"].remove(entry)  # it must not pass for the key
+            raise
+        if wanted.receipt:
+            _complete_receipt(importing, wanted, version, entry)
+    policy_before, policy_after = _settle_policy(importing, wanted, exists=current is not None)
+    if current:  # what Azure gave a new key was not there before
+        change.before = {**change.before, **policy_before}
+    change.after = {**change.after, **policy_after}
+
+
+def _check_package(importing: Importing, wanted: Import) -> None:
+    """Refuse a package that the vault would not take.
+
+    :raises ByokError: for one, and where there is none
+    """
+    vault, name = importing.vault, wanted.declaration.name
     if wanted.text:
         package = _package.parse(wanted.text)
         if package.kid not in importing.keks:
             importing.keks[package.kid] = refuse_unfit_kek(vault, package.kid)
-        _package.lint(package, spec, importing.keks[package.kid].size)
-    elif not check_mode:
+        _package.lint(package, wanted.declaration.spec, importing.keks[package.kid].size)
+    elif not importing.check_mode:
         raise ByokError(
             f"The key {name} is not in the {vault}, and there is no package of it",
             "Wrap it with byok_wrap first",
+            code="not_found",
         )
-    now = vault.now
-    attributes, facts = wanted.attributes(now), wanted.facts(now)
-    change = Change(
-        f"key {name} in the {vault}", {"version": current.version} if current else {}, facts
-    )
-    version = None if check_mode else _send(vault, wanted, attributes, in_vault)
-    result = _result(wanted, version, current=True, imported=True)
-    result["request_id"] = version and vault.request_id
-    result["replaced"] = current and current.version
-    outcome.changes.append(change)
-    outcome.result["imports"].append(result)
-    if version is not None:
-        importing.known[name] = {version.version, *(each.version for each in in_vault.versions)}
-        change.after = {**facts, "version": version.version}
-        try:
-            result["identity"] = _compare(vault, wanted, version)
-            if wanted.prove or wanted.challenge:
-                _add_proof(result, prove(vault, name, version, wanted.challenge))
-        except NotOurKey as error:
-            outcome.result["imports"].remove(result)  # it must not pass for the key
-            raise _disable(vault, name, version, error) from error
-        if wanted.receipt:
-            _complete_receipt(importing, wanted, version, result)
-    before, changes = _settle_policy(importing, wanted, exists=current is not None)
-    change.before = (
-        {**change.before, **before} if current else {}
-    )  # what Azure gave a new key was not there before
-    change.after = {**change.after, **changes}
 
 
-def _add_proof(result: dict[str, t.Any], proof: dict[str, t.Any]) -> None:
-    result["proof"] = proof
-    if result["identity"] == "tag_only" and "operation" in proof:
-        result["identity"] = "proved"
+def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.Any]) -> None:
+    """Compare a version that arrived with the key, and have it prove itself where that is possible.
+
+    What is not shown to be the key is disabled, also when an answer about it cannot be read.
+
+    :param entry: of the results; gets what was found
+    :raises NotOurKey: when it was disabled
+    :raises ByokError: when Azure refuses the proof
+    """
+    name = wanted.declaration.name
+    try:
+        entry["identity"] = _compare(vault, wanted, version)
+        if wanted.prove or wanted.challenge:
+            proof = prove(vault, name, version, wanted.challenge)
+            entry.update(_with_proof(ImportedKey.from_dict(entry), proof).to_dict())
+    except ByokError as error:
+        shown = entry["identity"] == "public_key"
+        if isinstance(error, NotOurKey) or (isinstance(error, UnreadableAnswer) and not shown):
+            raise _disable(vault, name, str(error), version.version) from error
+        raise
+    except Exception as error:
+        raise _disable(vault, name, str(as_byok_error(error)), version.version) from error
+
+
+def _with_proof(key: ImportedKey, proof: dict[str, t.Any]) -> ImportedKey:
+    proved = key.identity == "tag_only" and "operation" in proof
+    return replace(key, proof=proof, identity="proved" if proved else key.identity)
 
 
 def _complete_receipt(
-    importing: Importing, wanted: Import, version: Version, result: dict[str, t.Any]
+    importing: Importing, wanted: Import, version: Version, entry: dict[str, t.Any]
 ) -> None:
+    """Add what Azure's side tells to the receipt of a package, and write it."""
     vault, directory = importing.vault, importing.receipt_directory
+    told = ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")
     imported = {
         "kid": version.kid,
         "type": version.type,
         "hsm_platform": version.hsm_platform,
         "attributes": version.attributes(),
         "compared": "thumbprint" if version.public_key else "challenge",
-        "time": format_moment(
-            vault.clock.look().time
-        ),  # no receipt of what is there fails for a clock
-        **{
-            fact: result[fact]
-            for fact in ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")
-        },
+        # no receipt of what is there fails for a clock
+        "time": format_moment(vault.clock.look().time),
+        **{fact: entry[fact] for fact in told},
     }
-    result["receipt"] = _receipt.complete(wanted.receipt or {}, imported)
-    beside = directory and os.path.join(
-        directory, f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json"
-    )
-    for path in filter(None, (wanted.receipt_path, beside)):
-        write_private(path, _receipt.to_text(result["receipt"]))
+    entry["receipt"] = _receipt.complete(wanted.receipt or {}, imported)
+    paths = [wanted.receipt_path]
+    if directory:
+        name = f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json"
+        paths.append(os.path.join(directory, name))
+    for path in filter(None, paths):
+        write_private(path, _receipt.to_text(entry["receipt"]))
 
 
 def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> None:
-    """See that the import makes the name's first version, or supersedes the one that it is meant to.
+    """Ensure that the import makes the name's first version, or supersedes the one that it is
+    meant to.
 
     :raises ByokError: otherwise
     """
@@ -446,51 +538,94 @@ def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> Non
         raise ByokError(
             f"A deleted key holds the name {name} in the {vault}",
             "Set on_deleted to recover or purge it, or use another name",
+            code="conflict",
         )
-    if wanted.replaces != (current and current.version):
-        there = (
-            f"its newest version is {current.version} with the thumbprint {current.thumbprint}"
-            if current
-            else "it has no version"
-        )
-        raise ByokError(
-            f"The key {name} in the {vault} is another one than expected: {there}",
-            "Find out whose it is; if the import shall supersede it, set replaces to that version"
-            if current
-            else "Leave replaces out",
-        )
+    if wanted.replaces == (current and current.version):
+        return
+    what = f"The key {name} in the {vault} is another one than expected"
+    if current is None:
+        raise ByokError(f"{what}: it has no version", "Leave replaces out", code="conflict")
+    raise ByokError(
+        f"{what}: its newest version is {current.version} with the thumbprint {current.thumbprint}",
+        "Find out whose it is; if the import should supersede it, set replaces to that version",
+        code="conflict",
+    )
 
 
-def _send(
-    vault: Vault, wanted: Import, attributes: t.Mapping[str, t.Any], before: InVault
-) -> Version:
-    declaration, text = wanted.declaration, wanted.text or ""
-    name = declaration.name
-    known = {version.version for version in before.versions}
+def _send(vault: Vault, wanted: Import, before: InVault) -> Version:
+    """Import the package once.
+
+    :param before: what was there
+    :raises Uncertain: when it is not known whether a version was made, or it could not be read and
+        was disabled
+    """
+    declaration, name = wanted.declaration, wanted.declaration.name
+    attributes = wanted.attributes(vault.now)
+    options = {
+        "enabled": attributes["enabled"],
+        "not_before": attributes["not_before"] and parse_moment(attributes["not_before"]),
+        "expires_on": attributes["expires"] and parse_moment(attributes["expires"]),
+        "tags": attributes["tags"] or None,
+    }
+
+    def send(**more: t.Any) -> Version:
+        made = vault.import_package(
+            name,
+            declaration.spec,
+            attributes["operations"],
+            wanted.text or "",
+            **options,
+            **more,
+        )
+        return version_of(vault, name, made)
 
     def landed() -> Version | None:
-        new = [version for version in read_versions(vault, name) if version.version not in known]
-        if wanted.thumbprint or wanted.generation:
-            new = [version for version in new if wanted.is_in(version)]
-        return new[0] if new else None
+        """Read the version back that this package made, whatever key it turns out to be."""
+        versions = (read_version(vault, name, new) for new in _made_by(vault, wanted, before))
+        return next((version for version in versions if version), None)
 
-    return vault.write(
-        f"Importing the key {name} into the {vault}",
-        lambda **options: to_version(
-            vault.import_package(
-                name,
-                declaration.spec,
-                attributes["operations"],
-                text,
-                enabled=attributes["enabled"],
-                not_before=attributes["not_before"] and parse_moment(attributes["not_before"]),
-                expires_on=attributes["expires"] and parse_moment(attributes["expires"]),
-                tags=attributes["tags"] or None,
-                **options,
-            )
-        ),
-        landed,
-    )
+    try:
+        return vault.write(
+            f"Importing the key {name} into the {vault}",
+            send,
+            landed,
+        )
+    except UncertainUnavailable:
+        raise
+    except Uncertain as error:
+        raise _contain(vault, wanted, before, error) from error
+
+
+def _made_by(vault: Vault, wanted: Import, before: InVault) -> list[str]:
+    """Return the new versions that bear the mark of the package, newest first."""
+    known = {version.version for version in before.versions}
+    mark = wanted.marks()[PACKAGE_TAG]
+    return [
+        listed.version
+        for listed in list_versions(vault, wanted.declaration.name)
+        if listed.version not in known and listed.tags.get(PACKAGE_TAG) == mark
+    ]
+
+
+def _contain(vault: Vault, wanted: Import, before: InVault, error: Uncertain) -> ByokError:
+    """Disable the versions that an import made and that could not be read back.
+
+    :returns: what to tell the user
+    """
+    name = wanted.declaration.name
+    try:
+        versions = _made_by(vault, wanted, before)
+    except ByokError as refused:
+        return ByokError(
+            f"{error.what}. What it made could not be listed either: {refused.what}",
+            f"Look at the versions of the key {name} in the {vault}, and disable by hand what was "
+            "imported just now",
+            code="uncertain",
+        )
+    if not versions:
+        return error
+    what = f"{error.what}, so nothing shows that it is the key."
+    return _disable(vault, name, what, *versions)
 
 
 def _compare(vault: Vault, wanted: Import, version: Version) -> str:
@@ -507,48 +642,62 @@ def _compare(vault: Vault, wanted: Import, version: Version) -> str:
         if version.thumbprint == wanted.thumbprint:
             return "public_key"
     raise NotOurKey(
-        f"Another key than the token's arrived as {name} in the {vault}: version {version.version} is {version.type} "
-        f"with the thumbprint {version.thumbprint} instead of {type_} with {wanted.thumbprint}",
+        f"Another key than the token's arrived as {name} in the {vault}: version "
+        f"{version.version} is {version.type} with the thumbprint {version.thumbprint} instead of "
+        f"{type_} with {wanted.thumbprint}",
         "The package held another key: find out who made it, and wrap the key again",
     )
 
 
-def _disable(vault: Vault, name: str, version: Version, error: NotOurKey) -> ByokError:
-    """Disable a version that must not be used, and return what to tell the user."""
-    try:
-        update(vault, name, version, {"enabled": False})
-    except ByokError as refused:
-        return ByokError(
-            f"{error} The version could not be disabled", f"Disable it by hand at once ({refused})"
+def _disable(vault: Vault, name: str, why: str, *versions: str) -> NotOurKey:
+    """Disable versions that must not be used, and return what to tell the user.
+
+    :param why: whole sentences
+    """
+    refusals = []
+    for version in versions:
+        try:
+            disable(vault, name, version)
+        except Exception as refused:
+            refusals.append(f"{version}: {as_byok_error(refused)}")
+    listed = ", ".join(versions)
+    if refusals:
+        return NotOurKey(
+            f"{why} The version {listed} could not be disabled",
+            f"Disable it by hand at once ({' '.join(refusals)})",
         )
-    return ByokError(
-        f"{error} The version was disabled", "It cannot be deleted alone; leave it disabled"
+    return NotOurKey(
+        f"{why} The version {listed} was disabled",
+        "It cannot be deleted alone; leave it disabled",
     )
 
 
-def _result(
-    wanted: Import,
-    version: Version | None,
-    *,
-    current: bool,
-    imported: bool = False,
-    updated: bool = False,
-) -> dict[str, t.Any]:
-    return {
-        "name": wanted.declaration.name,
-        "kid": version and version.kid,
-        "version": version and version.version,
-        "thumbprint": version.thumbprint if version else wanted.thumbprint,
-        "generation": wanted.generation,
-        "imported": imported,
-        "updated": updated,
-        "current": current,
-        "origin": wanted.origin,
-        "identity": version and ("public_key" if version.public_key else "tag_only"),
-        "proof": None,
-        "attributes": version and version.attributes(),
-        "hsm_platform": version and version.hsm_platform,
-        "request_id": None,
-        "replaced": None,
-        "receipt": wanted.receipt,
-    }
+def _describe(wanted: Import, version: Version | None) -> ImportedKey:
+    """Return what is told of a key.
+
+    :param version: None in check mode before an import
+    """
+    key = ImportedKey(
+        name=wanted.declaration.name,
+        kid=None,
+        version=None,
+        thumbprint=wanted.thumbprint,
+        generation=wanted.generation,
+        imported=False,
+        updated=False,
+        current=True,
+        origin=wanted.origin,
+        identity=None,
+        receipt=wanted.receipt,
+    )
+    if version is None:
+        return key
+    return replace(
+        key,
+        kid=version.kid,
+        version=version.version,
+        thumbprint=version.thumbprint,
+        identity="public_key" if version.public_key else "tag_only",
+        attributes=version.attributes(),
+        hsm_platform=version.hsm_platform,
+    )

@@ -35,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     rsa_from_pem,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import KekFacts
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (
@@ -48,8 +49,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
     read_deleted,
     read_version,
     read_versions,
-    to_version,
     update,
+    version_of,
 )
 
 _TYPE = "RSA-HSM"
@@ -219,7 +220,9 @@ def _make(vault: Vault, declared: _Declared) -> tuple[Version, bool]:
 
     made = vault.write(
         f"Making the KEK {name} in the {vault}",
-        lambda **options: to_version(
+        lambda **options: version_of(
+            vault,
+            name,
             vault.client.create_rsa_key(
                 name,
                 size=declared.size,
@@ -228,7 +231,7 @@ def _make(vault: Vault, declared: _Declared) -> tuple[Version, bool]:
                 expires_on=declared.expires,
                 tags=declared.tags,
                 **options,
-            )
+            ),
         ),
         landed,
     )
@@ -383,18 +386,18 @@ def _result(
     public_key = _public_key(version)
     pem = to_pem(public_key)
     digest = fingerprint(pem)
-    attributes = version.attributes()
+    kek = KekFacts(
+        name=name,
+        size=public_key.size,
+        expires=version.expires,
+        enabled=version.enabled,
+        tags=version.tags,
+        recovery_level=version.recovery_level,
+    )
     return {
         "kek_id": version.kid,
         "kek_public_key": pem,
         "kek_fingerprint": digest,
         "kek_trust": report_trust(Kek(version.kid, digest, created, maker_trusted=True), approved),
-        "kek": {
-            "name": name,
-            "size": public_key.size,
-            "expires": attributes["expires"],
-            "enabled": version.enabled,
-            "tags": attributes["tags"],
-            "recovery_level": version.recovery_level,
-        },
+        "kek": kek.to_dict(),
     }

@@ -20,13 +20,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import in_the_token
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
     Rotating,
     plan_key,
     with_policy,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    MakeOrder,
+    PlanEntry,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
@@ -123,18 +126,14 @@ def plan(
             vault, {**item, **wanted}, declaration, action, before, policy_changes, name_taken
         )
         result = part.result
-        result["plan"].append(_result(declaration, action, before))
+        part.add("plan", _entry(declaration, action, before))
         if action.action in ("transfer", "rotate", "update", "recover"):
             result["imports"].append(wanted)
         if action.action in ("transfer", "rotate"):
             result["transfers"].append(_as_declared(item))
         if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
-            facts = {
-                "newer_than": action.newer_than,
-                "made_at": format_moment(now),
-                "reason": action.reason,
-            }
-            result["rotations"].append({"name": declaration.name, **facts})
+            order = MakeOrder(declaration.name, action.newer_than, now, action.reason)
+            part.add("rotations", order)
 
     each_key(vault, items, outcome, add)
     return outcome
@@ -212,31 +211,32 @@ def _changes(
     return changes
 
 
-def _result(
-    declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]
-) -> dict[str, t.Any]:
-    version = action.version
-    return {
-        "name": declaration.name,
-        "action": action.action,
-        "code": action.code,
-        "reason": action.reason,
-        "kind": str(declaration.spec),
-        "generation": action.wanted and action.wanted.generation,
-        "thumbprint": action.wanted and action.wanted.thumbprint,
-        "version": version and version.version,
-        "kid": version and version.kid,
-        "foreign": action.foreign,
-        "next_due": action.next_due and format_moment(action.next_due),
-        "changes": {
-            **{at: {"before": before[at], "after": after} for at, after in action.changes.items()},
-            **(
-                {at: {"before": _LOCKED[0][at], "after": after} for at, after in _LOCKED[1].items()}
-                if action.locks
-                else {}
-            ),
-        },
+def _entry(declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]) -> PlanEntry:
+    """Return the plan of a key as it leaves.
+
+    :param before: what the newest version and its rotation policy are
+    """
+    version, generation = action.version, action.wanted
+    changes = {
+        attribute: {"before": before[attribute], "after": after}
+        for attribute, after in action.changes.items()
     }
+    if action.locks:
+        changes["CKA_EXTRACTABLE"] = {"before": True, "after": False}
+    return PlanEntry(
+        name=declaration.name,
+        action=action.action,
+        reason=action.reason,
+        kind=str(declaration.spec),
+        generation=generation.generation if generation else None,
+        thumbprint=generation.thumbprint if generation else None,
+        version=version.version if version else None,
+        kid=version.kid if version else None,
+        foreign=action.foreign,
+        next_due=action.next_due,
+        changes=changes,
+        code=action.code,
+    )
 
 
 def _as_declared(item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

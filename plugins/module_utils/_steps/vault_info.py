@@ -25,6 +25,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    PermissionFacts,
+    VaultInfo,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
     refuse_type,
@@ -142,26 +146,27 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
     retention = attributes.get("recoverableDays")
     if purge_protection:
         _judge_purge_protection(vault, work, params["ephemeral_kek"], retention, findings)
-    outcome.result["vault"] = {
-        "url": vault.address.url,
-        "name": vault.address.name,
-        "kind": _kind(vault.address, findings),
+    described = VaultInfo(
+        url=vault.address.url,
+        name=vault.address.name,
+        kind=_kind(vault.address, findings),
         **_reach(vault.address, findings),
-        "recovery_level": recovery_level,
-        "purge_protection": purge_protection,
-        "retention_days": retention,
-        "clock": clock,
-        "permissions": [
+        recovery_level=recovery_level,
+        purge_protection=purge_protection,
+        retention_days=retention,
+        clock=clock,
+        permissions=tuple(
             _permission(vault.address, *need, findings.answers) for need in needs.items()
-        ],
-        "missing": [
+        ),
+        missing=tuple(
             operation
             for operation, need in needs.items()
             if need.must and _refused(operation, findings)
-        ],
-        "problems": findings.problems,
-        "notes": findings.notes,
-    }
+        ),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+    )
+    outcome.result["vault"] = described.to_dict()
     outcome.warnings += findings.problems
     outcome.result["vault_keys"] = list_all_keys(vault, outcome) if params["list_keys"] else None
 
@@ -373,15 +378,15 @@ def _judge_purge_protection(
 
 def _permission(
     address: Address, operation: str, need: Need, answers: t.Mapping[str, _Answer]
-) -> dict[str, t.Any]:
+) -> PermissionFacts:
     permission, answer = PERMISSIONS[operation], answers.get(operation)
-    return {
-        "operation": operation,
-        "granted": answer.granted if answer else None,
-        "needed_for": list(need.work),
-        "required": bool(need.must),
-        "access_policy": None if address.managed_hsm else permission.access_policy,
-        "rbac_action": permission.hsm_action if address.managed_hsm else permission.rbac_action,
-        "role": _role(address, operation),
-        "answer": answer.words if answer else None,
-    }
+    return PermissionFacts(
+        operation=operation,
+        granted=answer.granted if answer else None,
+        needed_for=tuple(need.work),
+        required=bool(need.must),
+        access_policy=None if address.managed_hsm else permission.access_policy,
+        rbac_action=permission.hsm_action if address.managed_hsm else permission.rbac_action,
+        role=_role(address, operation),
+        answer=answer.words if answer else None,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
@@ -39,6 +39,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     rsa_from_pem,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,
     write_private,
@@ -162,11 +163,9 @@ def wrap_for(
                 outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
             for recipient in recipients:
                 path = item[recipient.path_option]
-                kept = generation and _kept(path, declaration, generation, recipient)
-                if kept:
-                    outcome.result[recipient.results].append(
-                        _with_challenge(token, generation, kept)
-                    )
+                kept = _kept(path, declaration, generation, recipient) if generation else None
+                if generation and kept:
+                    outcome.add(recipient.results, _with_challenge(token, generation, kept))
                     continue
                 if check_mode:
                     outcome.changes.append(_change(declaration.name, generation, recipient, path))
@@ -261,13 +260,14 @@ def _choose(
             f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer "
             "(after_transfer: lock)",
             "It can go to no further vault; make another generation of it",
+            code="locked",
         )
     return generation
 
 
 def _kept(
     path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient
-) -> dict[str, t.Any] | None:
+) -> Package | None:
     """Return the package at ``path`` if it is this key for this recipient, as it was wrapped."""
     text = path and read_text(path)
     receipt_text = path and read_text(_receipt.path_beside(path))
@@ -296,7 +296,7 @@ def _wrap_all(
 ) -> None:
     with kek_object(token, recipient.public_key) as kek_handle:
 
-        def make(session: Session, wanted: _Wanted) -> dict[str, t.Any]:
+        def make(session: Session, wanted: _Wanted) -> Package:
             ciphertext = wrap(
                 token,
                 session,
@@ -321,8 +321,7 @@ def _wrap_all(
                 if isinstance(made, ByokError):
                     raise made
                 outcome.changes.append(_change(name, generation, recipient, wanted.path))
-                package = _with_challenge(token, generation, made)
-                outcome.result[recipient.results].append(package)
+                outcome.add(recipient.results, _with_challenge(token, generation, made))
 
 
 def _begin_receipt(
@@ -353,35 +352,32 @@ def _begin_receipt(
     )
 
 
-def _with_challenge(
-    token: Token, generation: Generation | None, package: dict[str, t.Any]
-) -> dict[str, t.Any]:
+def _with_challenge(token: Token, generation: Generation, package: Package) -> Package:
     """Add what shows later that a vault holds the same secret key."""
-    challenge = None
-    if generation and generation.public_key is None and package["kek_id"]:
-        challenge = make_challenge(token, package["name"], generation)
-    return {**package, "challenge": challenge}
+    if generation.public_key is not None or package.kek_id is None:
+        return package
+    return replace(package, challenge=make_challenge(token, package.name, generation))
 
 
 def _result(
     wanted: _Wanted, recipient: Recipient, text: str, receipt: dict[str, t.Any], *, wrapped: bool
-) -> dict[str, t.Any]:
+) -> Package:
     """Return what byok_wrap returns of a package, but for its challenge.
 
     :param text: the package itself
     :param wrapped: by this run; otherwise it was there
     """
-    return {
-        "name": wanted.declaration.name,
-        "generation": wanted.generation.hex_id,
-        "thumbprint": wanted.generation.thumbprint,
-        "kek_id": recipient.kid,
-        "path": wanted.path,
-        "content": text,
-        "sha256": _receipt.package_sha256(receipt),
-        "wrapped": wrapped,
-        "receipt": receipt,
-    }
+    return Package(
+        name=wanted.declaration.name,
+        generation=wanted.generation.hex_id,
+        thumbprint=wanted.generation.thumbprint,
+        kek_id=recipient.kid,
+        path=wanted.path,
+        content=text,
+        sha256=_receipt.package_sha256(receipt) or "",
+        wrapped=wrapped,
+        receipt=receipt,
+    )
 
 
 def _change(

@@ -146,7 +146,7 @@ class TokenError(ByokError):
 
     def __init__(self, what: str, remedy: str, code: int | None) -> None:
         self.code = code
-        super().__init__(what, remedy)
+        super().__init__(what, remedy, code="token_refused")
 
 
 @contextmanager

@@ -130,6 +130,7 @@ def _refuse_last_copy(
             f"{refused}: {'; '.join(copies)}",
             "Keep it: without it the key can go to no other vault, and Azure alone has it; "
             "accept_last_copy takes that",
+            code="last_copy",
         )
 
 

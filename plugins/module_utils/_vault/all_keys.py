@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     RsaPublicKey,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import VaultKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -36,12 +36,10 @@ def list_all_keys(vault: Vault, outcome: Outcome) -> list[dict[str, t.Any]]:
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         version = read_version(vault, item["name"])
         if version:  # it was not deleted meanwhile
-            part.result["keys"].append(
-                {**_facts(item["name"], version), "managed": item["managed"]}
-            )
+            part.add("keys", _describe(item["name"], version, item["managed"]))
 
     items = [
-        {"name": each.name, "managed": bool(each.managed)}
+        {"name": each.name, "managed": each.managed}
         for each in sorted(listed, key=lambda each: str(each.name))
     ]
     each_key(vault, items, found, add)
@@ -50,18 +48,23 @@ def list_all_keys(vault: Vault, outcome: Outcome) -> list[dict[str, t.Any]]:
     return keys
 
 
-def _facts(name: str, version: Version) -> dict[str, t.Any]:
+def _describe(name: str, version: Version, managed: bool) -> VaultKey:
     key = version.public_key
-    return {
-        "name": name,
-        "kid": version.kid,
-        "version": version.version,
-        "kind": str(key or version.type),
-        "type": version.type,
-        "size": key.size if isinstance(key, RsaPublicKey) else None,
-        "curve": key.curve if isinstance(key, EcPublicKey) else None,
-        "thumbprint": version.thumbprint,
-        "created": version.created and format_moment(version.created),
-        "kek": version.operations == ("import",),
-        **version.attributes(),
-    }
+    return VaultKey(
+        name=name,
+        kid=version.kid,
+        version=version.version,
+        kind=str(key or version.type),
+        type=version.type,
+        size=key.size if isinstance(key, RsaPublicKey) else None,
+        curve=key.curve if isinstance(key, EcPublicKey) else None,
+        thumbprint=version.thumbprint,
+        created=version.created,
+        kek=version.operations == ("import",),
+        managed=managed,
+        operations=tuple(sorted(version.operations)),
+        enabled=version.enabled,
+        not_before=version.not_before,
+        expires=version.expires,
+        tags=version.tags,
+    )

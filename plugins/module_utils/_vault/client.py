@@ -15,7 +15,10 @@ from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import VAULT, Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import MissingLibrary
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
     parse_address,
@@ -25,6 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials 
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     AzureError,
+    UnreadableAnswer,
     VaultUnavailable,
     code_and_text,
     explain,
@@ -60,8 +64,15 @@ _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
 
 
-class Uncertain(VaultUnavailable):
+class Uncertain(AzureError):
     """A request may or may not have been carried out, and reading back did not tell."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, _LATER, reason="uncertain")
+
+
+class UncertainUnavailable(Uncertain, VaultUnavailable):
+    """The same, because the vault does not answer any more."""
 
 
 class Vault:
@@ -132,31 +143,43 @@ class Vault:
     def write(self, what: str, call: t.Callable[..., T], landed: t.Callable[[], T | None]) -> T:
         """Send a request that changes something, and carry it out exactly once as far as that can be known.
 
-        429 is a certain no, so it is repeated; so is 409 while a deletion or recovery of the same name is on its way. When the
-        answer is lost or 5xx: read back; wait for the settle time, for a request can commit late; read back; then try once more.
+        429 is a certain no, so it is repeated; so is 409 while a deletion or recovery of the same
+        name is on its way. When the answer is lost or 5xx: read back; wait for the settle time, for
+        a request can commit late; read back; then try once more. An answer of 2xx that cannot be
+        read is read back as well, but the request is not sent again.
 
         :param landed: reads back; returns the outcome if the request was carried out
         :raises AzureError: with what Azure answered
-        :raises Uncertain: when the second try had no certain answer either
+        :raises Uncertain: when it was not found, or could not be looked for
         :raises WrongClock: before anything is sent
         """
         self.clock.now(str(self))
         for _attempt in range(2):
             try:
                 return self._send(what, call, "write")
-            except _Unanswered as unanswered:
-                cause = f"{unanswered}; whether it was done is not known"
-                for wait in (0, self._settle_time):
-                    self.sleep(wait)
-                    try:
-                        outcome = landed()
-                    except VaultUnavailable as error:
-                        raise Uncertain(
-                            f"{cause}, nor could it be looked up: {error.what}", _LATER
-                        ) from error
-                    if outcome is not None:
-                        return outcome
-        raise Uncertain(cause, _LATER)
+            except _Unanswered as error:
+                unanswered = error
+            outcome = self._read_back(landed, unanswered)
+            if outcome is not None:
+                return outcome
+            if unanswered.answered:  # Azure says that it was done: sent again, it would be twice
+                break
+        raise unanswered.as_uncertain()
+
+    def _read_back(self, landed: t.Callable[[], T | None], unanswered: _Unanswered) -> T | None:
+        """Look now and after the settle time whether a request was carried out.
+
+        :raises Uncertain: when that cannot be looked up
+        """
+        for wait in (0, self._settle_time):
+            self.sleep(wait)
+            try:
+                outcome = landed()
+            except AzureError as error:
+                raise unanswered.as_uncertain(error) from error
+            if outcome is not None:
+                return outcome
+        return None
 
     def request(self, method: str, path: str, body: t.Any = None, **options: t.Any) -> t.Any:
         """Send what the SDK has no fitting method for; called by read() or write().
@@ -189,72 +212,123 @@ class Vault:
         return self.client.import_key(name, key, **options)
 
     def _send(self, what: str, call: t.Callable[..., T], kind: str) -> T:
-        from azure.core import exceptions
+        """Send a request until it is answered, or waiting for that is over.
 
-        def send() -> T:
-            with self.pace.turn(kind) as turn:
-                try:
-                    return call(retry_total=0, raw_response_hook=self._note)
-                except exceptions.HttpResponseError as error:
-                    turn.throttled = error.status_code == 429
-                    raise
-
+        :param kind: ``read`` or ``write``
+        :raises _Unanswered: for a write that may have been carried out
+        :raises AzureError: with what Azure answered
+        """
         waited, wait, tries = 0.0, 1, 0
         while True:
             try:
-                return send()
-            except (
-                OSError,
-                UnicodeDecodeError,
-            ) as error:  # a credential reads its file when it needs a token
-                raise VaultUnavailable(
-                    f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
-                    "Correct federated_token_file, and see that the user who runs the module can read it",
-                ) from error
-            except (
-                exceptions.AzureError,
-                ValueError,
-            ) as error:  # a challenge for another resource is a ValueError
-                tries += 1
-                status = (
-                    error.status_code if isinstance(error, exceptions.HttpResponseError) else None
-                )
-                uncertain = (
-                    _may_have_been_sent(error) if status is None else status >= 500 or status == 408
-                )
-                throttled = (
-                    status == 429 or _code(error) in _NAME_ON_ITS_WAY
-                )  # certainly not carried out
-                if uncertain and kind == "write":
-                    raise _Unanswered(explain(error, what).what) from error
-                again = (
-                    waited < self._throttle_timeout
-                    if throttled
-                    else (uncertain or isinstance(error, exceptions.ServiceRequestError))
-                    and tries < _UNSENT_TRIES
-                )
-                if not again:
-                    raise explain(error, what) from error
-                pause = min(wait, self._throttle_timeout - waited) if throttled else wait
-                self.sleep(pause)
-                waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
+                return self._send_once(call, kind)
+            except Exception as error:
+                failure = error
+            tries += 1
+            verdict = _judge(failure, self._answered.status)
+            if kind == "write" and verdict in ("lost", "unreadable"):
+                raise _Unanswered(what, failure, verdict) from failure
+            if verdict == "throttled":
+                again = waited < self._throttle_timeout
+                pause = min(wait, self._throttle_timeout - waited)
+            else:
+                again = verdict in ("lost", "unsent") and tries < _UNSENT_TRIES
+                pause = wait
+            if not again:
+                raise _explain(failure, what, verdict) from failure
+            self.sleep(pause)
+            waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
+
+    def _send_once(self, call: t.Callable[..., T], kind: str) -> T:
+        from azure.core.exceptions import HttpResponseError
+
+        self._answered.status = None
+        with self.pace.turn(kind) as turn:
+            try:
+                return call(retry_total=0, raw_response_hook=self._note)
+            except HttpResponseError as error:
+                turn.throttled = error.status_code == 429
+                raise
 
     def _note(self, response: t.Any) -> None:
         headers = response.http_response.headers
+        self._answered.status = response.http_response.status_code
         self.clock.hear(VAULT, headers.get("Date"))
         self._answered.request_id = headers.get("x-ms-request-id", self.request_id)
 
 
-def _code(error: Exception) -> str | None:
-    return code_and_text(error)[0]
+#: What became of a request. ``lost``: it may have been carried out; ``unsent``: it was not;
+#: ``unreadable``: Azure said that it was, and what it answered cannot be read; ``no_token``: the
+#: credential's file cannot be read; ``unknown``: nobody foresaw the exception
+Verdict = t.Literal["refused", "throttled", "lost", "unsent", "unreadable", "no_token", "unknown"]
+
+
+def _judge(error: Exception, answered: int | None) -> Verdict:
+    """Return what became of a request that raised.
+
+    :param answered: the status of the last answer to it; None where there was none
+    """
+    from azure.core import exceptions
+
+    status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
+    if status == 429 or code_and_text(error)[0] in _NAME_ON_ITS_WAY:
+        return "throttled"  # certainly not carried out
+    if status is not None and status >= 300:
+        return "lost" if status >= 500 or status == 408 else "refused"
+    if _may_have_been_sent(error):
+        return "lost"
+    if isinstance(error, exceptions.ServiceRequestError):
+        return "unsent"
+    if (status or answered or 0) in range(200, 300):
+        return "unreadable"
+    if isinstance(error, exceptions.AzureError):
+        return "refused"
+    if isinstance(error, OSError | UnicodeDecodeError):  # a credential reads its file
+        return "no_token"
+    # A challenge for another resource is a ValueError
+    return "refused" if isinstance(error, ValueError) else "unknown"
+
+
+def _explain(error: Exception, what: str, verdict: Verdict) -> Exception:
+    """Return what is raised for a request that is not sent again."""
+    if verdict == "unknown":
+        return error
+    if verdict == "unreadable":
+        return UnreadableAnswer(what, error)
+    if verdict == "no_token":
+        return VaultUnavailable(
+            f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
+            "Correct federated_token_file, and ensure that the user who runs the module can read it",
+        )
+    return explain(error, what)
 
 
 class _Unanswered(Exception):
-    """The request may have been carried out."""
+    """The request may have been carried out.
+
+    :ivar answered: Azure said that it was, so it must not be sent again
+    """
+
+    def __init__(self, what: str, error: Exception, verdict: Verdict) -> None:
+        explained = _explain(error, what, verdict)
+        super().__init__(explained.what if isinstance(explained, ByokError) else what)
+        self.answered = verdict == "unreadable"
+
+    def as_uncertain(self, looking: AzureError | None = None) -> Uncertain:
+        """Return what is told when reading back did not tell.
+
+        :param looking: why it could not be looked up
+        """
+        cause = f"{self}; whether it was done is not known"
+        if looking is not None:
+            cause += f", nor could it be looked up: {looking.what}"
+        served = isinstance(looking, AzureError) and not isinstance(looking, VaultUnavailable)
+        return Uncertain(cause) if self.answered or served else UncertainUnavailable(cause)
 
 
 def _may_have_been_sent(error: Exception) -> bool:
-    # Behind a proxy azure-core says ServiceRequestError, "not sent", also when the connection broke after the request.
+    # Behind a proxy azure-core says ServiceRequestError, "not sent", also when the connection broke
+    # after the request.
     from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
 
     if isinstance(error, ServiceRequestError):

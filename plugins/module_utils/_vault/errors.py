@@ -36,6 +36,15 @@ _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
 )  # fmt: skip
 
 #: In the place of those rows, for what else a Managed HSM answers with 403: its codes are not documented
+#: Status -> the code of the failure
+_BY_STATUS = {
+    401: "forbidden",
+    403: "forbidden",
+    404: "not_found",
+    409: "busy",
+    429: "throttled",
+}
+
 _HSM_FORBIDDEN = (
     "Give the identity the local role Managed HSM Crypto User, and for deleted keys one of your own with "
     "keys/deletedKeys/read/action (to recover .../recover/action, to purge keys/deletedKeys/delete) or Managed HSM Crypto "
@@ -76,15 +85,49 @@ class AzureError(ByokError):
     """
 
     def __init__(
-        self, what: str, remedy: str, status: int | None = None, code: str | None = None
+        self,
+        what: str,
+        remedy: str,
+        status: int | None = None,
+        code: str | None = None,
+        reason: str | None = None,
     ) -> None:
-        super().__init__(what, remedy)
+        super().__init__(what, remedy, code=reason or _BY_STATUS.get(status or 0, "failed"))
         self.status = status
         self.code = code
 
 
 class VaultUnavailable(AzureError):
     """The vault does not serve this run now, so trying the next key would only cost time."""
+
+    def __init__(
+        self,
+        what: str,
+        remedy: str,
+        status: int | None = None,
+        code: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        by_status = _BY_STATUS.get(status or 0, "vault_unavailable")
+        super().__init__(what, remedy, status, code, reason or by_status)
+
+
+class UnreadableAnswer(AzureError):
+    """Azure said yes, and what it answered cannot be read, or does not fit what was asked."""
+
+    def __init__(self, what: str, error: Exception) -> None:
+        why = str(error) if isinstance(error, OddAnswer) else type(error).__name__
+        super().__init__(
+            f"{what}: Azure's answer cannot be read ({why})",
+            "Look at the key with az keyvault key show. If its answer is right, report this "
+            "sentence with the versions of keyferry.azure and azure-keyvault-keys; if it is not, "
+            "find out what is between this host and the vault",
+            reason="unreadable_answer",
+        )
+
+
+class OddAnswer(Exception):
+    """A part of an answer is not what was asked for; its text names the part, never a secret."""
 
 
 def explain(error: Exception, what: str) -> AzureError:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import typing as t
-from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
@@ -21,6 +20,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    KeyVersions,
+    VersionFacts,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
@@ -58,23 +61,21 @@ def take_inventory(
             else next(iter(versions), None)
         )
         versions.sort(key=lambda version: newest is None or version.version != newest.version)
-        rotation = declaration.rotation or UNSCHEDULED
-        ours = newest is not None and in_token.holder_of(newest) is not None
-        due = (
-            rotation.due_at(newest.created, newest.expires)
-            if newest and newest.created and ours
-            else None
-        )
-        part.result["target_keys"].append(
-            {
-                "name": declaration.name,
-                "deleted": None if deleted is False else deleted is not None,
-                "last_rotated": _moment(newest.created) if newest and len(versions) > 1 else None,
-                "next_due": _moment(due),
-                "versions": [
-                    _facts(version, in_token, active=version is versions[0]) for version in versions
-                ],
-            }
+        rotation, due = declaration.rotation or UNSCHEDULED, None
+        if newest and newest.created and in_token.holder_of(newest):
+            due = rotation.due_at(newest.created, newest.expires)
+        active = versions[0] if versions else None
+        part.add(
+            "target_keys",
+            KeyVersions(
+                name=declaration.name,
+                deleted=None if deleted is False else deleted is not None,
+                last_rotated=newest.created if newest and len(versions) > 1 else None,
+                next_due=due,
+                versions=tuple(
+                    _facts(version, in_token, active=version is active) for version in versions
+                ),
+            ),
         )
 
     each_key(vault, items, found, add)
@@ -88,20 +89,20 @@ def take_inventory(
     }
 
 
-def _facts(version: Version, in_token: InToken, *, active: bool) -> dict[str, t.Any]:
+def _facts(version: Version, in_token: InToken, *, active: bool) -> VersionFacts:
     ours = in_token.holder_of(version)
-    return {
-        "version": version.version,
-        "kid": version.kid,
-        "type": version.type,
-        "thumbprint": version.thumbprint,
-        "generation": ours and ours.generation,
-        "ours": ours is not None,
-        "active": active,
-        "created": _moment(version.created),
-        **version.attributes(),
-    }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return format_moment(moment) if moment else None
+    return VersionFacts(
+        version=version.version,
+        kid=version.kid,
+        type=version.type,
+        thumbprint=version.thumbprint,
+        generation=ours.generation if ours else None,
+        ours=ours is not None,
+        active=active,
+        created=version.created,
+        operations=tuple(sorted(version.operations)),
+        enabled=version.enabled,
+        not_before=version.not_before,
+        expires=version.expires,
+        tags=version.tags,
+    )

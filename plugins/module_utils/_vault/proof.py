@@ -29,7 +29,10 @@ _SECRET_BYTES = 32
 
 
 class NotOurKey(ByokError):
-    """A version in the vault is another key than the token's."""
+    """A version in the vault is another key than the token's, or is not shown to be it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy, code="not_our_key")
 
 
 def prove(

@@ -74,15 +74,15 @@ def read_policy(vault: Vault, name: str, rotation: Rotation) -> Policy:
     :raises ByokError: when Azure refuses; where nothing about it is declared, a missing permission to look is none
     """
     try:
-        answer = vault.read_if_there(
+        policy = vault.read_if_there(
             f"Reading the rotation policy of the key {name} in the {vault}",
-            lambda **options: _send(vault, "GET", name, **options),
+            lambda **options: _to_policy(_send(vault, "GET", name, **options)),
         )
     except AzureError as error:
         if error.status == 403 and error.code not in NOT_LET_THROUGH and not rotation.notify_before:
             return Policy()
         raise
-    return _to_policy(answer or {})
+    return policy or Policy()
 
 
 def refuse_notification(address: Address, name: str, rotation: Rotation) -> None:
@@ -116,23 +116,25 @@ def change_policy(vault: Vault, name: str, policy: Policy, changes: t.Mapping[st
     expiry = (policy.attributes or {}).get("expiryTime")
     body = {"lifetimeActions": actions, "attributes": {"expiryTime": expiry} if expiry else {}}
 
-    def landed() -> t.Any:
-        found = vault.read(
+    def landed() -> Policy | None:
+        read = vault.read(
             f"Reading back the rotation policy of the key {name}",
-            lambda **options: _send(vault, "GET", name, **options),
+            lambda **options: _to_policy(_send(vault, "GET", name, **options)),
         )
-        facts = _to_policy(found).facts()
-        return found if all(facts[fact] == value for fact, value in changes.items()) else None
+        facts = read.facts()
+        return read if all(facts[fact] == value for fact, value in changes.items()) else None
 
     vault.write(
         f"Setting the rotation policy of the key {name} in the {vault}",
-        lambda **options: _send(vault, "PUT", name, body, **options),
+        lambda **options: _to_policy(_send(vault, "PUT", name, body, **options)),
         landed,
     )
 
 
 def _to_policy(answer: t.Mapping[str, t.Any]) -> Policy:
-    return Policy(tuple(answer.get("lifetimeActions") or ()), answer.get("attributes"))
+    policy = Policy(tuple(answer.get("lifetimeActions") or ()), answer.get("attributes"))
+    policy.facts()  # what cannot be read is found here, where it is known to be Azure's answer
+    return policy
 
 
 def _send(

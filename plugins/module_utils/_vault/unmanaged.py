@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import UnmanagedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import GENERATION_TAG
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
@@ -37,14 +37,14 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
         raise
     known = {name.lower() for name in declared}  # Azure compares names without regard to case
     return [
-        {
-            "name": each.name,
-            "kid": each.id,
-            "enabled": each.enabled is not False,
-            "created": each.created_on and format_moment(each.created_on),
-            "expires": each.expires_on and format_moment(each.expires_on),
-            "marked": GENERATION_TAG in (each.tags or {}),
-        }
-        for each in sorted(listed, key=lambda properties: properties.name.lower())
-        if each.name.lower() not in known and not each.managed
+        UnmanagedKey(
+            name=key.name,
+            kid=key.id,
+            enabled=key.enabled is not False,
+            created=key.created_on,
+            expires=key.expires_on,
+            marked=GENERATION_TAG in key.tags,
+        ).to_dict()
+        for key in sorted(listed, key=lambda key: key.name.lower())
+        if key.name.lower() not in known and not key.managed
     ]

@@ -8,9 +8,16 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import FORMER_NAMES
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import (
+    CURVES,
+    FORMER_NAMES,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import MAX_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
@@ -24,18 +31,47 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.client impor
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     NOT_LET_THROUGH,
     AzureError,
+    OddAnswer,
 )
 
 T = t.TypeVar("T")
 
 
+#: What Azure calls a version of a key: 32 hexadecimal digits behind its name
+_KID = re.compile(r"https://[a-z0-9.-]+/keys/[0-9a-z-]{1,127}/[0-9a-f]{32}", re.IGNORECASE)
+
+#: Before any key was made
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A key or a version of one as lists have it: attributes and tags, but no key material.
+
+    :ivar version: empty in a list of keys
+    """
+
+    id: str
+    name: str
+    version: str
+    enabled: bool | None
+    created_on: datetime | None
+    expires_on: datetime | None
+    tags: t.Mapping[str, str]
+    managed: bool
+
+
 def read_version(vault: Vault, name: str, version: str | None = None) -> Version | None:
-    """Return one version of a key, the newest where none is named; None when it is not there."""
-    bundle = vault.read_if_there(
+    """Return one version of a key, the newest where none is named; None when it is not there.
+
+    :raises AzureError: when Azure refuses, or its answer cannot be read
+    """
+    return vault.read_if_there(
         f"Reading the key {name} in the {vault}",
-        lambda **options: vault.client.get_key(name, version, **options),
+        lambda **options: version_of(
+            vault, name, vault.client.get_key(name, version, **options), version
+        ),
     )
-    return bundle and to_version(bundle)
 
 
 def read_versions(vault: Vault, name: str) -> list[Version]:
@@ -59,24 +95,29 @@ def observe(vault: Vault, name: str, is_wanted: t.Callable[[Version], bool]) -> 
     )
 
 
-def list_keys(vault: Vault) -> list[t.Any]:
-    """Return the SDK's KeyProperties of all keys, of all pages: attributes and tags, but no key material.
+def list_keys(vault: Vault) -> list[Listed]:
+    """Return all keys, of all pages.
 
     :raises AzureError: when the vault cannot be listed
     """
     return vault.read(
         f"Listing the keys of the {vault}",
-        lambda **options: list(vault.client.list_properties_of_keys(**options)),
+        lambda **options: [
+            _listed(properties) for properties in vault.client.list_properties_of_keys(**options)
+        ],
     )
 
 
-def list_versions(vault: Vault, name: str) -> list[t.Any]:
-    """Return the SDK's KeyProperties of all versions, newest first: attributes and tags, but no key material."""
+def list_versions(vault: Vault, name: str) -> list[Listed]:
+    """Return all versions of a key, newest first."""
     listed = vault.read(
         f"Listing the versions of the key {name} in the {vault}",
-        lambda **options: list(vault.client.list_properties_of_key_versions(name, **options)),
+        lambda **options: [
+            _listed(properties)
+            for properties in vault.client.list_properties_of_key_versions(name, **options)
+        ],
     )
-    return sorted(listed, key=lambda properties: properties.created_on, reverse=True)
+    return sorted(listed, key=lambda version: version.created_on or _LONG_AGO, reverse=True)
 
 
 def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version | T | None:
@@ -85,15 +126,16 @@ def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version
     :param forbidden: the answer where the identity may not look at deleted keys (403): what stands in the way, Azure says later
     """
     try:
-        bundle = vault.read_if_there(
+        return vault.read_if_there(
             f"Looking for a deleted key {name} in the {vault}",
-            lambda **options: vault.client.get_deleted_key(name, **options),
+            lambda **options: version_of(
+                vault, name, vault.client.get_deleted_key(name, **options)
+            ),
         )
     except AzureError as error:
         if error.status == 403 and error.code not in NOT_LET_THROUGH:
             return forbidden
         raise
-    return bundle and to_version(bundle)
 
 
 def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.Any]) -> Version:
@@ -121,46 +163,139 @@ def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.
 
     return vault.write(
         f"Updating {', '.join(changes)} of the key {name} in the {vault}",
-        lambda **options: to_version(
-            vault.client.update_key_properties(name, version.version, **wanted, **options)
+        lambda **options: version_of(
+            vault,
+            name,
+            vault.client.update_key_properties(name, version.version, **wanted, **options),
+            version.version,
         ),
         landed,
     )
 
 
+def disable(vault: Vault, name: str, version: str) -> None:
+    """Disable a version, of which nothing but its number has to be known.
+
+    :raises ByokError: when Azure refuses, or does not show that it is done
+    """
+
+    def landed() -> bool | None:
+        listed = list_versions(vault, name)
+        disabled = any(each.version == version and each.enabled is False for each in listed)
+        return True if disabled else None
+
+    def send(**options: t.Any) -> bool:
+        properties = vault.client.update_key_properties(name, version, enabled=False, **options)
+        if properties.properties.enabled is not False:
+            raise OddAnswer("it does not say that the version is disabled")
+        return True
+
+    vault.write(f"Disabling the version {version} of the key {name} in the {vault}", send, landed)
+
+
+def version_of(vault: Vault, name: str, bundle: t.Any, version: str | None = None) -> Version:
+    """Read the SDK's KeyVaultKey, as the answer to a question about a key of this vault.
+
+    :param version: the version that was asked for; None for the newest
+    :raises OddAnswer: when it is of another vault, key or version, or cannot be read
+    """
+    answered = to_version(bundle)
+    beginning = f"{vault.address.url}/keys/{name}/".lower()
+    if not answered.kid.lower().startswith(beginning):
+        raise OddAnswer("it is of another vault or key")
+    if version is not None and answered.version.lower() != version.lower():
+        raise OddAnswer("it is of another version")
+    return answered
+
+
 def to_version(bundle: t.Any) -> Version:
-    """Read the SDK's KeyVaultKey."""
+    """Read the SDK's KeyVaultKey.
+
+    :raises OddAnswer: when a part of it cannot be read
+    """
     properties, kind = bundle.properties, _plain(bundle.key_type)
-    return Version(
+    if not _KID.fullmatch(_typed(bundle.id, str, "kid")):
+        raise OddAnswer("its kid names no version of a key")
+    operations = _typed(bundle.key_operations or [], list, "key_ops")
+    version = Version(
         kid=bundle.id,
         version=properties.version,
         type=kind,
         public_key=_public_key(kind, bundle.key),
-        operations=tuple(map(_plain, bundle.key_operations or ())),
-        enabled=properties.enabled is not False,
-        not_before=properties.not_before,
-        expires=properties.expires_on,
-        created=properties.created_on,
-        tags=properties.tags or {},
+        operations=tuple(_plain(operation) for operation in operations),
+        enabled=_typed(properties.enabled, bool, "enabled"),
+        not_before=_moment(properties.not_before, "nbf"),
+        expires=_moment(properties.expires_on, "exp"),
+        created=_moment(properties.created_on, "created"),
+        tags=_tags(properties.tags),
         recovery_level=_plain(properties.recovery_level or ""),
         retention_days=getattr(properties, "recoverable_days", None),
-        hsm_platform=getattr(properties, "hsm_platform", None),
+        hsm_platform=_text(getattr(properties, "hsm_platform", None), "hsmPlatform"),
+    )
+    try:
+        _ = version.thumbprint
+    except (ValueError, OverflowError):
+        raise OddAnswer("its public key does not fit its type") from None
+    return version
+
+
+def _listed(properties: t.Any) -> Listed:
+    """Read the SDK's KeyProperties.
+
+    :raises OddAnswer: when a part of it cannot be read
+    """
+    return Listed(
+        id=_typed(properties.id, str, "kid"),
+        name=properties.name,
+        version=properties.version or "",
+        enabled=properties.enabled,
+        created_on=_moment(properties.created_on, "created"),
+        expires_on=_moment(properties.expires_on, "exp"),
+        tags=_tags(properties.tags),
+        managed=bool(properties.managed),
     )
 
 
 def _public_key(kind: str, key: t.Any) -> PublicKey | None:
     # By kty alone: Azure echoes a stray crv on RSA keys.
     if kind.startswith("RSA"):
-        return RsaPublicKey(int.from_bytes(key.n, "big"), int.from_bytes(key.e, "big"))
+        return RsaPublicKey(_number(key.n, "n"), _number(key.e, "e"))
     if kind.startswith("EC"):
         curve = _plain(key.crv)
-        return EcPublicKey(
-            FORMER_NAMES.get(curve, curve),
-            int.from_bytes(key.x, "big"),
-            int.from_bytes(key.y, "big"),
-        )
+        curve = FORMER_NAMES.get(curve, curve)
+        if curve not in CURVES:
+            raise OddAnswer("its curve is unknown")
+        return EcPublicKey(curve, _number(key.x, "x"), _number(key.y, "y"))
     return None
 
 
+def _number(octets: t.Any, member: str) -> int:
+    number = int.from_bytes(_typed(octets, bytes, member), "big")
+    if number == 0:
+        raise OddAnswer(f"its {member} is zero")
+    return number
+
+
+def _moment(moment: t.Any, member: str) -> datetime | None:
+    return None if moment is None else _typed(moment, datetime, member)
+
+
+def _text(text: t.Any, member: str) -> str | None:
+    return None if text is None else _typed(text, str, member)
+
+
+def _tags(tags: t.Any) -> dict[str, str]:
+    if tags is not None and not isinstance(tags, Mapping):
+        raise OddAnswer(f"its tags are {type(tags).__name__}")
+    return {_typed(tag, str, "tag"): _typed(text, str, "tag") for tag, text in (tags or {}).items()}
+
+
+def _typed(value: t.Any, kind: type[T], member: str) -> T:
+    if not isinstance(value, kind):
+        raise OddAnswer(f"its {member} is {type(value).__name__}")
+    return value
+
+
 def _plain(value: t.Any) -> str:
-    return str(getattr(value, "value", value))  # the SDK mixes enum members and strings
+    text = getattr(value, "value", value)  # the SDK mixes enum members and strings
+    return _typed(text, str, "text")

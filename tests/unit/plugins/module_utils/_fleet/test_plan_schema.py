@@ -74,7 +74,8 @@ class Client:
         self, name: str, version: str | None, raw_response_hook: t.Any, **_: t.Any
     ) -> t.Any:
         headers = {"Date": format_datetime(NOW, usegmt=True)}
-        raw_response_hook(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
+        response = SimpleNamespace(headers=headers, status_code=200)
+        raw_response_hook(SimpleNamespace(http_response=response))
         return self._of(NEWEST, name)
 
     def get_deleted_key(self, name: str, **_: t.Any) -> t.Any:

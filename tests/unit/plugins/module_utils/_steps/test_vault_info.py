@@ -88,9 +88,14 @@ class Service:
         if error and not isinstance(error, HttpResponseError):
             raise error
         headers = {"Date": format_datetime(NOW + self.ahead, usegmt=True)} if self.dated else {}
-        raw_response_hook(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
-        if error or operation not in ("list", self.careless):
-            raise error or NOT_FOUND
+        assert error is None or isinstance(error, HttpResponseError)
+        if error is None and operation not in ("list", self.careless):
+            error = NOT_FOUND
+        status = (error.status_code or 401) if error else 200
+        response = SimpleNamespace(headers=headers, status_code=status)
+        raw_response_hook(SimpleNamespace(http_response=response))
+        if error:
+            raise error
         body: dict[str, t.Any] = {
             "value": [
                 {"kid": f"{VAULT}/keys/a", "attributes": attributes} for attributes in self.keys

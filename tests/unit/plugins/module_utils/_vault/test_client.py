@@ -12,9 +12,18 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock, WrongClock
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Uncertain, Vault
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    AzureError,
+    UnreadableAnswer,
+    VaultUnavailable,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
-from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import (
+    DecodeError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 
 URL = "https://contoso.vault.azure.net"
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -144,13 +153,58 @@ def test_a_read_is_repeated_when_its_answer_is_lost() -> None:
     assert service.vault.read_if_there("Reading", Service(answered(404)).call) is None
 
 
+class Answering(Service):
+    """Says 200, then raises what the SDK raises where it cannot read the answer."""
+
+    def call(self, **options: t.Any) -> str:
+        response = SimpleNamespace(status_code=200, headers={})
+        options["raw_response_hook"](SimpleNamespace(http_response=response))
+        return super().call(**options)
+
+
+UNREADABLE = [KeyError("x"), AttributeError("x"), RecursionError(), DecodeError("x"), TypeError()]
+
+
+@pytest.mark.parametrize("error", UNREADABLE, ids=lambda error: type(error).__name__)
+def test_a_yes_that_cannot_be_read_is_read_back_and_never_sent_again(error: Exception) -> None:
+    service = Answering(error, commits=[1])
+    assert (service.write(), service.sent) == ("read back", 1)
+    service = Answering(error)
+    with pytest.raises(Uncertain, match="whether it was done is not known") as uncertain:
+        service.write()
+    assert (service.sent, uncertain.value.reason) == (1, "uncertain")
+    assert not isinstance(uncertain.value, VaultUnavailable)  # other keys are tried
+
+
+@pytest.mark.parametrize("error", UNREADABLE, ids=lambda error: type(error).__name__)
+def test_an_answer_to_a_question_that_cannot_be_read_is_a_sentence(error: Exception) -> None:
+    service = Answering(error)
+    with pytest.raises(UnreadableAnswer, match=rf"cannot be read \({type(error).__name__}\)"):
+        service.vault.read("Reading the key x", service.call)
+    assert service.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "served"),
+    [(AzureError("No", "Ask", 403), True), (VaultUnavailable("Gone", "Wait"), False)],
+)
+def test_what_cannot_be_looked_up_is_uncertain(refused: AzureError, served: bool) -> None:
+    def look() -> str | None:
+        raise refused
+
+    service = Service(LOST)
+    with pytest.raises(Uncertain, match="nor could it be looked up") as uncertain:
+        service.vault.write("Importing the key x", service.call, look)
+    assert isinstance(uncertain.value, VaultUnavailable) is not served
+
+
 def test_what_is_noted_of_an_answer() -> None:
     vault = Service(clock=Clock(lambda: NOON, lambda: 0.0)).vault
     assert (vault.now, vault.clock.look().source) == (NOON, "host")
     headers = {"Date": "Sun, 22 Nov 2026 12:00:02 GMT", "x-ms-request-id": "id"}
-    vault._note(SimpleNamespace(http_response=SimpleNamespace(headers=headers)))
+    vault._note(SimpleNamespace(http_response=SimpleNamespace(status_code=200, headers=headers)))
     assert (vault.now, vault.request_id) == (NOON + timedelta(seconds=2), "id")
-    vault._note(SimpleNamespace(http_response=SimpleNamespace(headers={})))
+    vault._note(SimpleNamespace(http_response=SimpleNamespace(status_code=200, headers={})))
     assert (vault.clock.look().source, vault.request_id) == ("vault", "id")
 
 
