@@ -226,19 +226,15 @@ rotations:
     identity:
       description: Why the version is believed to be the key, as M(keyferry.azure.byok_import) returns it.
       type: str
-      returned: when something was imported or updated
     proof:
       description: What proved it.
       type: dict
-      returned: with O(prove=true)
     receipt:
       description: The receipt.
       type: dict
-      returned: when something was imported
     imported:
       description: Whether this run imported it, or would.
       type: bool
-      returned: when something was imported or updated
     locked:
       description: Whether this run locked it in the token, or would.
       type: bool
@@ -266,7 +262,10 @@ rotations:
       next_due: "2027-11-22T10:00:00Z"
       request_id: 4d6f6e64-6179-4279-8f6b-000000000000
       identity: public_key
+      proof: null
+      receipt: null
       imported: true
+      locked: false
 rotation:
   description: The only entry of RV(rotations).
   returned: when O(name) is given

@@ -130,6 +130,16 @@ def test_what_is_documented_is_what_is_returned(module: str, value: str) -> None
     compare(documented, RETURNED[module, value], f"{module}.{value}")
 
 
+@pytest.mark.parametrize("value", ["rotations", "rotation"])
+def test_what_is_documented_of_a_rotation_is_what_its_stages_return(value: str) -> None:
+    documented = yaml.safe_load(importlib.import_module(f"{MODULES}.byok_rotate").RETURN)[value]
+    hints = {**members(results.RotatedKey), **members(results.RetiredKey)}
+    assert documented["contains"].keys() == hints.keys()
+    for name, member in documented["contains"].items():
+        assert (member["type"], member.get("elements")) == documented_as(hints[name]), name
+    compare({"sample": documented.get("sample")}, results.RotatedKey, value)
+
+
 @pytest.mark.parametrize("options", TAKEN)
 def test_options_take_what_is_returned(options: str) -> None:
     hints, spec = members(TAKEN[options]), getattr(arguments, options)
