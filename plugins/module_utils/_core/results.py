@@ -111,7 +111,7 @@ def _converters(hint: t.Any) -> tuple[Convert, Convert]:
     if isinstance(hint, type) and issubclass(hint, Shape):
         return lambda value: value.to_dict(), hint.from_dict
     if origin is not None and issubclass(origin, Mapping):
-        return _plain, lambda value: _plain(_instance(Mapping, value))
+        return plain, lambda value: plain(_instance(Mapping, value))
     if hint is t.Any:
         return _same, _same
     return _same, lambda value: _instance(hint, value)
@@ -145,12 +145,12 @@ def _instance(kind: t.Any, value: t.Any) -> t.Any:
     return value
 
 
-def _plain(value: t.Any) -> t.Any:
+def plain(value: t.Any) -> t.Any:
     """Return a copy in plain data: Ansible's own containers cannot be copied or written by all."""
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
