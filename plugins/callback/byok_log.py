@@ -72,6 +72,9 @@ from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    comparable_url,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import (
     LEVELS,
     Event,
@@ -85,6 +88,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log impor
 
 _COLLECTION = "keyferry.azure."
 _ROOT = Path(__file__).resolve().parents[2]
+_FAILING = ("ansible.builtin.fail", "ansible.builtin.assert")
 _SECRET_VARIABLES = ("BYOK_PIN", "AZURE_SECRET", "AZURE_CLIENT_SECRET", "AZURE_PASSWORD")
 
 
@@ -187,28 +191,33 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Log how the run ended."""
         failed, unreachable = len(stats.failures), len(stats.dark)
         for log in self._logs.values():
-            worst = (
-                "ERROR"
-                if failed or unreachable
-                else "WARNING"
-                if log.counts["ERROR"] or log.counts["WARNING"]
-                else "INFO"
+            level = "INFO"
+            if failed or unreachable:
+                level = "ERROR"
+            elif log.counts["ERROR"] or log.counts["WARNING"]:
+                level = "WARNING"
+            counts = ", ".join(f"{name} {log.counts[name]}" for name in LEVELS)
+            message = (
+                f"{self._playbook} ended. Hosts: {len(stats.processed)}, failed: {failed}, "
+                f"unreachable: {unreachable}. Events: {counts}."
             )
-            counts = ", ".join(f"{level} {log.counts[level]}" for level in LEVELS)
-            message = f"{self._playbook} ended. Hosts: {len(stats.processed)}, failed: {failed}, unreachable: {unreachable}. "
             now = datetime.now(timezone.utc)
-            end = {"level": worst, "action": "end", "message": f"{message}Events: {counts}."}
-            self._write(
-                log, {**end, "duration": round((now - self._begun).total_seconds(), 3)}, now
-            )
+            duration = round((now - self._begun).total_seconds(), 3)
+            end = {"level": level, "action": "end", "message": message, "duration": duration}
+            self._write(log, end, now)
         if self._path_missing:
             self._display.warning(
-                "The callback keyferry.azure.byok_log is enabled, but byok_log_path is not set: there is no job log."
+                "The callback keyferry.azure.byok_log is enabled, but byok_log_path is not set: "
+                "there is no job log."
             )
 
     def _log_result(
         self, result: t.Any, failed: bool = False, unreachable: bool = False, turn: bool = False
     ) -> None:
+        """Log what a task of the collection did, or that another one failed.
+
+        :param turn: the result is that of one turn of a loop
+        """
         task, host = result._task, result._host.get_name()
         action = str(getattr(task, "resolved_action", None) or task.action)
         duration = self._duration(host, task, turn)
@@ -218,54 +227,56 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._ours = self._ours or is_ours
         if not is_ours and not (failed and self._ours):
             return
-        check = task.check_mode is True
-        ignored = bool(task.ignore_unreachable if unreachable else task.ignore_errors)
         arguments = task.args if isinstance(task.args, t.Mapping) else {}
         self._secrets |= secrets_in(arguments)
-        if unreachable or not is_ours:
-            message = self._reason(result, action, host, unreachable)
-            found = (
-                [{"level": "WARNING" if ignored else "ERROR", "action": "task", "message": message}]
-                if message
-                else []
-            )
-        else:
-            found = events(action, result._result, failed=failed, ignored=ignored, check=check)
-        if "censored" in result._result:
+        if not is_ours or "censored" in result._result:
             arguments = {}
-            found = [
-                {**event, "message": f"{task.get_name()}: {event['message']}"} for event in found
-            ]
-        if not found:
+        happened = self._events_of(result, action, failed, unreachable)
+        if not happened:
             return
         values = self._variables(result)
         log = self._log_at(values.get("byok_log_path") or self.get_option("byok_log_path"), values)
         if log is None:
             return
-        vault, name = (
-            text_of(arguments, option) if is_ours else "" for option in ("vault_url", "name")
-        )
-        if (
-            not vault or "{{" in vault
-        ):  # of a loop or a task that failed early, the arguments are not rendered
+        vault, name = text_of(arguments, "vault_url"), text_of(arguments, "name")
+        # Of a loop or a task that failed early, the arguments are not rendered.
+        if not vault or "{{" in vault:
             vault = values.get("byok_vault_url", "")
         shared = {
-            "check": check or None,
+            "check": True if task.check_mode is True else None,
             "host": host,
-            "vault": vault.lower().rstrip("/"),
+            "vault": comparable_url(vault),
             "duration": duration,
         }
-        for event in found:
+        for event in happened:
             message = redact(event["message"], self._secrets)
-            self._write(
-                log,
-                {**shared, **event, "key": event.get("key") or name, "message": message},
-                datetime.now(timezone.utc),
-            )
+            line = {**shared, **event, "key": event.get("key") or name, "message": message}
+            self._write(log, line, datetime.now(timezone.utc))
             if event["level"] == "ERROR":
                 self._errors.setdefault(host, []).append(message)
 
+    def _events_of(
+        self, result: t.Any, action: str, failed: bool, unreachable: bool
+    ) -> list[Event]:
+        """Return what the result of a task says."""
+        task = result._task
+        ignored = bool(task.ignore_unreachable if unreachable else task.ignore_errors)
+        happened: list[Event] = []
+        if unreachable or not action.startswith(_COLLECTION):
+            message = self._reason(result, action, unreachable)
+            if message:
+                level = "WARNING" if ignored else "ERROR"
+                happened.append({"level": level, "action": "task", "message": message})
+        else:
+            check = task.check_mode is True
+            happened = events(action, result._result, failed=failed, ignored=ignored, check=check)
+        if "censored" in result._result:
+            for event in happened:
+                event["message"] = f"{task.get_name()}: {event['message']}"
+        return happened
+
     def _duration(self, host: str, task: t.Any, turn: bool) -> float | None:
+        """Return the seconds that a task or a turn of its loop took; None for a loop's sum."""
         at, now = (host, task._uuid), time.monotonic()
         since = self._since.pop(at, now)
         if turn:
@@ -276,23 +287,25 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             return None
         return round(now - since, 3)
 
-    def _reason(self, result: t.Any, action: str, host: str, unreachable: bool) -> str:
-        """Say that a task failed, in no words but ours; nothing if it repeats what has been logged."""
+    def _reason(self, result: t.Any, action: str, unreachable: bool) -> str:
+        """Say that a task failed, in no words but ours; nothing if that has been logged."""
         task = result._task
         if unreachable:
             return f"{task.get_name()}: its host was not reached."
         text = text_of(result._result, "msg")
-        if (
-            action in ("ansible.builtin.fail", "ansible.builtin.assert")
-            and text
-            and _is_in_collection(task)
-        ):
-            text = redact(text, self._secrets)
-            return "" if any(said and said in text for said in self._errors.get(host, ())) else text
-        return f"{task.get_name()} ({action}): failed."
+        if not text or action not in _FAILING or not _is_in_collection(task):
+            return f"{task.get_name()} ({action}): failed."
+        text = redact(text, self._secrets)
+        for said in self._errors.get(result._host.get_name(), ()):
+            if said and said in text:
+                return ""
+        return text
 
     def _variables(self, result: t.Any) -> dict[str, str]:
-        """Return what the variables say that matter here; one that cannot be rendered is as one that is not set."""
+        """Return what the variables say that matter here.
+
+        One that cannot be rendered is as one that is not set.
+        """
         variables = self._play.get_variable_manager().get_vars(
             play=self._play, host=result._host, task=result._task
         )
@@ -314,17 +327,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         path = os.path.abspath(os.path.expanduser(path))
         log = self._logs.get(path)
         if log is None:
-            max_bytes, backups = (
-                self.get_option("byok_log_max_bytes"),
-                self.get_option("byok_log_backups"),
-            )
+            max_bytes = self.get_option("byok_log_max_bytes")
+            backups = self.get_option("byok_log_backups")
             log = self._logs[path] = _Log(LogFile(path, max_bytes, backups, self._rotation_failed))
             self._awx_job = values.get("awx_job_id") or values.get("tower_job_id")
-            self._write(
-                log,
-                {"level": "INFO", "action": "start", "message": f"{self._playbook} started."},
-                self._begun,
-            )
+            start = {"level": "INFO", "action": "start", "message": f"{self._playbook} started."}
+            self._write(log, start, self._begun)
         return log
 
     def _rotation_failed(self, error: OSError) -> None:
@@ -333,10 +341,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _write(self, log: _Log, event: Event, moment: datetime) -> None:
         if event["action"] not in ("start", "end"):
             log.counts[event["level"]] += 1
-        moment_text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        log.file.append(
-            to_line({"awx_job": self._awx_job, **event, "time": moment_text, "job": self._job})
-        )
+        time_text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"awx_job": self._awx_job, **event, "time": time_text, "job": self._job}
+        log.file.append(to_line(line))
 
 
 def _uses_collection(play: t.Any) -> bool:
@@ -345,11 +352,11 @@ def _uses_collection(play: t.Any) -> bool:
         return True
     left = [*play.pre_tasks, *play.tasks, *play.post_tasks]
     while left:
-        each = left.pop()
-        if hasattr(each, "block"):
-            left += [*each.block, *each.rescue, *each.always]
+        task = left.pop()
+        if hasattr(task, "block"):
+            left += [*task.block, *task.rescue, *task.always]
         else:
-            names = (each.action, each.args.get("name"), each._role and each._role.get_name())
+            names = (task.action, task.args.get("name"), task._role and task._role.get_name())
             if any(str(name).startswith(_COLLECTION) for name in names):
                 return True
     return False

@@ -63,7 +63,8 @@ EXAMPLES = r"""
 ---
 - name: Keep what went wrong in November
   ansible.builtin.copy:
-    content: "{{ (log | keyferry.azure.byok_log(format='csv', level='ERROR', start=first, end=next)).text }}"
+    content: >-
+      {{ (log | keyferry.azure.byok_log(format='csv', level='ERROR', start=first, end=next)).text }}
     dest: /srv/audit/errors.csv
     mode: "0600"
   vars:
@@ -88,7 +89,8 @@ _value:
       type: int
   sample:
     text: >-
-      {"time": "2026-11-22T16:00:00.000Z", "level": "INFO", "job": "0d9f0b0c-6d54-4b4e-a7d1-6f0f6d1f3f11", "action": "start",
+      {"time": "2026-11-22T16:00:00.000Z", "level": "INFO",
+      "job": "0d9f0b0c-6d54-4b4e-a7d1-6f0f6d1f3f11", "action": "start",
       "message": "byok.yml started."}
     events: 1
     broken: 0
@@ -98,18 +100,31 @@ import csv
 import io
 import json
 import typing as t
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import text as read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    comparable_url,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import (
     FIELDS,
     LEVELS,
     Event,
 )
+
+#: Options that are texts, with the variables by which the playbook log gives them
+_TEXTS = {
+    "start": "byok_log_from",
+    "end": "byok_log_to",
+    "key": "byok_log_key",
+    "host": "byok_log_host",
+    "vault": "byok_log_vault",
+}
 
 
 class _Line(t.NamedTuple):
@@ -118,59 +133,127 @@ class _Line(t.NamedTuple):
     event: Event
 
 
-def byok_log(
-    texts: t.Iterable[str],
-    format: str = "jsonl",
-    start: str | None = None,
-    end: str | None = None,
-    level: str | None = "INFO",
-    key: str | None = None,
-    host: str | None = None,
-    vault: str | None = None,
-    job: str | None = None,
-) -> dict[str, t.Any]:
-    """Return the wanted events of job logs as one text, how many they are, and how many lines were none.
+@dataclass(frozen=True)
+class _Options:
+    """The options of the filter, in the order of its documentation."""
 
+    format: str = "jsonl"
+    start: str | None = None
+    end: str | None = None
+    level: str | None = "INFO"
+    key: str | None = None
+    host: str | None = None
+    vault: str | None = None
+    job: str | None = None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which events are chosen: those that are all of what is given.
+
+    :ivar start: the first moment
+    :ivar end: the first moment that is too late
+    :ivar level: the least level
+    :ivar vault: its URL, host name or name
+    :ivar job: its id, or that in AWX
+    """
+
+    start: datetime | None
+    end: datetime | None
+    level: str
+    key: str | None
+    host: str | None
+    vault: str | None
+    job: str | None
+
+    def takes(self, line: _Line) -> bool:
+        """Tell whether a line is chosen."""
+        event = line.event
+        if self.start and line.moment < self.start:
+            return False
+        if self.end and line.moment >= self.end:
+            return False
+        if LEVELS.index(event["level"]) < LEVELS.index(self.level):
+            return False
+        if self.key and event.get("key") != self.key:
+            return False
+        if self.host and event.get("host") != self.host:
+            return False
+        if self.vault and comparable_url(self.vault) not in _names(event):
+            return False
+        return not self.job or str(self.job) in (event.get("job"), event.get("awx_job"))
+
+
+def byok_log(texts: t.Iterable[str], *positional: t.Any, **named: t.Any) -> dict[str, t.Any]:
+    """Return the chosen events of job logs as one text.
+
+    :param texts: of logs, the oldest first
+    :param positional: options as in :class:`_Options`
+    :param named: the same by their names
+    :returns: ``text``, how many ``events`` it holds, and how many lines were ``broken``
     :raises AnsibleFilterError: for an option that says nothing that can be looked for
     """
-    level = level or "INFO"
+    options = _Options(*positional, **named)
     if isinstance(texts, str):
         raise AnsibleFilterError(
             "byok_log takes a list of texts, and not one text. Put it into brackets."
         )
-    for name, value, choices in (("format", format, ("jsonl", "csv")), ("level", level, LEVELS)):
+    choice = _choice(options)
+    lines: list[_Line] = []
+    broken = 0
+    for text in texts:
+        for raw in text.splitlines():
+            if not raw.strip():
+                continue
+            line = _read(raw)
+            if line is None:
+                broken += 1
+            elif choice.takes(line):
+                lines.append(line)
+    lines.sort(key=lambda line: line.moment)
+    write = _csv if options.format == "csv" else _jsonl
+    return {"text": write(lines), "events": len(lines), "broken": broken}
+
+
+def _choice(options: _Options) -> _Choice:
+    """Check the options of the filter.
+
+    :raises AnsibleFilterError: for one that says nothing that can be looked for
+    """
+    level = options.level or "INFO"
+    for name, value, choices in (
+        ("format", options.format, ("jsonl", "csv")),
+        ("level", level, LEVELS),
+    ):
         if value not in choices:
             raise AnsibleFilterError(
                 f"byok_log knows no {name} {value}. Give one of {', '.join(choices)}."
             )
     try:
-        start, end = read_text(start, "start (byok_log_from)"), read_text(end, "end (byok_log_to)")
-        key, host = read_text(key, "key (byok_log_key)"), read_text(host, "host (byok_log_host)")
-        vault = read_text(vault, "vault (byok_log_vault)")
-        first, last = (parse_moment(moment) if moment else None for moment in (start, end))
+        texts = {
+            name: read_text(getattr(options, name), f"{name} ({variable})")
+            for name, variable in _TEXTS.items()
+        }
+        return _Choice(
+            start=parse_moment(texts["start"]) if texts["start"] else None,
+            end=parse_moment(texts["end"]) if texts["end"] else None,
+            level=level,
+            key=texts["key"],
+            host=texts["host"],
+            vault=texts["vault"],
+            job=options.job,
+        )
     except ByokError as error:
         raise AnsibleFilterError(str(error)) from error
-    read = [_read(line) for text in texts for line in text.splitlines() if line.strip()]
-    lines = [
-        line
-        for line in sorted(filter(None, read), key=lambda line: line.moment)
-        if (not first or line.moment >= first)
-        and (not last or line.moment < last)
-        and LEVELS.index(line.event["level"]) >= LEVELS.index(level)
-        and (not key or line.event.get("key") == key)
-        and (not host or line.event.get("host") == host)
-        and (not vault or vault.lower().rstrip("/") in _names(line.event))
-        and (not job or str(job) in (line.event.get("job"), line.event.get("awx_job")))
-    ]
-    text = _csv(lines) if format == "csv" else "".join(f"{line.text}\n" for line in lines)
-    return {"text": text, "events": len(lines), "broken": read.count(None)}
 
 
 def _read(text: str) -> _Line | None:
     try:
         event = json.loads(text)
         moment = datetime.fromisoformat(event["time"].replace("Z", "+00:00"))
-        return _Line(moment, text, event) if moment.tzinfo and event["level"] in LEVELS else None
+        if moment.tzinfo and event["level"] in LEVELS:
+            return _Line(moment, text, event)
+        return None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -181,19 +264,29 @@ def _names(event: Event) -> tuple[str, ...]:
     return (url, host, host.partition(".")[0])
 
 
+def _jsonl(lines: t.Iterable[_Line]) -> str:
+    return "".join(f"{line.text}\n" for line in lines)
+
+
 def _csv(lines: t.Iterable[_Line]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)
-    writer.writerows([_cell(line.event.get(name)) for name in FIELDS] for line in lines)
+    for line in lines:
+        writer.writerow([_cell(line.event.get(name)) for name in FIELDS])
     return text.getvalue()
 
 
 def _cell(value: t.Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return "true" if value else ""
+    """Return a member of an event as a spreadsheet shows it, and does not take for a formula."""
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "true"
     cell = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+    if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return f"'{cell}"
+    return cell
 
 
 class FilterModule:

@@ -209,9 +209,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self._add_host(share, tokens[share.token] or {})
 
     def _add_host(self, share: Share, token_variables: t.Mapping[str, t.Any]) -> None:
-        tags = {
-            f"{tag}={value}" for key in share.keys for tag, value in key.get("tags", {}).items()
-        }
+        """Add the host of a share, with its variables and groups.
+
+        :param token_variables: those that the configuration gives to the token
+        """
+        tags: set[str] = set()
+        for key in share.keys:
+            tags.update(f"{tag}={value}" for tag, value in key.get("tags", {}).items())
         variables = {
             "ansible_connection": trust_as_template("local"),
             "ansible_python_interpreter": trust_as_template("{{ ansible_playbook_python }}"),
@@ -230,17 +234,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         self.inventory.add_host(share.host)
         for name, value in variables.items():
             self.inventory.set_variable(share.host, name, value)
-        known, strict = self.inventory.get_host(share.host).get_vars(), self.get_option("strict")
-        self._set_composite_vars(self.get_option("compose"), known, share.host, strict=strict)
-        self._add_host_to_composed_groups(
-            self.get_option("groups"), known, share.host, strict=strict
-        )
-        self._add_host_to_keyed_groups(
-            self.get_option("keyed_groups"), known, share.host, strict=strict
-        )
+        host_vars = self.inventory.get_host(share.host).get_vars()
+        strict = self.get_option("strict")
+        for add, option in (
+            (self._set_composite_vars, "compose"),
+            (self._add_host_to_composed_groups, "groups"),
+            (self._add_host_to_keyed_groups, "keyed_groups"),
+        ):
+            add(self.get_option(option), host_vars, share.host, strict=strict)
 
 
 def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) -> None:
+    """Read the files of the rules, and declare what they hold.
+
+    :param folder: that the paths of the rules are relative to
+    :param problems: gets a sentence for each file that cannot be read
+    """
     read: dict[str, str] = {}
     for rule in rules:
         try:
@@ -250,9 +259,10 @@ def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) 
             continue
         for file in files:
             name = file if file.isprintable() else ascii(file)
-            if read.setdefault(os.path.normpath(file), rule.path) != rule.path:
+            first = read.setdefault(os.path.normpath(file), rule.path)
+            if first != rule.path:
                 problems.append(
-                    f"{name} is matched by {read[os.path.normpath(file)]} and by {rule.path}. Let one of them match it."
+                    f"{name} is matched by {first} and by {rule.path}. Let one of them match it."
                 )
                 continue
             try:
@@ -269,7 +279,7 @@ def _message(problems: list[str]) -> str:
         lines.append(f"There may be more; the check ended at {MOST_PROBLEMS} problems.")
     if not (C.INVENTORY_ANY_UNPARSED_IS_FAILED or C.INVENTORY_UNPARSED_IS_FAILED):
         lines.append(
-            "Ansible goes on without these hosts, and may tell success. Set any_unparsed_is_failed = true in the section "
-            "[inventory] of ansible.cfg."
+            "Ansible goes on without these hosts, and may tell success. Set any_unparsed_is_failed "
+            "= true in the section [inventory] of ansible.cfg."
         )
     return "\n".join(lines)

@@ -4,9 +4,11 @@
 
 # This plugin util is **PRIVATE** to the collection: it can change at any time.
 
-"""Files that somebody else wrote, read as plain data: no templates, tags, aliases or symbolic links, and no end of memory.
+"""Files that somebody else wrote, read as plain data.
 
-Ansible's own loader is not used, because it follows links, decrypts, expands aliases, and takes the last of two equal fields.
+Templates, tags, aliases and symbolic links count for nothing, and memory is bounded. Ansible's own
+loader is not used, because it follows links, decrypts, expands aliases, and takes the last of two
+equal fields.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BEYOND_LIBYAML = "exceeded maximum nesting depth"
 _TOO_DEEP = ("it is nested too deep", "Declare keys as docs/fleets.md shows")
 
-#: YAML 1.2 as editors read it, in which NO is a country. Other numbers than these become floats, which no field takes.
+#: YAML 1.2 as editors read it, in which NO is a country. Other numbers than these become floats,
+#: which no field takes.
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -53,41 +56,43 @@ class Document:
 
 
 def find_files(folder: str, pattern: str) -> list[str]:
-    """Return the files of a pattern, relative to the folder where that is how the pattern is written.
+    """Return the files of a pattern.
+
+    They are relative to the folder where that is how the pattern is written.
 
     :raises ByokError: when there is none, or one is found by way of a symbolic link
     """
-    # As bytes, because the texts of a configuration are rendered as templates, and a file may be named like one
-    found = sorted(
+    # As bytes, because the texts of a configuration are rendered as templates, and a file may be
+    # named like one.
+    paths = sorted(
         os.fsdecode(path) for path in glob.glob(os.fsencode(pattern), root_dir=os.fsencode(folder))
     )
-    if not found:
+    if not paths:
         raise ByokError(
             f"{pattern} matches no file", "Correct the path; a file without keys holds keys: []"
         )
-    for path in found:
+    for path in paths:
         parts = path.split(os.sep)
-        for part in (os.sep.join(parts[: number + 1]) or os.sep for number in range(len(parts))):
+        for number in range(len(parts)):
+            part = os.sep.join(parts[: number + 1]) or os.sep
             if os.path.islink(os.path.join(folder, part)):
                 raise ByokError(
                     f"{part} is a symbolic link, so {path} could be any file of this machine",
                     "Put the file itself there, or name the folder that the link leads to",
                 )
-    return found
+    return paths
 
 
 def read_file(path: str) -> bytes:
-    """Return the content of a file that can be no link, pipe or device, and is no larger than declarations are.
+    """Return the content of a file.
+
+    It can be no link, pipe or device, and is no larger than declarations are.
 
     :raises ByokError: when it cannot be read, or is something else
     """
     remedy = "Put a file with declarations there"
     try:
-        with open(
-            path,
-            "rb",
-            opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK),
-        ) as file:
+        with open(path, "rb", opener=_open_regular) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ByokError("It is no regular file", remedy)
             content = file.read(MOST_BYTES + 1)
@@ -96,6 +101,11 @@ def read_file(path: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise ByokError(f"It is larger than {MOST_BYTES // 1_000_000} MB", "Split it")
     return content
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, through no link, and without waiting where it is a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def parse_document(content: bytes) -> Document:
@@ -125,15 +135,18 @@ def parse_document(content: bytes) -> Document:
 
 
 class _Builder:
-    """Builds a value out of events, so that neither depth nor aliases cost more than the file's size."""
+    """Builds a value out of events.
+
+    So neither depth nor aliases cost more than the file's size.
+    """
 
     def __init__(self) -> None:
         self.value: t.Any = None
         self.lines: dict[tuple[str | int, ...], int] = {}
-        self._open: list[
-            tuple[t.Any, tuple[str | int, ...]]
-        ] = []  # containers, outermost first, with their paths
-        self._field: list[str | None] = []  # of each of them, the field whose value comes next
+        # Containers, outermost first, with their paths
+        self._open: list[tuple[t.Any, tuple[str | int, ...]]] = []
+        # Of each of them, the field whose value comes next
+        self._field: list[str | None] = []
         self._documents = 0
 
     def take(self, event: t.Any) -> None:
@@ -159,6 +172,7 @@ class _Builder:
             self._add(event)
 
     def _add(self, event: t.Any) -> None:
+        """Add a field's name to the mapping that is open, or else a value to what is open."""
         in_mapping = bool(self._open) and isinstance(self._open[-1][0], dict)
         field = self._field[-1] if in_mapping else None
         if in_mapping and field is None:
@@ -209,4 +223,6 @@ def _plain(text: str) -> t.Any:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) else text
+    if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+        return float(text)
+    return text

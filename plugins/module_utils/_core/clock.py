@@ -6,8 +6,8 @@
 
 """What time it is for a run: the vault's Date, else Entra ID's, else this host's clock; pure.
 
-Vaults and Entra ID send a Date header. A Managed HSM sends none, in all recordings of Microsoft's own
-SDK and CLI tests from 2020 to 2026.
+Vaults and Entra ID send a Date header. A Managed HSM sends none, in all recordings of Microsoft's
+own SDK and CLI tests from 2020 to 2026.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _DATE = re.compile(
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_REMEDY = "Set the clock of this host (NTP). If it is right, check the proxy between this host and Azure, which may set a Date"
+_REMEDY = (
+    "Set the clock of this host (NTP). If it is right, check the proxy between this host and Azure,"
+    " which may set a Date"
+)
 
 
 class WrongClock(ByokError):
@@ -76,7 +79,7 @@ def read_date(header: str | None) -> datetime | None:
         )
     except ValueError:
         return None
-    # What is reckoned from a moment has to stay within datetime, and Azure's own times begin in 1970
+    # What is reckoned from a moment has to stay within datetime; Azure's own times begin in 1970.
     return moment if 1970 <= moment.year < datetime.max.year else None
 
 
@@ -88,8 +91,8 @@ def refuse_far(moment: datetime, what: str, remedy: str, host: datetime) -> None
     """
     if abs(moment - host) > MOST_DIFFERENCE:
         raise WrongClock(
-            f"{what} says {format_moment(moment)}, and the clock of this host says {format_moment(host)}: they are more than "
-            "one hour apart, so one of them is wrong",
+            f"{what} says {format_moment(moment)}, and the clock of this host says "
+            f"{format_moment(host)}: they are more than one hour apart, so one of them is wrong",
             remedy,
         )
 

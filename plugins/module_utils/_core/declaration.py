@@ -22,12 +22,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation impo
     parse_rotation,
 )
 
-#: What Azure Key Vault and Managed HSM can import, beside the curves (Microsoft, "Import HSM-protected
-#: keys", supported key types)
+#: What Azure Key Vault and Managed HSM can import, beside the curves (Microsoft, "Import
+#: HSM-protected keys", supported key types)
 RSA_SIZES = (2048, 3072, 4096)
 OCT_SIZES = (128, 192, 256)
 
-#: Azure's key operations per type; EC takes no others (Azure answers BadParameter), nor does oct-HSM
+#: Azure's key operations per type; EC takes no others (Azure answers BadParameter), nor does
+#: oct-HSM
 OPERATIONS = {
     "RSA": ("encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"),
     "EC": ("sign", "verify"),
@@ -60,7 +61,10 @@ class KeySpec:
     curve: str | None = None
 
     def __str__(self) -> str:
-        return self.curve or f"{'AES' if self.type == 'oct' else self.type}-{self.size}"
+        if self.curve:
+            return self.curve
+        algorithm = "AES" if self.type == "oct" else self.type
+        return f"{algorithm}-{self.size}"
 
     @property
     def azure_type(self) -> str:
@@ -70,12 +74,15 @@ class KeySpec:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A key as it shall be, in the token and in the vault; ``None`` means: not declared, so left as it is.
+    """A key as it shall be, in the token and in the vault.
+
+    ``None`` means: not declared, so left as it is.
 
     :ivar create: make it where the token has none
     :ivar derive: CKA_DERIVE of a key that is made; Azure has no such operation
     :ivar modifiable: CKA_MODIFIABLE of a key that is made
-    :ivar token_operations: what a key that is made may do in the token, where that is not what it may do in the vault
+    :ivar token_operations: what a key that is made may do in the token, where that is not what it
+        may do in the vault
     """
 
     name: str
@@ -96,7 +103,10 @@ class Declaration:
 
     @property
     def wanted_operations(self) -> tuple[str, ...]:
-        """The operations of a key that is made or imported: where none are declared all of its type, as Azure does."""
+        """The operations of a key that is made or imported.
+
+        Where none are declared, all of its type, as Azure does.
+        """
         return self.operations or OPERATIONS[self.spec.type]
 
     @property
@@ -156,7 +166,8 @@ def parse_operations(
         return None
     if not operations or set(operations) - set(allowed):
         raise ByokError(
-            f"The {spec.type} key {name} is declared with the operations {', '.join(operations) or '(none)'}",
+            f"The {spec.type} key {name} is declared with the operations "
+            f"{', '.join(operations) or '(none)'}",
             f"Azure allows {spec.type} keys one or more of {', '.join(allowed)}",
         )
     return tuple(operation for operation in allowed if operation in operations)
@@ -175,12 +186,12 @@ def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] 
             f"The key {name} is declared with a tag that begins with {OUR_TAGS}",
             "Give it another name; tags named so are set by Keyferry on what it imports",
         )
-    if len(texts) > MAX_OWN_TAGS or any(
-        len(text) > MAX_TAG_LENGTH for pair in texts.items() for text in pair
-    ):
+    longest = max((len(text) for text in (*texts, *texts.values())), default=0)
+    if len(texts) > MAX_OWN_TAGS or longest > MAX_TAG_LENGTH:
         raise ByokError(
             f"The key {name} is declared with tags that Azure does not take",
-            f"Declare at most {MAX_OWN_TAGS} tags, with names and values of at most {MAX_TAG_LENGTH} characters",
+            f"Declare at most {MAX_OWN_TAGS} tags, with names and values of at most "
+            f"{MAX_TAG_LENGTH} characters",
         )
     return texts
 
@@ -188,6 +199,7 @@ def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] 
 def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
     """Read the options of one declared key.
 
+    :param options: all of DECLARATION_OPTIONS (``_ansible/arguments.py``), ``None`` where not given
     :raises ByokError: naming the key and the first field that cannot be
     """
     name = check_name(options["name"])
@@ -224,6 +236,7 @@ def check_unique(names: t.Iterable[str]) -> None:
 
     :raises ByokError: naming those that are
     """
-    twice = [name for name, count in Counter(name.lower() for name in names).items() if count > 1]
+    counts = Counter(name.lower() for name in names)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ByokError(f"Declared more than once: {', '.join(twice)}", "Declare every key once")

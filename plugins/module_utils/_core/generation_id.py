@@ -4,21 +4,26 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""CKA_ID of the generations that Keyferry makes: UUIDv7 (RFC 9562, 5.7), unique and sorted by time; pure."""
+"""CKA_ID of the generations that Keyferry makes; pure.
+
+It is a UUIDv7 (RFC 9562, 5.7): unique and sorted by time.
+"""
 
 from __future__ import annotations
 
-#: A random CKA_ID of 16 bytes passes for version 7 once in 64 times; a time in these years makes that once in 7,000
+#: A random CKA_ID of 16 bytes passes for version 7 once in 64 times; a time in these years makes
+#: that once in 7,000
 _EARLIEST_MS = 1_735_689_600_000  # 2025-01-01
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01
 
-#: Behind the CKA_ID of the private or secret key: one attribute, set at once, that tokens let their users change. CKA_END_DATE
-#: would say it in PKCS#11's own words, but SoftHSM 2.6.1 cannot read that of a private key any more.
+#: Behind the CKA_ID of the private or secret key: one attribute, set at once, that tokens let their
+#: users change. CKA_END_DATE would say it in PKCS#11's own words, but SoftHSM 2.6.1 cannot read
+#: that of a private key any more.
 _WITHDRAWN = b"\xff"
 
 
 def make_id(now_ms: int, random: bytes, existing: list[bytes]) -> bytes:
-    """Return a new CKA_ID that sorts after all of ours in ``existing``, even when the clock went back.
+    """Return a new CKA_ID that sorts after all of ours in ``existing``, whatever the clock says.
 
     :param now_ms: milliseconds since 1970
     :param random: 10 random bytes

@@ -4,10 +4,11 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""HsmConfig.ini, the configuration of Thales' hsmbyok: read it, and say the same in the words of this collection; pure.
+"""HsmConfig.ini of Thales' hsmbyok, read into the words of this collection; pure.
 
-The only source is the public guide "Microsoft Azure Key Vault BYOK: Integration Guide" (Thales, 007-013885-002). People copy
-their file out of its PDF, so what such a copy does to a text is tolerated; what cannot be honoured is an error.
+The only source is the public guide "Microsoft Azure Key Vault BYOK: Integration Guide" (Thales,
+007-013885-002). People copy their file out of its PDF, so what such a copy does to a text is
+tolerated; what cannot be honoured is an error.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ _KEYS = (
     "SchemaVersion",
 )
 _SPELLINGS = {key.lower(): key for key in _KEYS}
-_QUOTES = (
-    '"\u201c\u201d\u201e\u201f',
-    "'\u2018\u2019\u201a\u201b",
-)  # straight and typographic, double and single
 
-#: What Azure unwraps, and nothing else: OAEP with SHA-1, and AES-KWP (Microsoft's BYOK specification)
+#: Straight and typographic, double and single
+_QUOTES = ('"\u201c\u201d\u201e\u201f', "'\u2018\u2019\u201a\u201b")
+
+#: What Azure unwraps, and nothing else: OAEP with SHA-1, and AES-KWP (Microsoft's BYOK
+#: specification)
 _CIPHERS = {"CKG_MGF1_SHA1", "CKM_AES_KWP"}
 
 #: The curves that a targetKeySpec can name
 _CURVES = [curve for curve in CURVES.values() if curve.thales_name]
 
 #: targetKeySpec in upper case -> the key
-_SPECS = {
+_SPECS: dict[tuple[str, ...], KeySpec] = {
     **{("CKK_RSA", str(size), "NONE"): KeySpec("RSA", size=size) for size in RSA_SIZES},
     **{
         ("CKK_EC", str(curve.bits), curve.name): KeySpec("EC", curve=curve.name)
@@ -112,8 +113,8 @@ class HsmConfig:
     @property
     def operations(self) -> tuple[str, ...]:
         """What the flags allow of what Azure knows for this type of key."""
-        wanted = {_OPERATION_OF_FLAG.get(flag) for flag in self.flags}
-        return tuple(operation for operation in OPERATIONS[self.spec.type] if operation in wanted)
+        flagged = {_OPERATION_OF_FLAG.get(flag) for flag in self.flags}
+        return tuple(operation for operation in OPERATIONS[self.spec.type] if operation in flagged)
 
 
 @dataclass(frozen=True)
@@ -168,20 +169,24 @@ def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> 
     """Return what a transfer has to know, as the lookup and the filter document it.
 
     :param pkcs11_library: path of the library where this runs, instead of the one in the file
-    :raises ByokError: for a library of Windows that nothing stands in for, and for a name that Azure does not take
+    :raises ByokError: for a library of Windows that nothing stands in for, and for a name that
+        Azure does not take
     """
-    if not pkcs11_library and ("\\" in config.library or config.library.lower().endswith(".dll")):
+    is_for_windows = "\\" in config.library or config.library.lower().endswith(".dll")
+    if is_for_windows and not pkcs11_library:
         raise ByokError(
-            f"{_FILE}: libraryName is {config.library}, a library for Windows, and PKCS#11 is used on Linux here",
-            "Set byok_pkcs11_library (lookup and filter: pkcs11_library) to its path on the host with the token, such as "
-            "/usr/safenet/lunaclient/lib/libCryptoki2_64.so",
+            f"{_FILE}: libraryName is {config.library}, a library for Windows, and PKCS#11 is "
+            "used on Linux here",
+            "Set byok_pkcs11_library (lookup and filter: pkcs11_library) to its path on the host "
+            "with the token, such as /usr/safenet/lunaclient/lib/libCryptoki2_64.so",
         )
     try:
         check_name(config.key_name)
     except ByokError as error:
         raise ByokError(
             f"{_FILE}: targetKeyName: {error.what}, and the key has one name in token and vault",
-            "Give the key in the token a label of 1 to 127 letters, digits and hyphens, and name it so in the file",
+            "Give the key in the token a label of 1 to 127 letters, digits and hyphens, and name "
+            "it so in the file",
         ) from error
     strength = {"curve": config.spec.curve} if config.spec.curve else {"size": config.spec.size}
     return {
@@ -206,19 +211,26 @@ def _notes(config: HsmConfig) -> t.Iterator[str]:
     """Say what is done otherwise than hsmbyok and az keyvault key import together would."""
     allowed = OPERATIONS[config.spec.type]
     if "CKF_DERIVE" in config.flags:
-        yield "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which has no such operation."
+        yield (
+            "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, which "
+            "has no such operation."
+        )
     impossible = [
         flag
         for flag, operation in _OPERATION_OF_FLAG.items()
         if flag in config.flags and operation not in allowed
     ]
     if impossible:
-        yield f"{', '.join(impossible)}: left out, as a key of type {config.spec.type} does that neither in Azure nor in a token."
+        yield (
+            f"{', '.join(impossible)}: left out, as a key of type {config.spec.type} does that "
+            "neither in Azure nor in a token."
+        )
     rest = [operation for operation in allowed if operation not in config.operations]
     if rest:
         yield (
-            f"targetKeyFlags count in the token. In the vault a new key may {', '.join(rest)} as well, as after az keyvault key "
-            "import without --ops, and a key that is there keeps its operations; hsmbyok_operations declares others."
+            "targetKeyFlags count in the token. In the vault a new key may "
+            f"{', '.join(rest)} as well, as after az keyvault key import without --ops, and a key "
+            "that is there keeps its operations; hsmbyok_operations declares others."
         )
 
 
@@ -228,9 +240,8 @@ def _entries(text: str) -> dict[str, _Entry]:
     in_section, last = False, ""
     for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         line = re.sub(r"\s", " ", raw).strip()  # no-break spaces as well
-        if (
-            not line.strip("`") or line[0] in ";#"
-        ):  # a line of ` fences the pages of a guide that was turned to Markdown
+        # A line of ` fences the pages of a guide that was turned to Markdown.
+        if not line.strip("`") or line[0] in ";#":
             continue
         name, equals, value = (part.strip() for part in line.partition("="))
         if line[0] == "[":
@@ -256,10 +267,7 @@ def _entries(text: str) -> dict[str, _Entry]:
                 raise entries[last].error(f"stands in line {number} again", "Keep one of them")
             entries[last] = _Entry(last, number, value)
         elif last:
-            entry = entries[last]
-            entries[last] = replace(
-                entry, text=entry.text + ("" if _is_open(entry.text) else " ") + line
-            )
+            entries[last] = _continued(entries[last], line)
         else:
             raise ByokError(
                 f"{_FILE}, line {number}: {line} is no KEY = VALUE",
@@ -268,22 +276,24 @@ def _entries(text: str) -> dict[str, _Entry]:
     return entries
 
 
-def _is_open(text: str) -> bool:
-    return any(sum(map(text.count, quotes)) % 2 for quotes in _QUOTES)
+def _continued(entry: _Entry, line: str) -> _Entry:
+    """Return an entry with its value's next line: between quotes nothing parts the two."""
+    is_open = any(sum(map(entry.text.count, quotes)) % 2 for quotes in _QUOTES)
+    gap = "" if is_open else " "
+    return replace(entry, text=f"{entry.text}{gap}{line}")
 
 
 def _string(entry: _Entry) -> str:
     """Return a value without its quotes; backslashes and percent signs are nothing special."""
-    quotes = next((quotes for quotes in _QUOTES if entry.text.startswith(tuple(quotes))), None)
-    if quotes is None:
-        value = _uncommented(entry)
-    elif len(entry.text) < 2 or entry.text[-1] not in quotes or set(entry.text[1:-1]) & set(quotes):
-        raise entry.error(
-            f"is {entry.text}, whose quotes do not hold all of it",
-            "Put the value between two quotes",
-        )
-    else:
-        value = entry.text[1:-1]
+    quotes = next((quotes for quotes in _QUOTES if entry.text.startswith(tuple(quotes))), "")
+    value = entry.text[1:-1] if quotes else _uncommented(entry)
+    if quotes:
+        is_closed = len(entry.text) >= 2 and entry.text[-1] in quotes
+        if not is_closed or set(value) & set(quotes):
+            raise entry.error(
+                f"is {entry.text}, whose quotes do not hold all of it",
+                "Put the value between two quotes",
+            )
     if not value:
         raise entry.error("is empty", "Give it a value")
     return value
@@ -306,8 +316,7 @@ def _uncommented(entry: _Entry) -> str:
 
 
 def _spec(entry: _Entry) -> KeySpec:
-    parts = _list(entry)
-    spec = _SPECS.get((parts[0], parts[1], parts[2])) if len(parts) == 3 else None
+    spec = _SPECS.get(tuple(_list(entry)))
     if spec is None:
         curves = (f'{curve.bits}, "{curve.name}" ("{curve.thales_name}")' for curve in _CURVES)
         raise entry.error(

@@ -44,7 +44,10 @@ class Duration:
         return self.text
 
     def after(self, moment: datetime) -> datetime:
-        """Return the moment so long after another one; a day that its month does not have is the month's last."""
+        """Return the moment so long after another one.
+
+        A day that its month does not have is the month's last.
+        """
         return _add_months(moment, self.months) + self.rest
 
     def before(self, moment: datetime) -> datetime:
@@ -55,19 +58,27 @@ class Duration:
 def parse_moment(text: str) -> datetime:
     """Read an ISO 8601 moment such as ``2027-01-31T00:00:00Z``; whole seconds, as Azure keeps them.
 
-    :raises ByokError: when it is not one, names no time zone, or is before 1970, where the seconds begin that Azure counts
+    :raises ByokError: when it is not one, names no time zone, or is before 1970, where the seconds
+        begin that Azure counts
     """
-    try:
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
-        in_utc = moment.astimezone(timezone.utc).replace(microsecond=0) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        in_utc = None
+    in_utc = _in_utc(text.strip())
     if in_utc is None or in_utc < _EPOCH:
         what = "not a moment with a time zone" if in_utc is None else "before 1970"
         raise ByokError(
             f"{text!r} is {what}", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z"
         )
     return in_utc
+
+
+def _in_utc(text: str) -> datetime | None:
+    """Return an ISO 8601 moment in UTC; None where the text is none, or names no time zone."""
+    try:
+        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+        if moment.tzinfo is None:
+            return None
+        return moment.astimezone(timezone.utc).replace(microsecond=0)
+    except (ValueError, OverflowError):
+        return None
 
 
 @lru_cache
@@ -77,11 +88,8 @@ def parse_duration(text: str) -> Duration:
     :raises ByokError: when it is not one, is zero, or is longer than a thousand years
     """
     match = _DURATION.fullmatch(text.strip())
-    parts = (
-        {unit: int(number) for unit, number in match.groupdict(default="0").items()}
-        if match
-        else {}
-    )
+    numbers = match.groupdict(default="0") if match else {}
+    parts = {unit: int(number) for unit, number in numbers.items()}
     months = 12 * parts.pop("years", 0) + parts.pop("months", 0)
     try:
         rest = timedelta(**parts)
@@ -90,7 +98,8 @@ def parse_duration(text: str) -> Duration:
     if not (months or rest) or months / 12 + rest.days / 365 > _MOST_YEARS:
         raise ByokError(
             f"{text!r} is not a duration",
-            "Write it as ISO 8601, such as PT4H for four hours, P2D for two days, P6M for six months or P2Y for two years",
+            "Write it as ISO 8601, such as PT4H for four hours, P2D for two days, P6M for six "
+            "months or P2Y for two years",
         )
     return Duration(text.strip(), months, rest)
 

@@ -26,9 +26,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 SCHEMA_VERSION = "1.0.0"
 ENC = "CKM_RSA_AES_KEY_WRAP"
 
-#: Bytes of the plain target key, shortest to longest. RSA: PKCS#8 of RFC 8017's RSAPrivateKey, whose
-#: integers may be a few bytes shorter. Some tokens add attributes. oct: the raw key. Measured with
-#: OpenSSL, SoftHSM and NSS: RSA 1217, 1794, 2373.
+#: Bytes of the plain target key, shortest to longest. RSA: PKCS#8 of RFC 8017's RSAPrivateKey,
+#: whose integers may be a few bytes shorter. Some tokens add attributes. oct: the raw key. Measured
+#: with OpenSSL, SoftHSM and NSS: RSA 1217, 1794, 2373.
 _PLAINTEXT_BYTES = {
     "RSA-2048": (1190, 1270),
     "RSA-3072": (1765, 1845),
@@ -62,7 +62,10 @@ class Package:
 
 @dataclass(frozen=True)
 class KeyId:
-    """A versioned key identifier: ``https://VAULT/keys/NAME/VERSION``, in lower case where Azure ignores case."""
+    """A versioned key identifier, ``https://VAULT/keys/NAME/VERSION``.
+
+    It is in lower case where Azure ignores case.
+    """
 
     vault: str
     name: str
@@ -78,7 +81,8 @@ def parse_kid(kid: str) -> KeyId:
     if not match:
         raise ByokError(
             f"{kid!r} does not name one version of a key",
-            "Give the KEK's identifier with its version: https://VAULT/keys/NAME/VERSION, as byok_kek returns it",
+            "Give the KEK's identifier with its version: https://VAULT/keys/NAME/VERSION, as "
+            "byok_kek returns it",
         )
     return KeyId(match["vault"].lower(), match["name"], match["version"].lower())
 
@@ -89,7 +93,10 @@ def build(kid: str, ciphertext: bytes, generator: str) -> str:
 
 
 def build_escrow(fingerprint: str, ciphertext: bytes, generator: str) -> str:
-    """Return the text of an escrow package: the same format, but for the key with that fingerprint and no vault."""
+    """Return the text of an escrow package.
+
+    It has the same format, but is for the key with that fingerprint and for no vault.
+    """
     return _text({"escrow": f"sha256:{fingerprint}"}, ciphertext, generator)
 
 
@@ -134,6 +141,10 @@ def escrow_fingerprint(text: str) -> str | None:
 
 
 def _read(text: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Return a package's JSON document, and its header.
+
+    :raises ByokError: naming the members that are not as the specification says
+    """
     try:
         document = json.loads(text)
     except ValueError:
@@ -142,14 +153,15 @@ def _read(text: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
         raise ByokError("The key transfer package is not a JSON object", _REMAKE)
     header = document.get("header")
     members = header if isinstance(header, dict) else {}
+    specified = (
+        ("schema_version", document.get("schema_version"), SCHEMA_VERSION),
+        ("header.alg", members.get("alg"), "dir"),
+        ("header.enc", members.get("enc"), ENC),
+    )
     wrong = [
-        f"{member} is {found!r} instead of {wanted!r}"
-        for member, found, wanted in (
-            ("schema_version", document.get("schema_version"), SCHEMA_VERSION),
-            ("header.alg", members.get("alg"), "dir"),
-            ("header.enc", members.get("enc"), ENC),
-        )
-        if found != wanted
+        f"{member} is {actual!r} instead of {expected!r}"
+        for member, actual, expected in specified
+        if actual != expected
     ]
     if wrong:
         raise ByokError(
@@ -160,8 +172,9 @@ def _read(text: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
 
 
 def lint(package: Package, spec: KeySpec, kek_size: int) -> None:
-    """See that the ciphertext can be a key of ``spec`` under a KEK of ``kek_size`` bits, without any private key.
+    """See, without any private key, that the ciphertext can be a key of ``spec``.
 
+    :param kek_size: of the KEK in bits
     :raises ByokError: when its length says that it cannot
     """
     check_wrapped_length(len(package.ciphertext) - kek_size // 8, spec)
@@ -175,8 +188,10 @@ def check_wrapped_length(length: int, spec: KeySpec) -> None:
     shortest, longest = (8 * -(-plain // 8) + 8 for plain in _PLAINTEXT_BYTES[str(spec)])
     if length % 8 or not shortest <= length <= longest:
         raise ByokError(
-            f"The wrapped key is {length} bytes long, which no {spec} key can be (RFC 5649 makes {shortest} to {longest})",
-            f"The package is truncated, made under a KEK of another size, or holds another type of key. {_REMAKE}",
+            f"The wrapped key is {length} bytes long, which no {spec} key can be (RFC 5649 makes "
+            f"{shortest} to {longest})",
+            "The package is truncated, made under a KEK of another size, or holds another type of "
+            f"key. {_REMAKE}",
         )
 
 

@@ -6,7 +6,8 @@
 
 """Public keys of the token and of the vault, compared as integers; pure.
 
-Azure pads integers (``AAEAAQ`` for 65537) and strips them, and tokens do either, so encodings are never compared.
+Azure pads integers (``AAEAAQ`` for 65537) and strips them, and tokens do either, so encodings are
+never compared.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
 
 
 def ec_public_key(curve: str, point: bytes) -> EcPublicKey:
-    """Read CKA_EC_POINT: a DER OCTET STRING (PKCS#11 v3.1, 6.3.3) or, on some tokens, the bare uncompressed point.
+    """Read CKA_EC_POINT.
+
+    It is a DER OCTET STRING (PKCS#11 v3.1, 6.3.3) or, on some tokens, the bare uncompressed point.
 
     :raises ByokError: when it is neither
     """
@@ -101,7 +104,10 @@ def fingerprint(pem: str) -> str:
 
 
 def to_pem(key: PublicKey) -> str:
-    """Return the key as a PEM of its SubjectPublicKeyInfo (RFC 5280), the form of C(az keyvault key download)."""
+    """Return the key as a PEM of its SubjectPublicKeyInfo (RFC 5280).
+
+    This is the form of C(az keyvault key download).
+    """
     with _cryptography():
         from cryptography.hazmat.primitives import serialization
 

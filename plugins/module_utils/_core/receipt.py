@@ -4,9 +4,10 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""The receipt: the record of one transfer with what proves it, an in-toto Statement v1; pure but for version look-ups.
+"""The receipt: the record of one transfer with what proves it; pure but for version look-ups.
 
-It holds no secret and no ciphertext. docs/receipt.schema.json describes the predicate.
+It is an in-toto Statement v1, and holds no secret and no ciphertext. docs/receipt.schema.json
+describes the predicate.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://github.com/keyferry/keyferry.azure/transfer/v1"
 VERSION = "0.1.0"
 
-#: What the user can do with a proxy or a CA file changes what a run talked to, so a receipt tells that they were set
+#: What the user can do with a proxy or a CA file changes what a run talked to, so a receipt tells
+#: that they were set
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def generator(token: t.Mapping[str, str]) -> str:
-    """Return the package's ``generator``: tool and version; source HSM and firmware (Microsoft's specification)."""
+    """Return the package's ``generator``, as Microsoft's specification describes it.
+
+    That is: tool and version; source HSM and firmware.
+    """
     return f"keyferry.azure {VERSION}; {token['manufacturer']} {token['model']} {token['firmware']}"
 
 
@@ -40,14 +45,15 @@ def begin(
     evidence: t.Mapping[str, t.Any],
     kek: t.Mapping[str, t.Any],
     wrap: t.Mapping[str, t.Any],
-    wrapped_at: str,
 ) -> dict[str, t.Any]:
     """Return the receipt of a package that was wrapped.
 
-    :param key: ``name``, ``kind``, ``generation``, and for keys with a public part ``thumbprint`` and ``sha256`` of the
-        SubjectPublicKeyInfo
+    :param key: ``name``, ``kind``, ``generation``, and for keys with a public part ``thumbprint``
+        and ``sha256`` of the SubjectPublicKeyInfo
+    :param token: ``label``, ``serial``, ``manufacturer``, ``model``, ``firmware`` and ``library``
     :param evidence: CKA_* and ``origin``
-    :param wrapped_at: UTC, ISO 8601
+    :param kek: ``kid`` (None for an escrow key), ``fingerprint``, ``trust`` and ``size``
+    :param wrap: ``oaep``, ``aes_bits``, ``rehearsal``, and ``time`` (UTC, ISO 8601)
     """
     ending = "byok" if kek["kid"] else "escrow"
     subject = [{"name": f"{key['name']}.{ending}", "digest": {"sha256": package_sha256}}]
@@ -62,13 +68,16 @@ def begin(
             "token": dict(token),
             "evidence": dict(evidence),
             "kek": dict(kek),
-            "wrap": {**wrap, "time": wrapped_at, "tools": tools("python-pkcs11", "cryptography")},
+            "wrap": {**wrap, "tools": tools("python-pkcs11", "cryptography")},
         },
     }
 
 
 def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the receipt with what the import added: kid, attributes, request id, what was compared, origin, identity."""
+    """Return the receipt with what the import added.
+
+    :param imported: kid, attributes, request id, what was compared, origin and identity
+    """
     tool_versions = tools("azure-keyvault-keys", "azure-identity", "cryptography")
     return {
         **receipt,
@@ -80,7 +89,10 @@ def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) ->
 
 
 def package_sha256(receipt: t.Mapping[str, t.Any]) -> str | None:
-    """Return the digest of the package that a receipt is about; None where it is not a receipt of ours."""
+    """Return the digest of the package that a receipt is about.
+
+    None where it is not a receipt of ours.
+    """
     try:
         return str(receipt["subject"][0]["digest"]["sha256"])
     except (KeyError, IndexError, TypeError):

@@ -6,7 +6,8 @@
 
 """Declarations of what a vault and a token hold already, as YAML for people to review; pure.
 
-Names, labels and tags come from whoever could write them, so all of them are quoted, and comments hold printable ASCII alone.
+Names, labels and tags come from whoever could write them, so all of them are quoted, and comments
+hold printable ASCII alone.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class _Declared:
 
 @dataclass(frozen=True)
 class _Holdings:
-    """What both sides hold, by what keys are recognised by: their thumbprints, for oct keys their generations.
+    """What both sides hold, by what keys are recognised by.
+
+    That is the thumbprint, and for oct keys the generation.
 
     :ivar labels: in the token
     :ivar names: in the vault
@@ -83,7 +86,8 @@ def discover(
 ) -> str:
     """Return the text of a file of declarations, with what is not declared as comments.
 
-    :param vault_info: the result of byok_vault_info with list_keys
+    :param vault_info: the result of byok_vault_info with list_keys: ``vault`` (``url``, ``kind``)
+        and ``vault_keys``
     :param listing: of the token
     :param host: the vault's name in the inventory
     :param token: the token's name there
@@ -94,58 +98,78 @@ def discover(
     vault, vault_keys = vault_info["vault"], vault_info["vault_keys"]
     holdings = _Holdings(
         seen,
-        _grouped(
-            (_identity(each), label)
-            for label, found in seen.found.items()
-            for each in found.generations
-        ),
+        _grouped(_labels(seen)),
         _grouped((_identity_there(key), key["name"]) for key in vault_keys),
         vault["kind"] == "managed_hsm",
     )
-    declared: dict[str, _Declared] = {}
-    left_in_vault: list[str] = []
-    for key in sorted(vault_keys, key=lambda key: _by_name(key["name"])):
-        try:
-            declared[key["name"]] = _adopt(key, holdings)
-        except (_Undeclared, ByokError) as reason:
-            left_in_vault.append(_comment(f"- {_quoted(key['name'])} ({_kind_of(key)}): {reason}"))
-    taken = {
-        key["name"].lower() for key in vault_keys
-    }  # Azure compares names without regard to case
+    declared, left_in_vault = _from_vault(vault_keys, holdings)
+    # Azure compares names without regard to case.
+    taken = {key["name"].lower() for key in vault_keys}
     left_in_token: list[str] = []
-    for label in sorted(seen.found, key=_by_name):
-        if label in declared or not seen.found[label].generations:
-            continue
-        try:
-            found = _propose(label, holdings, taken)
-        except (_Undeclared, ByokError) as reason:
-            left_in_token.append(_comment(f"- {_quoted(label)}: {reason}"))
-            continue
-        taken.add(label.lower())
-        if token_keys:
-            declared[label] = found
+    for label, proposal in _from_token(holdings, declared, taken).items():
+        if isinstance(proposal, str):
+            left_in_token.append(_comment(f"- {_quoted(label)}: {proposal}"))
+        elif token_keys:
+            declared[label] = proposal
         else:
-            left_in_token += [f"# {line}".rstrip() for line in _entry(found)]
+            left_in_token += [f"# {line}".rstrip() for line in _entry(proposal)]
     lines = [
         _comment(
             f"What {vault['url']} and the {seen.info} hold, as playbooks/discover.yml found it."
         ),
         _comment("Read it before you use it: what is declared here is kept so from then on."),
         f"vaults: [{_quoted(host)}]",
-        *([f"token: {_quoted(token)}"] if token else []),
-        "keys:" if declared else "keys: []",
-        *(line for name in sorted(declared, key=_by_name) for line in _entry(declared[name])),
     ]
+    if token:
+        lines.append(f"token: {_quoted(token)}")
+    lines.append("keys:" if declared else "keys: []")
+    for name in sorted(declared, key=_by_name):
+        lines += _entry(declared[name])
     if left_in_vault:
         lines += ["", _comment("In the vault, and not declared:"), *left_in_vault]
     if left_in_token:
-        title = 'In the token, and not declared. To have one brought, take the "# " away in front of its lines'
-        lines += [
-            "",
-            _comment(f"{title}:" if declared else f'{title}, and the "[]" behind "keys":'),
-            *left_in_token,
-        ]
+        title = (
+            "In the token, and not declared."
+            ' To have one brought, take the "# " away in front of its lines'
+        )
+        ending = ":" if declared else ', and the "[]" behind "keys":'
+        lines += ["", _comment(title + ending), *left_in_token]
     return "\n".join(lines) + "\n"
+
+
+def _from_vault(
+    vault_keys: t.Iterable[_Facts], holdings: _Holdings
+) -> tuple[dict[str, _Declared], list[str]]:
+    """Return declarations of a vault's keys by their names, and comments on those without one."""
+    declared: dict[str, _Declared] = {}
+    comments: list[str] = []
+    for key in sorted(vault_keys, key=lambda key: _by_name(key["name"])):
+        try:
+            declared[key["name"]] = _adopt(key, holdings)
+        except (_Undeclared, ByokError) as reason:
+            comments.append(_comment(f"- {_quoted(key['name'])} ({_kind_of(key)}): {reason}"))
+    return declared, comments
+
+
+def _from_token(
+    holdings: _Holdings, adopted: t.Container[str], taken: t.Iterable[str]
+) -> dict[str, _Declared | str]:
+    """Return, by labels of keys that only the token has, a declaration, or why there is none.
+
+    :param adopted: labels of keys that the vault has under the same name
+    :param taken: names in lower case that the vault's keys have
+    """
+    names = set(taken)
+    proposals: dict[str, _Declared | str] = {}
+    for label in sorted(holdings.listing.found, key=_by_name):
+        if label in adopted or not holdings.listing.found[label].generations:
+            continue
+        try:
+            proposals[label] = _propose(label, holdings, names)
+            names.add(label.lower())
+        except (_Undeclared, ByokError) as reason:
+            proposals[label] = str(reason)
+    return proposals
 
 
 def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
@@ -158,14 +182,11 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     if key["managed"]:
         raise _Undeclared("it belongs to a certificate")
     name = key["name"]
-    identity = _identity_there(key)
     generations = holdings.listing.found.get(name, Found([], [])).generations
-    generation = next(
-        (each for each in generations if identity and _identity(each) == identity), None
-    )
+    generation = _recognised(generations, _identity_there(key))
     if generation is None or generation.spec is None:
         raise _Undeclared(_why_not_ours(key, holdings))
-    if sum(each.id == generation.id for each in generations) > 1:
+    if sum(other.id == generation.id for other in generations) > 1:
         raise _Undeclared(
             f"the token has several keys with the CKA_ID {generation.hex_id} under this label"
         )
@@ -181,16 +202,19 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     if generation.evidence["CKA_EXTRACTABLE"] is False:
         options["after_transfer"] = "lock"
         notes.append(
-            "It cannot leave the token (CKA_EXTRACTABLE is false), so it can go to no further vault."
+            "It cannot leave the token (CKA_EXTRACTABLE is false), so it can go to no further "
+            "vault."
         )
     if _chosen(options, generations) is not generation:
         if not generation.id:
             raise _Undeclared(
-                "the token has others under this label, and this one has no CKA_ID by which it can be meant"
+                "the token has others under this label, and this one has no CKA_ID by which it can "
+                "be meant"
             )
         options["generation"] = generation.hex_id
         notes.append(
-            "The vault has this generation, and the token has others. Without generation, the newest of them is brought."
+            "The vault has this generation, and the token has others. Without generation, the "
+            "newest of them is brought."
         )
     declaration = _parsed(options)
     choose(declaration, generations)  # refuses one that was withdrawn
@@ -205,21 +229,23 @@ def _propose(label: str, holdings: _Holdings, taken: t.Container[str]) -> _Decla
     :raises ByokError: where byok_target_key would refuse it
     """
     generations = holdings.listing.found[label].generations
-    as_others = [
-        name
-        for each in generations
-        if _identity(each)
-        for name in holdings.names.get(_identity(each), ())
-    ]
+    as_others: list[str] = []
+    for generation in generations:
+        identity = _identity(generation)
+        if identity:
+            as_others += holdings.names.get(identity, ())
     if as_others:
         raise _Undeclared(f"the vault has it as {', '.join(map(_quoted, as_others))}")
     if label.lower() in taken:
         raise _Undeclared("another key has this name in the vault, or would have it")
-    newest = next(
-        (each for each in reversed(generations) if not each.half_made and not each.withdrawn), None
-    )
-    if newest is None:
+    usable = [
+        generation
+        for generation in generations
+        if not (generation.half_made or generation.withdrawn)
+    ]
+    if not usable:
         raise _Undeclared("no generation of it can be brought")
+    newest = usable[-1]
     if newest.spec is None:
         raise _Undeclared(f"{newest.kind}, which Azure does not take")
     if newest.spec.type == "oct" and not holdings.managed_hsm:
@@ -231,13 +257,20 @@ def _propose(label: str, holdings: _Holdings, taken: t.Container[str]) -> _Decla
     return _Declared(options)
 
 
+def _labels(listing: Listing) -> t.Iterator[tuple[str | None, str]]:
+    """Yield for each generation of a token what it is recognised by, and its label."""
+    for label, key in listing.found.items():
+        for generation in key.generations:
+            yield _identity(generation), label
+
+
 def _grouped(pairs: t.Iterable[tuple[str | None, str]]) -> dict[str | None, list[str]]:
-    groups: dict[str | None, list[str]] = {}
+    """Return the names of each identity; what is not recognised is left out."""
+    groups: dict[str | None, set[str]] = {}
     for identity, name in pairs:
-        groups.setdefault(identity, []).append(name)
-    return {
-        identity: sorted(set(names), key=_by_name) for identity, names in groups.items() if identity
-    }
+        if identity:
+            groups.setdefault(identity, set()).add(name)
+    return {identity: sorted(names, key=_by_name) for identity, names in groups.items()}
 
 
 def _by_name(name: str) -> tuple[str, str]:
@@ -250,6 +283,16 @@ def _identity(generation: Generation) -> str | None:
     return generation.hex_id if is_oct else generation.thumbprint
 
 
+def _recognised(generations: t.Iterable[Generation], identity: str | None) -> Generation | None:
+    """Return the first generation with this identity; None where there is none."""
+    if not identity:
+        return None
+    for generation in generations:
+        if _identity(generation) == identity:
+            return generation
+    return None
+
+
 def _identity_there(key: _Facts) -> str | None:
     """Return what a vault's key is recognised by."""
     identity: str | None = key["thumbprint"] or key["tags"].get(GENERATION_TAG)
@@ -259,18 +302,20 @@ def _identity_there(key: _Facts) -> str | None:
 def _why_not_ours(key: _Facts, holdings: _Holdings) -> str:
     labels = holdings.labels.get(_identity_there(key))
     if labels:
-        return f"the token has it under the label {', '.join(map(_quoted, labels))}; give it the label {key['name']} there"
-    return (
-        "it is not in the token"
-        if key["thumbprint"]
-        else "no tag of it names a generation of this token"
-    )
+        return (
+            f"the token has it under the label {', '.join(map(_quoted, labels))}; give it the "
+            f"label {key['name']} there"
+        )
+    if key["thumbprint"]:
+        return "it is not in the token"
+    return "no tag of it names a generation of this token"
 
 
 def _kind_of(key: _Facts) -> str:
-    return f"{key['kind']} as {key['type']}" + (
-        f", thumbprint {key['thumbprint']}" if key["thumbprint"] else ""
-    )
+    kind = f"{key['kind']} as {key['type']}"
+    if key["thumbprint"]:
+        return f"{kind}, thumbprint {key['thumbprint']}"
+    return kind
 
 
 def _shape(name: str, spec: KeySpec) -> dict[str, t.Any]:
@@ -279,35 +324,40 @@ def _shape(name: str, spec: KeySpec) -> dict[str, t.Any]:
 
 
 def _attributes(key: _Facts, spec: KeySpec) -> tuple[dict[str, t.Any], list[str]]:
-    """Return what a version is like, as far as that can be declared, and notes on what cannot."""
+    """Return what a version is like, as far as that can be declared, and notes on what cannot.
+
+    :param key: of a vault, with ``name``, ``operations``, ``enabled``, ``not_before``, ``expires``
+        and ``tags``
+    """
     tags = {
         tag: value for tag, value in key["tags"].items() if not tag.lower().startswith(OUR_TAGS)
     }
-    enabled = None if key["enabled"] else False
-    attributes = {
+    attributes: dict[str, t.Any] = {
         "operations": None,
-        "enabled": enabled,
+        "enabled": None if key["enabled"] else False,
         "not_before": key["not_before"],
         "expires": key["expires"],
+        "tags": None,
     }
     notes = []
-    for attribute, parse in (
-        ("operations", lambda: parse_operations(key["name"], spec, key["operations"])),
-        ("tags", lambda: parse_tags(key["name"], tags)),
-    ):
+    readers: dict[str, t.Callable[[], t.Any]] = {
+        "operations": lambda: parse_operations(key["name"], spec, key["operations"]),
+        "tags": lambda: parse_tags(key["name"], tags),
+    }
+    for attribute, read in readers.items():
         try:
-            attributes[attribute] = parse()
+            attributes[attribute] = read()
         except ByokError as error:
             notes.append(f"Its {attribute} cannot be declared, and so stay as they are. {error}")
-    return {
+    declarable = {
         attribute: value for attribute, value in attributes.items() if value not in (None, {})
-    }, notes
+    }
+    return declarable, notes
 
 
 def _parsed(options: _Facts) -> Declaration:
-    return parse_declaration(
-        {**{option: spec.get("default") for option, spec in DECLARATION_OPTIONS.items()}, **options}
-    )
+    defaults = {option: spec.get("default") for option, spec in DECLARATION_OPTIONS.items()}
+    return parse_declaration({**defaults, **options})
 
 
 def _chosen(options: _Facts, generations: t.Sequence[Generation]) -> Generation | None:
@@ -320,15 +370,14 @@ def _chosen(options: _Facts, generations: t.Sequence[Generation]) -> Generation 
 def _entry(declared: _Declared) -> list[str]:
     """Return the lines of one key; comments stand above it."""
     lines = ["", *(f"  {_comment(note)}" for note in declared.notes)]
-    for number, (option, value) in enumerate(declared.options.items()):
-        front = "  - " if number == 0 else "    "
+    front = "  - "
+    for option, value in declared.options.items():
         if isinstance(value, dict):
-            lines += [
-                f"{front}{option}:",
-                *(f"      {_quoted(tag)}: {_quoted(value[tag])}" for tag in sorted(value)),
-            ]
+            lines.append(f"{front}{option}:")
+            lines += [f"      {_quoted(tag)}: {_quoted(value[tag])}" for tag in sorted(value)]
         else:
             lines.append(f"{front}{option}: {_scalar(option, value)}")
+        front = "    "
     return lines
 
 
@@ -337,11 +386,16 @@ def _scalar(option: str, value: t.Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(value)}]"
-    return _quoted(value) if isinstance(value, str) and option not in _WORDS else str(value)
+    if isinstance(value, str) and option not in _WORDS:
+        return _quoted(value)
+    return str(value)
 
 
 def _quoted(text: str) -> str:
-    """Return a text in double quotes, so that YAML reads nothing else than this text (YAML 1.1 and 1.2, 5.7)."""
+    """Return a text in double quotes, so that YAML reads nothing else than this text.
+
+    The source is 5.7 of YAML 1.1 and 1.2.
+    """
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{_printable(escaped)}"'
 
@@ -351,11 +405,15 @@ def _comment(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text with all but printable ASCII escaped: there are many characters that end a line."""
-    # A lone surrogate is no character, and readers of YAML refuse it.
-    return "".join(
-        each
-        if " " <= each <= "~"
-        else f"\\U{0xFFFD if 0xD800 <= ord(each) < 0xE000 else ord(each):08x}"
-        for each in text
-    )
+    """Return a text with all but printable ASCII escaped: many characters end a line."""
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if " " <= character <= "~":
+        return character
+    code = ord(character)
+    if 0xD800 <= code < 0xE000:
+        # A lone surrogate is no character, and readers of YAML refuse it.
+        code = 0xFFFD
+    return f"\\U{code:08x}"

@@ -4,16 +4,23 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""Which vault gets which keys from which token, by files of declarations and by what each file may name; pure."""
+"""Which vault gets which keys from which token; pure.
+
+Files of declarations say so, as far as each file may name vaults, tokens and keys.
+"""
 
 from __future__ import annotations
 
 import re
 import typing as t
+from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import Spec
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    comparable_url,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import (
     NO_DEFAULTS,
     DeclaredKey,
@@ -123,6 +130,7 @@ def read_vaults(
 ) -> dict[str, Vault]:
     """Read the vaults of a configuration, by their names.
 
+    :param given: fields of each vault by its name, as VAULT_OPTIONS has them
     :param tokens: the variables of each token, which are checked as well
     :param problems: gets a sentence for each problem
     """
@@ -140,32 +148,35 @@ def read_vaults(
             )
             continue
         check = FieldCheck(place, FORMS, problems, exact=True)
-        vault = {"tags": {}, "variables": {}, **check.typed(VAULT_OPTIONS, fields)}
+        options = {"tags": {}, "variables": {}, **check.typed(VAULT_OPTIONS, fields)}
         for option in ("url", "tokens"):
-            if not vault.get(option) and option not in check.unfit:
+            if not options.get(option) and option not in check.unfit:
                 check.refuse(option, "is missing")
-        for token in vault.get("tokens", []):
+        for token in options.get("tokens", []):
             if token not in tokens:
                 check.refuse(
                     "tokens",
                     f"holds {shown(token)}, which is not known{suggestion(token, tokens) or '.'}",
                 )
-        _check_variables(f"{place}.variables", vault["variables"], problems)
+        _check_variables(f"{place}.variables", options["variables"], problems)
         if not check.unfit:
-            vaults[name] = Vault(name, **vault)
+            vaults[name] = Vault(name, **options)
+    _check_distinct(vaults, problems)
+    return vaults
+
+
+def _check_distinct(vaults: t.Mapping[str, Vault], problems: list[str]) -> None:
+    """See that no two vaults have one URL, and no two hosts would have one name."""
     for url, names in _names_by_url(vaults.values()).items():
         if len(names) > 1:
             problems.append(
                 f"vaults: {' and '.join(names)} have the same url {url}. Name each vault once."
             )
-    hosts = list(vaults) + [
-        f"{vault.name}.{token}" for vault in vaults.values() for token in vault.tokens[1:]
-    ]
-    problems += [
-        f"vaults: two hosts would be named {host}."
-        for host in sorted({host for host in hosts if hosts.count(host) > 1})
-    ]
-    return vaults
+    hosts = Counter(list(vaults))
+    for vault in vaults.values():
+        hosts.update(f"{vault.name}.{token}" for token in vault.tokens[1:])
+    twice = sorted(host for host, count in hosts.items() if count > 1)
+    problems += [f"vaults: two hosts would be named {host}." for host in twice]
 
 
 def read_rules(
@@ -174,8 +185,13 @@ def read_rules(
     tokens: t.Collection[str],
     problems: list[str],
 ) -> list[Rule]:
-    """Read what files of a configuration there are, and what they may name; everything, where nothing is said.
+    """Read what files of a configuration there are, and what they may name.
 
+    They may name everything, where nothing is said.
+
+    :param given: fields of each rule, as RULE_OPTIONS has them
+    :param vaults: names of all vaults
+    :param tokens: names of all tokens
     :param problems: gets a sentence for each problem
     """
     rules = []
@@ -188,12 +204,12 @@ def read_rules(
         rule = check.typed(RULE_OPTIONS, fields)
         if not rule.get("path") and "path" not in check.unfit:
             check.refuse("path", "is missing")
-        named = {
-            option: choose(option, rule[option], known, known, check.tell)
-            if option in rule
-            else list(known)
-            for option, known in (("vaults", vaults), ("tokens", tokens))
-        }
+        named = {}
+        for option, names in (("vaults", vaults), ("tokens", tokens)):
+            if option in rule:
+                named[option] = choose(option, rule[option], names, names, check.tell)
+            else:
+                named[option] = list(names)
         if not check.unfit:
             rules.append(Rule(rule["path"], **named, names=rule.get("names", ["*"])))
     return rules
@@ -210,10 +226,10 @@ def _check_name(what: str, name: t.Any, problems: list[str]) -> bool:
 
 
 def _names_by_url(vaults: t.Iterable[Vault]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for vault in vaults:
-        found.setdefault(vault.url.lower().rstrip("/"), []).append(vault.name)
-    return found
+        names.setdefault(comparable_url(vault.url), []).append(vault.name)
+    return names
 
 
 def _check_variables(place: str, variables: t.Any, problems: list[str]) -> None:
@@ -237,12 +253,10 @@ class Fleet:
         self._tokens = tokens
         self._problems = problems
         self._shares: dict[tuple[str, str], Share] = {}
-        self._in_vault: dict[
-            tuple[str, str], str
-        ] = {}  # vault and name without case -> where it is declared
-        self._in_token: dict[
-            tuple[str, str], tuple[DeclaredKey, str]
-        ] = {}  # token and name without case -> key, file
+        # Vault and name without case -> where it is declared
+        self._in_vault: dict[tuple[str, str], str] = {}
+        # Token and name without case -> key, file
+        self._in_token: dict[tuple[str, str], tuple[DeclaredKey, str]] = {}
         for vault in vaults.values():
             for token in vault.tokens:
                 first = token == vault.tokens[0]
@@ -256,7 +270,9 @@ class Fleet:
         """Add what a file declares.
 
         :param path: names the file in messages
-        :param lines: on which its mappings begin
+        :param document: with fields of FILE_OPTIONS
+        :param lines: on which its mappings begin, by their paths such as ``("keys", 3)``
+        :param rule: what the file may name
         """
         if not isinstance(document, t.Mapping):
             self._problems.append(
@@ -293,6 +309,13 @@ class Fleet:
         rule: Rule,
         unfit_above: set[str],
     ) -> None:
+        """Add a key of a file to the shares of the vaults that get it.
+
+        :param path: names the file in messages
+        :param fields: those of the key, and ``vaults`` and ``token`` of the file where it has none
+        :param unfit_above: fields of the file that have a problem, which was told
+        """
+
         def tell(what: str) -> None:
             self._problems.append(f"{key.place}: {what}")
 
@@ -314,14 +337,17 @@ class Fleet:
             option: value for option, value in key.fields.items() if option not in PLACE_OPTIONS
         }
         for vault in choose("vaults", fields["vaults"], rule.vaults, self._vaults, tell):
-            chosen = token or self._vaults[vault].tokens[0]
-            if chosen not in self._vaults[vault].tokens:
+            tokens = self._vaults[vault].tokens
+            chosen = token or tokens[0]
+            if chosen not in tokens:
                 tell(
-                    f"token {shown(chosen)} is none of the vault {vault}; those are {', '.join(self._vaults[vault].tokens)}."
+                    f"token {shown(chosen)} is none of the vault {vault}; those are "
+                    f"{', '.join(tokens)}."
                 )
             elif chosen not in rule.tokens:
                 tell(
-                    f"token is missing: {chosen}, the first of the vault {vault}, is not allowed for this file."
+                    f"token is missing: {chosen}, the first of the vault {vault}, is not allowed "
+                    "for this file."
                 )
             elif self._is_new(path, key, vault, chosen, tell):
                 share = self._shares[vault, chosen]
@@ -332,6 +358,11 @@ class Fleet:
     def _is_new(
         self, path: str, key: DeclaredKey, vault: str, token: str, tell: t.Callable[[str], None]
     ) -> bool:
+        """Tell whether a key is not declared for this vault yet, and note where it is declared.
+
+        :param path: names its file
+        :param tell: gets a sentence, also where the same key of the token is declared otherwise
+        """
         name = key.fields["name"].lower()
         place = self._in_vault.setdefault((vault, name), key.place)
         if place != key.place:
@@ -339,42 +370,44 @@ class Fleet:
             return False
         other, file = self._in_token.setdefault((token, name), (key, path))
         if file != path:
-            # or else a team could bring another team's key, which it finds in the token, into a vault of its own
+            # Or else a team could bring another team's key, which it finds in the token, into a
+            # vault of its own.
             tell(
-                f"{file} declares a key of that name in the token {token}, as {other.place}; one file has to declare both."
+                f"{file} declares a key of that name in the token {token}, as {other.place}; one "
+                "file has to declare both."
             )
-        elif any(
-            other.fields.get(fact) != key.fields.get(fact)
-            for fact in ("name", "type", "size", "curve")
-        ):
+        elif _shape(other) != _shape(key):
             tell(
-                f"name, type, size or curve is another than that of the same key in the token {token}, as {other.place}."
+                "name, type, size or curve is another than that of the same key in the token "
+                f"{token}, as {other.place}."
             )
         return True
 
     def shares(self) -> list[Share]:
         """Return a share for each vault and token with keys, and for each vault one at least."""
+        shares = list(self._shares.values())
         hosts: dict[tuple[str, str], list[str]] = {}
-        for share in self._shares.values():
+        for share in shares:
             for key in share.keys:
                 hosts.setdefault((share.token, key["name"]), []).append(share.host)
-        for share in self._shares.values():
-            share.also_on = {
-                key["name"]: [
-                    host for host in hosts[share.token, key["name"]] if host != share.host
-                ]
-                for key in share.keys
-                if len(hosts[share.token, key["name"]]) > 1
-            }
-            share.elsewhere = sorted(
-                key["name"]
-                for other in self._shares.values()
-                if other.vault is share.vault and other is not share
-                for key in other.keys
-            )
-        return [
-            share for share in self._shares.values() if share.keys or share.host == share.vault.name
-        ]
+        for share in shares:
+            share.also_on = {}
+            for key in share.keys:
+                sharing = hosts[share.token, key["name"]]
+                if len(sharing) > 1:
+                    others = [host for host in sharing if host != share.host]
+                    share.also_on[key["name"]] = others
+            elsewhere: list[str] = []
+            for other in shares:
+                if other.vault is share.vault and other is not share:
+                    elsewhere += [key["name"] for key in other.keys]
+            share.elsewhere = sorted(elsewhere)
+        return [share for share in shares if share.keys or share.host == share.vault.name]
+
+
+def _shape(key: DeclaredKey) -> tuple[t.Any, ...]:
+    """Return what is the same for every vault that gets a key from one token."""
+    return tuple(key.fields.get(fact) for fact in ("name", "type", "size", "curve"))
 
 
 def _place_of(path: str, lines: t.Mapping[tuple[str | int, ...], int], number: int) -> str:
@@ -386,12 +419,13 @@ def choose(
     what: str,
     patterns: t.Iterable[str],
     allowed: t.Collection[str],
-    known: t.Collection[str],
+    existing: t.Collection[str],
     tell: t.Callable[[str], None],
 ) -> list[str]:
     """Return the allowed names that patterns match, in the order of the allowed.
 
-    :param known: all names, to say whether one is unknown or not allowed
+    :param what: names the field in messages
+    :param existing: all names, to say whether one is unknown or not allowed
     :param tell: gets a sentence for each pattern that is not all right
     """
     chosen: set[str] = set()
@@ -399,20 +433,17 @@ def choose(
         matched = {pattern}.intersection(allowed)
         if not matched and _WILDCARD.search(pattern):
             # A pattern is translated to a regular expression, which takes its time
-            matched = {
-                name
-                for name in allowed
-                if len(pattern) <= _LONGEST_NAME and fnmatchcase(name, pattern)
-            }
+            if len(pattern) <= _LONGEST_NAME:
+                matched = {name for name in allowed if fnmatchcase(name, pattern)}
             if not matched:
                 tell(f"{what} holds {shown(pattern)}, which matches none of {', '.join(allowed)}.")
         elif not matched:
-            tell(f"{what} holds {_refusal(pattern, allowed, known)}")
+            tell(f"{what} holds {_refusal(pattern, allowed, existing)}")
         chosen |= matched
     return [name for name in allowed if name in chosen]
 
 
-def _refusal(name: str, allowed: t.Collection[str], known: t.Collection[str]) -> str:
-    if name in known:
+def _refusal(name: str, allowed: t.Collection[str], existing: t.Collection[str]) -> str:
+    if name in existing:
         return f"{name}, which is not allowed for this file; allowed are {', '.join(allowed)}."
     return f"{shown(name)}, which is not known{suggestion(name, allowed) or '.'}"

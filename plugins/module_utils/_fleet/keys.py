@@ -6,7 +6,8 @@
 
 """Many declared keys: their defaults merged, and each problem told with where it is; pure.
 
-Values are passed on as the objects that they are, so that what Ansible must not render as a template stays so.
+Values are passed on as the objects that they are, so that what Ansible must not render as a
+template stays so.
 """
 
 from __future__ import annotations
@@ -185,14 +186,11 @@ def read_keys(
         if not isinstance(key, t.Mapping):
             problems.append(f"{place} is {kind_of(key)}, and has to be a mapping of fields.")
             continue
-        name = key.get("name")
-        check = FieldCheck(
-            place if name is None else f"{place} ({shown(name)})", _FORMS, problems, exact
-        )
-        fields, typed = (
-            merge_defaults(key, defaults.given),
-            merge_defaults(check.typed(options, key), defaults.typed),
-        )
+        if key.get("name") is not None:
+            place = f"{place} ({shown(key['name'])})"
+        check = FieldCheck(place, _FORMS, problems, exact)
+        fields = merge_defaults(key, defaults.given)
+        typed = merge_defaults(check.typed(options, key), defaults.typed)
         for field in ("name", "type"):
             if field not in fields:
                 check.refuse(field, "is missing")
@@ -204,17 +202,15 @@ def read_keys(
 def merge_defaults(key: Fields, defaults: Fields) -> dict[str, t.Any]:
     """Return a key's fields, and those defaults that it does not give itself; tags are merged.
 
-    A key of another type than the defaults' takes nothing that depends on the type; one with a size or curve takes neither.
+    A key of another type than the defaults' takes nothing that depends on the type; one with a size
+    or curve takes neither.
     """
     given = {field: value for field, value in key.items() if value is not None}
-    own_type = "type" in defaults and given.get("type", defaults["type"]) != defaults["type"]
-    without = (
-        OF_ONE_TYPE
-        if own_type
-        else ("size", "curve")
-        if "size" in given or "curve" in given
-        else ()
-    )
+    without: tuple[str, ...] = ()
+    if "type" in defaults and given.get("type", defaults["type"]) != defaults["type"]:
+        without = OF_ONE_TYPE
+    elif "size" in given or "curve" in given:
+        without = ("size", "curve")
     merged = {field: value for field, value in defaults.items() if field not in without}
     if "tags" in merged and isinstance(given.get("tags"), t.Mapping):
         given["tags"] = dict((*merged["tags"].items(), *given["tags"].items()))
@@ -232,14 +228,18 @@ def check_unique(keys: t.Iterable[DeclaredKey], problems: list[str]) -> None:
 
 
 def _check_together(check: FieldCheck, typed: Fields) -> None:
-    """See that fields fit together that are fit by themselves."""
+    """See that fields fit together that are fit by themselves.
+
+    :param typed: fields of DECLARATION_OPTIONS, as modules would take them
+    """
     whole = {**_NOTHING, **typed}
     if whole["rotation"] is not None:
         whole["rotation"] = {**_NO_ROTATION, **whole["rotation"]}
 
     def misfit(*fields: str) -> str:
+        group = {field: whole[field] for field in (*_SPEC, *fields)}
         try:
-            parse_declaration({**_NOTHING, **{field: whole[field] for field in (*_SPEC, *fields)}})
+            parse_declaration({**_NOTHING, **group})
         except ByokError as error:
             return str(error)
         return ""

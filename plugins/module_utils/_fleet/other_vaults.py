@@ -20,10 +20,10 @@ def not_in_place(hosts: t.Iterable[Host], primary: str) -> list[str]:
     :param hosts: the variables of all hosts of the run
     :param primary: the inventory name of the primary vault
     """
-    known = list(hosts)
-    token = next(_token(host) for host in known if host["inventory_hostname"] == primary)
+    running = list(hosts)
+    token = next(_token(host) for host in running if host["inventory_hostname"] == primary)
     waiting: set[str] = set()
-    for host in known:
+    for host in running:
         if _is_vault(host) and not _is_true(host.get("byok_primary")) and _token(host) == token:
             waiting |= _names(host) - set(_standing(host))
     return sorted(waiting)
@@ -43,18 +43,20 @@ def not_in_this_run(
     :param running: the inventory names of the hosts of this run
     :returns: by names of keys, hosts
     """
-    known = {host["inventory_hostname"]: host for host in hosts}
-    mine = known.pop(vault, {})
+    other_hosts = {host["inventory_hostname"]: host for host in hosts}
+    mine = other_hosts.pop(vault, {})
     missing: dict[str, list[str]] = {name: [] for name in names}
     for name, others in (mine.get("byok_keys_also_on") or {}).items():
         if name in missing:
             missing[name] += [other for other in others if other not in running]
-    outside = {} if _is_declared_by_play(mine) else known
-    for other, host in outside.items():
+    if _is_declared_by_play(mine):
+        other_hosts = {}
+    for other, host in other_hosts.items():
         if other in running:
             continue
         declared = _declared_for_token(host, mine)
-        for name in names if declared is None else declared.intersection(names):
+        theirs = names if declared is None else declared.intersection(names)
+        for name in theirs:
             if other not in missing[name]:
                 missing[name].append(other)
     return {name: others for name, others in missing.items() if others}
@@ -74,18 +76,22 @@ def awaited_elsewhere(
     :param arrived: the generations that have certainly arrived there, by the names of their keys
     :returns: by names of keys, the hosts that are awaited
     """
-    known = {host["inventory_hostname"]: host for host in hosts}
-    mine = known.pop(vault, {})
-    if mine and known and _is_declared_by_play(mine):
+    other_hosts = {host["inventory_hostname"]: host for host in hosts}
+    mine = other_hosts.pop(vault, {})
+    if mine and other_hosts and _is_declared_by_play(mine):
         return dict.fromkeys(arrived, "any host, because a play declares the keys")
     waiting: dict[str, list[str]] = {name: [] for name in arrived}
     for name, others in (mine.get("byok_keys_also_on") or {}).items():
         if name in waiting:
-            waiting[name] += [other for other in others if other not in known]
-    for other, host in known.items():
+            waiting[name] += [other for other in others if other not in other_hosts]
+    for other, host in other_hosts.items():
         declared = _declared_for_token(host, mine)
-        has: Host = {} if declared is None else host.get("byok_arrived") or {}
-        for name in arrived if declared is None else declared.intersection(arrived):
+        theirs: t.Iterable[str] = arrived
+        has: Host = {}
+        if declared is not None:
+            theirs = declared.intersection(arrived)
+            has = host.get("byok_arrived") or {}
+        for name in theirs:
             if name not in has or has[name] != arrived[name]:
                 waiting[name].append(other)
     return {name: ", ".join(others) for name, others in waiting.items() if others}
@@ -105,7 +111,7 @@ def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:
     sentences = []
     for (*_which, name), vaults in declaring.items():
         standing = {host["inventory_hostname"]: _standing(host).get(name) for host in vaults}
-        newest = max((generation for generation in standing.values() if generation), default=None)
+        newest = max(filter(None, standing.values()), default=None)
         behind = [host for host in vaults if standing[host["inventory_hostname"]] != newest]
         if newest and behind:
             have = ", ".join(host for host, generation in standing.items() if generation == newest)
@@ -119,9 +125,14 @@ def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:
 
 
 def _declared_for_token(host: Host, mine: Host) -> set[str] | None:
-    """Return the keys that a host declares for the token of ``mine``; None where nobody can tell."""
+    """Return the keys that a host declares for the token of ``mine``.
+
+    None where nobody can tell.
+    """
     try:
-        return _names(host) if _is_vault(host) and _token(host) == _token(mine) else set()
+        if _is_vault(host) and _token(host) == _token(mine):
+            return _names(host)
+        return set()
     except Exception:  # of a template that cannot be rendered; each ansible-core has another class
         return None
 

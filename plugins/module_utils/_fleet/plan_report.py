@@ -9,15 +9,19 @@
 from __future__ import annotations
 
 import typing as t
-from collections import Counter
+from collections import Counter, defaultdict
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    comparable_url,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     vaults_behind,
 )
 
 Item = t.Mapping[str, t.Any]
 
-#: Rows of a table or list, and items of a sentence: a comment on a pull request can hold a few hundred
+#: Rows of a table or list, and items of a sentence: a comment on a pull request can hold a few
+#: hundred
 _MOST_ROWS = 100
 _MOST_NAMED = 10
 
@@ -25,28 +29,21 @@ _MOST_NAMED = 10
 def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
     """Return the verdict on the plans of a run.
 
-    :param hosts: the variables of its hosts, after the role's entry point ``plan``: ``byok_planned`` is the plan of one
+    :param hosts: the variables of its hosts, after the role's entry point ``plan``:
+        ``byok_planned`` is the plan of one, with ``vault_url``, ``plan`` and ``unmanaged``
     :param made_at: when the plans were made, for the record
     :returns: ``status`` is ``clean`` where nothing is to be done nor decided, else ``changes``
     """
     planned = {host["inventory_hostname"]: host for host in hosts if host.get("byok_planned")}
-    declared = {
-        url: _declared(planned.values(), url) for url in {_url(host) for host in planned.values()}
-    }
-    summary: dict[str, t.Any] = {
-        name: {
-            "vault_url": host["byok_planned"]["vault_url"],
-            "actions": dict(Counter(entry["action"] for entry in host["byok_planned"]["plan"])),
-            "plan": list(host["byok_planned"]["plan"]),
-            "unmanaged": [
-                key
-                for key in host["byok_planned"]["unmanaged"]
-                if key["name"].lower() not in declared[_url(host)]
-            ],
-        }
-        for name, host in sorted(planned.items())
-    }
-    actions: Counter[str] = sum((Counter(host["actions"]) for host in summary.values()), Counter())
+    # By vault, what any host declares for it: two may bring keys there, of two tokens
+    declared: dict[str, set[str]] = defaultdict(set)
+    for host in planned.values():
+        declared[_url(host)].update(key["name"].lower() for key in host.get("byok_keys") or [])
+    summary: dict[str, t.Any] = {}
+    actions: Counter[str] = Counter()
+    for name, host in sorted(planned.items()):
+        summary[name] = _of_host(host["byok_planned"], declared[_url(host)])
+        actions.update(summary[name]["actions"])
     return {
         "status": "changes" if set(actions) - {"none"} else "clean",
         "made_at": made_at,
@@ -57,62 +54,56 @@ def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
 
 
 def to_markdown(summary: Item) -> str:
-    """Return the summary for a pull request, as Markdown."""
-    changes = [
-        (host, entry)
-        for host, of_host in summary["hosts"].items()
-        for entry in of_host["plan"]
-        if entry["action"] != "none"
-    ]
-    actions = (
-        ", ".join(f"{count} {action}" for action, count in sorted(summary["actions"].items()))
-        or "no keys declared"
-    )
-    due = sorted(
-        (entry["next_due"], host, entry["name"])
-        for host, of_host in summary["hosts"].items()
-        for entry in of_host["plan"]
-        if entry["next_due"]
-    )
-    unmanaged = [
-        f"{key['name']} ({host})"
-        for host, of_host in summary["hosts"].items()
-        for key in of_host["unmanaged"]
-    ]
+    """Return the summary for a pull request, as Markdown.
+
+    :param summary: as :func:`summarise` returns it
+    """
+    changes: list[tuple[str, ...]] = []
+    due: list[tuple[str, str, str]] = []
+    unmanaged: list[str] = []
+    for host, of_host in summary["hosts"].items():
+        for entry in of_host["plan"]:
+            if entry["action"] != "none":
+                facts = (entry[fact] for fact in ("name", "kind", "action", "reason"))
+                changes.append((host, *facts))
+            if entry["next_due"]:
+                due.append((entry["next_due"], host, entry["name"]))
+        unmanaged += [f"{key['name']} ({host})" for key in of_host["unmanaged"]]
+    counts = [f"{count} {action}" for action, count in sorted(summary["actions"].items())]
+    actions = ", ".join(counts) or "no keys declared"
     vaults = len(
-        {str(of_host["vault_url"]).lower().rstrip("/") for of_host in summary["hosts"].values()}
+        {comparable_url(str(of_host["vault_url"])) for of_host in summary["hosts"].values()}
     )
     counted = f"{vaults} vault{'' if vaults == 1 else 's'}"
     parts = [f"### Keys: {summary['status']}", f"{counted}, {summary['made_at']}: {actions}."]
     if changes:
-        rows = [
-            (host, entry["name"], entry["kind"], entry["action"], entry["reason"])
-            for host, entry in changes
-        ]
-        parts.append(_table(("vault", "key", "kind", "action", "why"), rows))
+        parts.append(_table(("vault", "key", "kind", "action", "why"), changes))
     if summary["behind"]:
         sentences = [f"- {_cell(sentence)}" for sentence in summary["behind"][:_MOST_ROWS]]
         parts.append("Behind another vault:\n\n" + "\n".join(sentences) + _more(summary["behind"]))
     if unmanaged:
         parts.append(f"Not declared: {_some(unmanaged)}.")
     if due:
-        parts.append(
-            f"Due next: {_some([f'{name} ({host}) {moment}' for moment, host, name in due])}."
-        )
+        rotations = [f"{name} ({host}) {moment}" for moment, host, name in sorted(due)]
+        parts.append(f"Due next: {_some(rotations)}.")
     return "\n\n".join(parts) + "\n"
 
 
 def _url(host: Item) -> str:
-    return str(host["byok_planned"]["vault_url"]).lower().rstrip("/")
+    return comparable_url(str(host["byok_planned"]["vault_url"]))
 
 
-def _declared(hosts: t.Iterable[Item], url: str) -> set[str]:
-    """Return what any host declares for a vault: two may bring keys there, of two tokens."""
+def _of_host(planned: Item, declared: t.Container[str]) -> dict[str, t.Any]:
+    """Return what a summary tells of one host.
+
+    :param planned: the plan: ``vault_url``, ``plan`` and ``unmanaged``
+    :param declared: names in lower case that any host declares for its vault
+    """
     return {
-        key["name"].lower()
-        for host in hosts
-        if _url(host) == url
-        for key in host.get("byok_keys") or []
+        "vault_url": planned["vault_url"],
+        "actions": dict(Counter(entry["action"] for entry in planned["plan"])),
+        "plan": list(planned["plan"]),
+        "unmanaged": [key for key in planned["unmanaged"] if key["name"].lower() not in declared],
     }
 
 

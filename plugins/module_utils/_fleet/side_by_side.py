@@ -41,7 +41,8 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
         url = vault["versions"]["vault_url"]
         token = f"{vault['token']['label']} ({vault['token']['serial']})"
         in_vault = {key["name"]: key for key in vault["versions"]["target_keys"]}
-        plans.update({(url, entry["name"]): entry for entry in vault["plan"]})
+        for entry in vault["plan"]:
+            plans[url, entry["name"]] = entry
         for in_token in vault["target_keys"]:
             name = in_token["name"]
             if name in in_vault:
@@ -95,17 +96,21 @@ def _generation(generation: Host) -> str:
         generation["generation"],
         generation["kind"],
         f"made {generation['made']}" if generation["made"] else "made elsewhere",
-        *([f"thumbprint {generation['thumbprint']}"] if generation["thumbprint"] else []),
-        *(["withdrawn"] if generation["withdrawn"] else []),
-        *(["half made"] if generation["half_made"] else []),
     ]
+    if generation["thumbprint"]:
+        facts.append(f"thumbprint {generation['thumbprint']}")
+    if generation["withdrawn"]:
+        facts.append("withdrawn")
+    if generation["half_made"]:
+        facts.append("half made")
     return ", ".join(facts)
 
 
 def _version(version: Host) -> str:
-    facts = [
-        f"version {version['version']}",
-        *(["active"] if version["active"] else []),
+    facts = [f"version {version['version']}"]
+    if version["active"]:
+        facts.append("active")
+    facts += [
         "enabled" if version["enabled"] else "disabled",
         f"created {version['created']}",
         f"expires {version['expires'] or 'never'}",

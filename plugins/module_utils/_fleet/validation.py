@@ -18,7 +18,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 
 Fields = t.Mapping[str, t.Any]
 
-#: For values that have a form of their own, by their path: what raises ByokError where they have another one
+#: For values that have a form of their own, by their path: what raises ByokError where they have
+#: another one
 Forms = t.Mapping[str, t.Callable[[t.Any], t.Any]]
 
 #: No more problems are told than somebody reads, because telling them takes time
@@ -66,7 +67,8 @@ class FieldCheck:
 
     def tell(self, what: str) -> None:
         """Tell a problem."""
-        self._problems.append(f"{self.place}: {what}" + ("" if what.endswith((".", "?")) else "."))
+        ending = "" if what.endswith((".", "?")) else "."
+        self._problems.append(f"{self.place}: {what}{ending}")
 
     def typed(self, options: Spec, fields: Fields, path: str = "") -> dict[str, t.Any]:
         """Return the fields that are fit, as a module would take them."""
@@ -83,27 +85,30 @@ class FieldCheck:
         return {field: value for field, value in typed.items() if path or field not in self.unfit}
 
     def _typed(self, option: dict[str, t.Any], value: t.Any, path: str) -> t.Any:
+        """Return a value as a module would take it; None for one of another type, which is told.
+
+        :param option: of an argument spec: ``type``, and where it has them ``options``,
+            ``elements`` and ``choices``
+        """
         kind = option["type"]
-        wanted, name = _KINDS[kind]
-        if not isinstance(value, wanted) or (kind == "int" and isinstance(value, bool)):
+        python_type, name = _KINDS[kind]
+        if not isinstance(value, python_type) or (kind == "int" and isinstance(value, bool)):
             try:
                 if self._exact or not isinstance(value, str):
                     raise TypeError
                 value = _FROM_TEXT[kind](value)
             except (KeyError, TypeError):
-                quotes = (
-                    ": put it into quotes"
-                    if kind == "str" and not isinstance(value, (list, t.Mapping))
-                    else ""
-                )
-                self.refuse(path, f"is {kind_of(value)}, and has to be {name}{quotes}")
+                what = f"is {kind_of(value)}, and has to be {name}"
+                if kind == "str" and not isinstance(value, (list, t.Mapping)):
+                    what += ": put it into quotes"
+                self.refuse(path, what)
                 return None
         if "options" in option:
             return self.typed(option["options"], value, f"{path}.")
         if kind == "list":
             element = {"type": option["elements"], "choices": option.get("choices")}
             return [
-                self._typed(element, each, f"{path}[{number}]") for number, each in enumerate(value)
+                self._typed(element, item, f"{path}[{number}]") for number, item in enumerate(value)
             ]
         if option.get("choices") and value not in option["choices"]:
             self.refuse(
@@ -143,16 +148,15 @@ def shown(name: t.Any) -> str:
 
 def _quoted(text: str) -> str:
     # Without control characters, and not longer than somebody reads
-    return repr(str(text[:_MOST_SHOWN])) + ("..." if len(text) > _MOST_SHOWN else "")
+    more = "..." if len(text) > _MOST_SHOWN else ""
+    return repr(str(text[:_MOST_SHOWN])) + more
 
 
 def suggestion(name: t.Any, names: t.Iterable[str]) -> str:
     """Return the question whether the nearest of the names is meant, to follow a statement."""
-    near = (
-        get_close_matches(name, names, n=1)
-        if isinstance(name, str) and len(name) <= _MOST_SHOWN
-        else []
-    )
+    if not isinstance(name, str) or len(name) > _MOST_SHOWN:
+        return ""
+    near = get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

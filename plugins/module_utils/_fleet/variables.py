@@ -67,19 +67,18 @@ def unknown_variables(
     :param options: names of the role's options
     :param own: names of the user's own variables, or patterns of such names
     """
-    known = {*options, *RENAMED}.union(*OTHER_VARIABLES.values())
+    ours = {*options, *RENAMED}.union(*OTHER_VARIABLES.values())
     patterns = tuple(own)
-    problems = [
-        f"{name} is not a variable of Keyferry{_suggestion(name, known)}"
-        for name in sorted(set(names) - known)
-        if not _NUMBERED.fullmatch(name) and not _matches(name, patterns)
-    ]
+    problems = []
+    for name in sorted(set(names) - ours):
+        if not (_NUMBERED.fullmatch(name) or _matches(name, patterns)):
+            problems.append(f"{name} is not a variable of Keyferry{_suggestion(name, ours)}")
     return [*problems, _REMEDY] if problems else []
 
 
-def _suggestion(name: str, known: t.Iterable[str]) -> str:
+def _suggestion(name: str, ours: t.Iterable[str]) -> str:
     # Without the prefix, which would make all names look alike
-    near = suggestion(name[len(PREFIX) :], [each[len(PREFIX) :] for each in sorted(known)])
+    near = suggestion(name.removeprefix(PREFIX), [our.removeprefix(PREFIX) for our in sorted(ours)])
     return near.replace("did you mean ", f"did you mean {PREFIX}") or "."
 
 

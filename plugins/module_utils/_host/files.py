@@ -21,9 +21,8 @@ def write_private(path: str, text: str) -> None:
     """
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(
-            dir=os.path.dirname(path) or ".", prefix=".byok-"
-        )  # mode 0600
+        # mkstemp gives the mode 0600.
+        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".byok-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -62,7 +61,8 @@ def read_text(path: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
         raise ByokError(
-            f"The file {path} cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})",
+            f"The file {path} cannot be read ({why})",
             "See that it is the right file and that the user who runs the module can read it",
         ) from None

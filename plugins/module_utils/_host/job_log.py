@@ -4,7 +4,7 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""The job log: what the results of the modules say, as events; and the file that they are appended to."""
+"""The job log: what results of modules say, as events; and the file that they are appended to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import typing as t
 
 Event = dict[str, t.Any]
 
-#: The members of an event, in the order of a line and of a CSV's columns; nothing else is ever written.
+#: The members of an event, in the order of a line and of a CSV's columns; nothing else is ever
+#: written.
 FIELDS = (
     "time",
     "level",
@@ -43,6 +44,12 @@ LEVELS = ("INFO", "WARNING", "ERROR")
 _COLLECTION = "keyferry.azure."
 _SECRET_OPTIONS = ("pin", "secret", "client_secret", "password")
 
+#: What tells of something that a run does not do itself
+_NOT_DONE = ("plan", "conflict")
+
+#: A module's sentence names the request as "Azure answered 403 (Forbidden, request ...)".
+_REQUEST = re.compile(r"\brequest ([0-9A-Za-z-]{8,})[,)]")
+
 
 class Row(t.NamedTuple):
     """How a list of a module's result becomes events.
@@ -50,8 +57,8 @@ class Row(t.NamedTuple):
     :ivar module: the module
     :ivar where: the list
     :ivar member: what tells of an entry what became of it
-    :ivar words: its values in the log's words, None for no event; ``*`` stands for any other. A text that is not here is taken
-        as it is, because a newer module may say more.
+    :ivar words: its values in the log's words, None for no event; ``*`` stands for any other. A
+        text that is not here is taken as it is, because a newer module may say more.
     :ivar message: sentences; one that names something that the entry does not tell is left out
     """
 
@@ -148,6 +155,7 @@ def events(
     """Return what the result of a task says, without what is the same for all events of the task.
 
     :param action: full name of the module
+    :param result: what the module returned; lists and members that ROWS does not name are ignored
     :param failed: the task failed
     :param ignored: what failed does not stop the play
     :param check: the task ran in check mode
@@ -155,46 +163,33 @@ def events(
     module = action.removeprefix(_COLLECTION)
     trouble = "WARNING" if ignored else "ERROR"
     if "censored" in result:
-        return [
-            {
-                "level": trouble if failed else "INFO",
-                "action": module,
-                "message": "no_log hides what became of it.",
-            }
-        ]
+        level = trouble if failed else "INFO"
+        return [{"level": level, "action": module, "message": "no_log hides what became of it."}]
     lists = _lists(module, result)
-    told = [
-        event
-        for row in ROWS
-        if row.module == module
-        for entry in lists[row.where]
-        for event in _told(row, entry)
-    ]
-    if (
-        check
-    ):  # a look that reports no change, as the role's into the token, would have done nothing
-        told = [
-            _would(event)
-            for event in told
-            if event["action"] in ("plan", "conflict") or result.get("changed")
-        ]
+    told: list[Event] = []
+    for row in ROWS:
+        if row.module == module:
+            for entry in lists[row.where]:
+                told += _told(row, entry)
+    if check:
+        # A look that reports no change, as the role's into the token, would have done nothing.
+        changed = result.get("changed")
+        told = [_would(event) for event in told if changed or event["action"] in _NOT_DONE]
     conflicts = [event["key"] for event in told if event["action"] == "conflict"]
     failures = [
-        _problem(trouble, module, each)
-        for each in _dicts(result, "failures")
-        if text_of(each, "name") not in conflicts
+        _problem(trouble, module, failure)
+        for failure in _dicts(result, "failures")
+        if text_of(failure, "name") not in conflicts
     ]
-    if not (failures or conflicts) and (
-        failed or "msg" in result
-    ):  # modules say msg only where they fail, even if the task was told not to
-        said = (
-            text_of(result, "msg")
-            if "failures" in result
-            else "It failed without a sentence of its own; see the play's output."
-        )
+    # Modules say msg only where they fail, even if the task was told not to.
+    if not (failures or conflicts) and (failed or "msg" in result):
+        said = "It failed without a sentence of its own; see the play's output."
+        if "failures" in result:
+            said = text_of(result, "msg")
         failures = [_problem(trouble if failed else "WARNING", module, {"msg": said})]
     warnings = [
-        _problem("WARNING", module, {"msg": _warning(each)}) for each in _list(result, "warnings")
+        _problem("WARNING", module, {"msg": _warning(warning)})
+        for warning in _list(result, "warnings")
     ]
     seen = sum(map(len, lists.values()))
     nothing = f"Nothing was changed. Keys: {seen}." if seen else "Nothing was changed."
@@ -208,82 +203,80 @@ def _problem(level: str, module: str, entry: t.Mapping[str, t.Any]) -> Event:
 
 
 def _lists(module: str, result: t.Mapping[str, t.Any]) -> dict[str, list[t.Mapping[str, t.Any]]]:
-    """Return the lists that the module's rows are about; those that a result tells in another form are made here."""
+    """Return the lists that the module's rows are about.
+
+    Those that a result tells in another form are made here.
+    """
     lists = {row.where: _dicts(result, row.where) for row in ROWS if row.module == module}
     if module == "byok_kek":
-        kek, kid = result.get("kek"), text_of(result, "kek_id")
-        name = text_of(kek, "name") if isinstance(kek, t.Mapping) else ""
-        made = {
-            "name": name,
-            "kid": kid,
-            "version": kid.rpartition("/")[2],
-            "kek_trust": result.get("kek_trust"),
-        }
-        lists["made"] = [made] if result.get("changed") and "kek_id" in result else []
+        lists["made"] = _made_kek(result)
         lists["deleted"] = [{"name": name} for name in _list(result, "deleted")]
     if module == "byok_rotate":
         rotations = lists["rotations"]
-        failed = {text_of(each, "name") for each in _dicts(result, "failures")}
-        lists["rotations"] = [_rotated(each, text_of(each, "name") in failed) for each in rotations]
-        lists["retired"] = [
-            {"name": each.get("name"), "version": version}
-            for each in rotations
-            for version in _list(each, "retired")
-        ]
+        failed = {text_of(failure, "name") for failure in _dicts(result, "failures")}
+        lists["rotations"] = []
+        lists["retired"] = []
+        for rotation in rotations:
+            lists["rotations"].append(_rotated(rotation, text_of(rotation, "name") in failed))
+            for version in _list(rotation, "retired"):
+                lists["retired"].append({"name": rotation.get("name"), "version": version})
     return lists
 
 
+def _made_kek(result: t.Mapping[str, t.Any]) -> list[t.Mapping[str, t.Any]]:
+    """Return the KEK that byok_kek made or changed; none where it did not."""
+    if not result.get("changed") or "kek_id" not in result:
+        return []
+    kek, kid = result.get("kek"), text_of(result, "kek_id")
+    made = {
+        "name": text_of(kek, "name") if isinstance(kek, t.Mapping) else "",
+        "kid": kid,
+        "version": kid.rpartition("/")[2],
+        "kek_trust": result.get("kek_trust"),
+    }
+    return [made]
+
+
 def _rotated(entry: t.Mapping[str, t.Any], failed: bool) -> t.Mapping[str, t.Any]:
-    """Add what was done with a key of byok_rotate, which tells as its action what it had planned."""
+    """Add what was done with a key of byok_rotate.
+
+    The module tells as its action what it had planned.
+    """
     action, imported = text_of(entry, "action"), entry.get("imported")
     if action == "conflict" or imported is True:
         return {**entry, "done": action}
-    if imported is False:  # it was there; only attributes may have changed
-        return {**entry, "done": action if action in ("update", "recover") else "none"}
-    if action in ("transfer", "rotate") and not failed:
-        return {
-            **entry,
-            "done": "prepare",
-            "kid": None,
-            "version": None,
-        }  # these are what is to be replaced
+    # False says that it was there; only attributes may have changed.
+    if imported is False and action in ("update", "recover"):
+        return {**entry, "done": action}
+    if imported is not False and action in ("transfer", "rotate") and not failed:
+        # kid and version are what is to be replaced.
+        return {**entry, "done": "prepare", "kid": None, "version": None}
     return {**entry, "done": "none"}
 
 
 def _told(row: Row, entry: t.Mapping[str, t.Any]) -> t.Iterator[Event]:
+    """Yield the event that an entry of a list is by its row, if it is one."""
     value = entry.get(row.member)
-    known = value if isinstance(value, (str, bool)) else None
-    word = row.words.get(known, row.words.get("*", known))
+    if not isinstance(value, (str, bool)):
+        value = None
+    word = row.words.get(value, row.words.get("*", value))
     if isinstance(word, str):
         level = "ERROR" if word == "conflict" else "INFO"
-        yield {
-            **_facts(entry),
-            "level": level,
-            "action": word,
-            "message": _sentences(row.message, entry),
-        }
+        message = _sentences(row.message, entry)
+        yield {**_facts(entry), "level": level, "action": word, "message": message}
 
 
 def _facts(entry: t.Mapping[str, t.Any]) -> Event:
     facts = {fact: text_of(entry, fact) for fact in ("kid", "version", "generation", "thumbprint")}
-    request, said = text_of(entry, "request_id"), text_of(entry, "msg")
-    # A module's sentence names the request as "Azure answered 403 (Forbidden, request ...)".
-    return {
-        "key": text_of(entry, "name"),
-        **facts,
-        "request_ids": [request] if request else _REQUEST.findall(said),
-    }
-
-
-_REQUEST = re.compile(r"\brequest ([0-9A-Za-z-]{8,})[,)]")
+    request = text_of(entry, "request_id")
+    requests = [request] if request else _REQUEST.findall(text_of(entry, "msg"))
+    return {"key": text_of(entry, "name"), **facts, "request_ids": requests}
 
 
 def _would(event: Event) -> Event:
-    return (
-        event
-        if event["action"] in ("plan", "conflict")
-        else {**event, "message": f"Check mode, not done: {event['message']}"}
-    )
+    if event["action"] in _NOT_DONE:
+        return event
+    return {**event, "message": f"Check mode, not done: {event['message']}"}
 
 
 def _sentences(templates: t.Iterable[str], entry: t.Mapping[str, t.Any]) -> str:
@@ -315,12 +308,12 @@ def _list(entry: t.Mapping[str, t.Any], name: str) -> list[t.Any]:
 
 
 def _dicts(entry: t.Mapping[str, t.Any], name: str) -> list[t.Mapping[str, t.Any]]:
-    return [each for each in _list(entry, name) if isinstance(each, t.Mapping)]
+    return [item for item in _list(entry, name) if isinstance(item, t.Mapping)]
 
 
 def secrets_in(arguments: t.Mapping[str, t.Any]) -> set[str]:
-    """Return the values of a task's arguments that must not be written, whatever type they were given."""
-    found: set[str] = set()
+    """Return the values of a task's arguments that must not be written, whatever type they have."""
+    secrets: set[str] = set()
     values: list[t.Any] = [arguments.get(name) for name in _SECRET_OPTIONS]
     while values:
         value = values.pop()
@@ -329,30 +322,34 @@ def secrets_in(arguments: t.Mapping[str, t.Any]) -> set[str]:
         elif isinstance(value, (list, tuple)):
             values.extend(value)
         elif value not in (None, ""):
-            found |= {str(value), str(value).strip()}
-    return found
+            secrets |= {str(value), str(value).strip()}
+    return secrets
 
 
 def redact(text: str, secrets: t.Iterable[str]) -> str:
-    """Return the text without the secrets; one of less than four characters counts as a whole word only."""
+    """Return the text without the secrets.
+
+    A secret of less than four characters counts as a whole word only.
+    """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         pattern = re.escape(secret)
-        text = re.sub(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)", "***", text)
+        if len(secret) < 4:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, "***", text)
     return text
 
 
 def to_line(event: Event) -> str:
     """Return an event as a line; what does not apply is left out."""
-    return (
-        json.dumps({name: event[name] for name in FIELDS if event.get(name) not in (None, "", [])})
-        + "\n"
-    )
+    members = {name: event[name] for name in FIELDS if event.get(name) not in (None, "", [])}
+    return json.dumps(members) + "\n"
 
 
 class LogFile:
     """A file that several runs append whole lines to, and that is renamed when it has grown.
 
-    :param rotation_failed: called with the error when it cannot be renamed; it is written to all the same
+    :param rotation_failed: called with the error when it cannot be renamed; it is written to all
+        the same
     """
 
     def __init__(
@@ -391,13 +388,15 @@ class LogFile:
     @staticmethod
     def _is_whole(descriptor: int) -> bool:
         status = os.fstat(descriptor)
-        return (
-            not (stat.S_ISREG(status.st_mode) and status.st_size)
-            or os.pread(descriptor, 1, status.st_size - 1) == b"\n"
-        )
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+            return True
+        return os.pread(descriptor, 1, status.st_size - 1) == b"\n"
 
     def _rotate(self, descriptor: int) -> None:
-        """Rename the files, unless another run does; nobody waits for a lock, as a line in the renamed file is not lost."""
+        """Rename the files, unless another run does.
+
+        Nobody waits for a lock, as a line in the renamed file is not lost.
+        """
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_ino != os.stat(self.path).st_ino:

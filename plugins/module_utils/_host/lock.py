@@ -49,7 +49,10 @@ def process_lock(
 
 
 def _open(path: str) -> int:
-    """Open the lock file, and make it if need be; never through a link that somebody laid in a shared directory."""
+    """Open the lock file, and make it if need be.
+
+    This is never done through a link that somebody laid in a shared directory.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         while True:
@@ -58,9 +61,8 @@ def _open(path: str) -> int:
                 return os.open(path, flags)
             with suppress(FileExistsError):
                 descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL)
-                os.fchmod(
-                    descriptor, 0o644
-                )  # readable by all, whatever the umask, because all have to lock it
+                # Readable by all, whatever the umask, because all have to lock it.
+                os.fchmod(descriptor, 0o644)
                 return descriptor
     except OSError as error:
         raise ByokError(

@@ -347,8 +347,8 @@ def _begin_receipt(
             "oaep": "SHA-1, MGF1 with SHA-1",
             "aes_bits": 256,
             "rehearsal": rehearsal.as_result(),
+            "time": format_moment(host_clock()),
         },
-        wrapped_at=format_moment(host_clock()),
     )
 
 

@@ -59,8 +59,8 @@ def receipt(**key: t.Any) -> dict[str, t.Any]:
                 "parameter": "a65959a6",
                 "finding": "good",
             },
+            "time": "2026-11-22T12:00:00Z",
         },
-        wrapped_at="2026-11-22T12:00:00Z",
     )
 
 
