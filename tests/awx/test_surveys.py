@@ -20,10 +20,10 @@ from ansible_collections.keyferry.azure.tests.awx.jobs import (
 
 #: The playbooks whose job templates have a survey
 ASKING = [playbook for playbook, template in templates().items() if "survey_spec" in template]
-#: What those say that have to be told something
+#: The messages of those that require an answer
 DEMANDS = {
-    "delete.yml": "byok_delete has to name keys by the identifiers of their newest versions",
-    "recover.yml": "byok_recover has to name the deleted keys",
+    "delete.yml": "byok_delete must name keys by the identifiers of their newest versions",
+    "recover.yml": "byok_recover must name the deleted keys",
 }
 
 
