@@ -136,7 +136,7 @@ def byok_log(
     level = level or "INFO"
     if isinstance(texts, str):
         raise AnsibleFilterError(
-            "byok_log takes a list of texts, and not one text. Put it into brackets."
+            "byok_log takes a list of texts, not one text. Put the text into brackets."
         )
     for name, value, choices in (("format", format, ("jsonl", "csv")), ("level", level, LEVELS)):
         if value not in choices:

@@ -45,5 +45,5 @@ def test_answer_that_is_no_text(lab: Lab, tmp_path: Path) -> None:
     """What ansible-core 2.19 and later make of the answer 0123."""
     outcome = run(lab, tmp_path, "retire.yml", byok_data_reencrypted=83)
     assert outcome.status == "failed"
-    assert "byok_data_reencrypted holds the number 83, and has to be a text" in outcome.stdout
+    assert "byok_data_reencrypted holds the number 83, but must be a text" in outcome.stdout
     assert "Put it into quotes" in outcome.stdout

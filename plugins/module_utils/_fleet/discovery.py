@@ -130,7 +130,9 @@ def discover(
         _comment(
             f"What {vault['url']} and the {seen.info} hold, as playbooks/discover.yml found it."
         ),
-        _comment("Read it before you use it: what is declared here is kept so from then on."),
+        _comment(
+            "Review this file before you use it: Keyferry then keeps the keys as declared here."
+        ),
         f"vaults: [{_quoted(host)}]",
         *([f"token: {_quoted(token)}"] if token else []),
         "keys:" if declared else "keys: []",
@@ -139,10 +141,10 @@ def discover(
     if left_in_vault:
         lines += ["", _comment("In the vault, and not declared:"), *left_in_vault]
     if left_in_token:
-        title = 'In the token, and not declared. To have one brought, take the "# " away in front of its lines'
+        title = "In the token, and not declared. To bring one, uncomment its lines"
         lines += [
             "",
-            _comment(f"{title}:" if declared else f'{title}, and the "[]" behind "keys":'),
+            _comment(f"{title}:" if declared else f'{title}, and remove the "[]" after "keys":'),
             *left_in_token,
         ]
     return "\n".join(lines) + "\n"
@@ -186,7 +188,7 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     if _chosen(options, generations) is not generation:
         if not generation.id:
             raise _Undeclared(
-                "the token has others under this label, and this one has no CKA_ID by which it can be meant"
+                "the token has others under this label, and this one has no CKA_ID that identifies it"
             )
         options["generation"] = generation.hex_id
         notes.append(

@@ -136,7 +136,7 @@ def read_vaults(
             continue
         if not isinstance(fields, t.Mapping):
             problems.append(
-                f"{place} is {kind_of(fields)}, and has to be a mapping with url and tokens."
+                f"{place} is {kind_of(fields)}, but must be a mapping with url and tokens."
             )
             continue
         check = FieldCheck(place, FORMS, problems, exact=True)
@@ -182,7 +182,7 @@ def read_rules(
     for number, fields in enumerate(given):
         place = f"files[{number}]"
         if not isinstance(fields, t.Mapping):
-            problems.append(f"{place} is {kind_of(fields)}, and has to be a mapping with path.")
+            problems.append(f"{place} is {kind_of(fields)}, but must be a mapping with path.")
             continue
         check = FieldCheck(place, {}, problems, exact=True)
         rule = check.typed(RULE_OPTIONS, fields)
@@ -201,9 +201,9 @@ def read_rules(
 
 def _check_name(what: str, name: t.Any, problems: list[str]) -> bool:
     if not isinstance(name, str):
-        problems.append(f"{what} holds {kind_of(name)}, and has to hold names. Put it into quotes.")
+        problems.append(f"{what} holds {kind_of(name)}, but must hold names. Put it into quotes.")
     elif not name or name in _NAMES_OF_ANSIBLE:
-        problems.append(f"{what} holds {shown(name)}, which is no name for one. Choose another.")
+        problems.append(f"{what} holds {shown(name)}, which is not a valid name. Choose another.")
     else:
         return True
     return False
@@ -218,7 +218,7 @@ def _names_by_url(vaults: t.Iterable[Vault]) -> dict[str, list[str]]:
 
 def _check_variables(place: str, variables: t.Any, problems: list[str]) -> None:
     if variables is not None and not isinstance(variables, t.Mapping):
-        problems.append(f"{place} is {kind_of(variables)}, and has to be a mapping of variables.")
+        problems.append(f"{place} is {kind_of(variables)}, but must be a mapping of variables.")
     for name in set(variables or {}).intersection(OWN_VARIABLES):
         problems.append(f"{place}.{name} cannot be given, because the inventory plugin sets it.")
 
@@ -260,7 +260,7 @@ class Fleet:
         """
         if not isinstance(document, t.Mapping):
             self._problems.append(
-                f"{path} is {kind_of(document)}, and has to be a mapping with keys."
+                f"{path} is {kind_of(document)}, but must be a mapping with keys."
             )
             return
         check = FieldCheck(path, {}, self._problems, exact=True)
@@ -317,7 +317,8 @@ class Fleet:
             chosen = token or self._vaults[vault].tokens[0]
             if chosen not in self._vaults[vault].tokens:
                 tell(
-                    f"token {shown(chosen)} is none of the vault {vault}; those are {', '.join(self._vaults[vault].tokens)}."
+                    f"token {shown(chosen)} does not belong to the vault {vault}; its tokens are "
+                    f"{', '.join(self._vaults[vault].tokens)}."
                 )
             elif chosen not in rule.tokens:
                 tell(
@@ -341,14 +342,16 @@ class Fleet:
         if file != path:
             # or else a team could bring another team's key, which it finds in the token, into a vault of its own
             tell(
-                f"{file} declares a key of that name in the token {token}, as {other.place}; one file has to declare both."
+                f"{file} declares a key of that name in the token {token}, as {other.place}; one file "
+                "must declare both."
             )
         elif any(
             other.fields.get(fact) != key.fields.get(fact)
             for fact in ("name", "type", "size", "curve")
         ):
             tell(
-                f"name, type, size or curve is another than that of the same key in the token {token}, as {other.place}."
+                "name, type, size or curve differs from the same key in the token "
+                f"{token}, as {other.place}."
             )
         return True
 

@@ -96,7 +96,7 @@ class FieldCheck:
                     if kind == "str" and not isinstance(value, (list, t.Mapping))
                     else ""
                 )
-                self.refuse(path, f"is {kind_of(value)}, and has to be {name}{quotes}")
+                self.refuse(path, f"is {kind_of(value)}, but must be {name}{quotes}")
                 return None
         if "options" in option:
             return self.typed(option["options"], value, f"{path}.")
@@ -107,7 +107,7 @@ class FieldCheck:
             ]
         if option.get("choices") and value not in option["choices"]:
             self.refuse(
-                path, f"is {kind_of(value)}, and has to be one of {', '.join(option['choices'])}"
+                path, f"is {kind_of(value)}, but must be one of {', '.join(option['choices'])}"
             )
         elif path in self._forms:
             try:
@@ -166,5 +166,5 @@ def check_texts(values: Fields) -> None:
             raise ByokError(f"{kind_of(name)} is no name of a tag", "Put it into quotes")
         if not isinstance(value, (str, int)) or isinstance(value, bool):
             raise ByokError(
-                f"{shown(name)} is {kind_of(value)}, and has to be a text", "Put it into quotes"
+                f"{shown(name)} is {kind_of(value)}, but must be a text", "Put it into quotes"
             )

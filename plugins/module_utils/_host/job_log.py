@@ -132,7 +132,7 @@ ROWS = (
         "retired",
         "state",
         {"*": "retire"},
-        ("Disabled, as a newer version has taken its place.",),
+        ("Disabled, because a newer version has replaced it.",),
     ),
 )
 
@@ -159,7 +159,7 @@ def events(
             {
                 "level": trouble if failed else "INFO",
                 "action": module,
-                "message": "no_log hides what became of it.",
+                "message": "no_log hides the result.",
             }
         ]
     lists = _lists(module, result)
@@ -190,7 +190,7 @@ def events(
         said = (
             text_of(result, "msg")
             if "failures" in result
-            else "It failed without a sentence of its own; see the play's output."
+            else "It failed without a message; see the play's output."
         )
         failures = [_problem(trouble if failed else "WARNING", module, {"msg": said})]
     warnings = [
