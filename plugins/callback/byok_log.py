@@ -115,7 +115,7 @@ def _never_fatal(method: Method) -> Method:
             # Another exception may quote what must not be shown.
             why = str(error) if isinstance(error, OSError) else type(error).__name__
             self._display.warning(
-                f"The job log is not written any more, while the play goes on: {why}"
+                f"The job log is no longer written, but the play continues: {why}"
             )
 
     return t.cast(Method, safe)
@@ -336,7 +336,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         return log
 
     def _rotation_failed(self, error: OSError) -> None:
-        self._display.warning(f"The job log cannot be renamed, and grows on: {error}")
+        self._display.warning(f"The job log cannot be renamed and keeps growing: {error}")
 
     def _write(self, log: _Log, event: Event, moment: datetime) -> None:
         if event["action"] not in ("start", "end"):

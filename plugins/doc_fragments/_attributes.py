@@ -24,8 +24,8 @@ attributes:
       C(check_mode)), when in diff mode.
     support: full
   idempotent:
-    description: When run twice in a row with the same arguments, the second run does nothing and
-      says so.
+    description: When run twice in a row with the same arguments, the second run changes nothing and
+      reports that.
     support: full
   action_group:
     description:

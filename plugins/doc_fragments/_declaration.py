@@ -31,22 +31,22 @@ curve:
   choices: [P-256, P-384, P-521, P-256K]
 operations:
   description:
-    - What the key is for, in Azure's words. EC keys can V(sign) and V(verify) only; oct keys cannot
-      do that.
-    - If not given, a new key is for all that its type allows, and the operations of a version that
-      is there are left alone.
+    - The operations of the key, in Azure's words. EC keys can V(sign) and V(verify) only; oct keys
+      cannot do that.
+    - If not given, a new key gets all operations that its type allows, and the operations of an
+      existing version are kept.
   type: list
   elements: str
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
 generation:
   description:
-    - The generation that is meant, by its CKA_ID in hexadecimal digits.
-    - Needed where several keys that were made elsewhere share the label. If not given, the newest
-      one is meant.
+    - CKA_ID, in hexadecimal digits, of the generation to use.
+    - Needed if several keys that were made elsewhere share the label. If not given, the newest
+      generation is used.
   type: str
 allow_external_origin:
-  description: Take a key although its CKA_LOCAL or CKA_ALWAYS_SENSITIVE is false, so that others
-    may hold it as well.
+  description: Accept a key although its CKA_LOCAL or CKA_ALWAYS_SENSITIVE is false, so that copies
+    of it may exist elsewhere.
   type: bool
   default: false
 after_transfer:
@@ -59,8 +59,7 @@ after_transfer:
   choices: [keep, lock]
   default: keep
 create:
-  description: Make the key where the token does not have it. If V(false), a missing key is an
-    error.
+  description: Make the key if the token does not have it. If V(false), a missing key is an error.
   type: bool
   default: true
 derive:
@@ -90,21 +89,19 @@ expires:
   type: str
 tags:
   description:
-    - Tags of the version. They are merged with those that are there.
-    - At most ten, and none whose name begins with C(keyferry-). Those are set on what is imported,
-      and tell people where a
-      version comes from (C(keyferry-generation), C(keyferry-token), C(keyferry-thumbprint),
-      C(keyferry-package)); nothing is
-      believed because of them.
+    - Tags of the version. They are merged with its existing tags.
+    - At most ten, and no names that begin with C(keyferry-). Keyferry sets such tags on versions
+      that it imports, to tell people where a version comes from (C(keyferry-generation),
+      C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)). Keyferry itself trusts none
+      of them.
   type: dict
 rotation:
   description:
     - How the key is rotated. Durations are ISO 8601, such as V(P90D), V(P6M) or V(P2Y), with the
       months of the calendar.
-    - Nothing is rotated because of it except by a run that is asked to
-      (M(keyferry.azure.byok_rotate), or
-      M(keyferry.azure.byok_plan) with its option C(rotate)). Every import sets the expiry that
-      C(valid_for) says.
+    - Only a run that rotates (M(keyferry.azure.byok_rotate), or M(keyferry.azure.byok_plan) with
+      its option C(rotate)) replaces the key because of it. Every import sets the expiry by
+      C(valid_for).
   type: dict
   suboptions:
     every:
@@ -118,31 +115,30 @@ rotation:
         C(valid_for).
       type: str
     overlap:
-      description: How long a newer version has been there, and valid, before an older one may be
-        disabled.
+      description: How long a newer version must have existed, and been valid, before an older
+        version may be disabled.
       type: str
       default: P2D
     min_interval:
-      description: At most one new generation is made in this time, whatever is due.
+      description: At most one new generation is made in this time, even if the key is due again.
       type: str
       default: P1D
     notify_before:
       description:
-        - How long before the expiry Azure shall announce it by an event. If not given, what is set
-          in the vault is left alone.
+        - How long before the expiry Azure should announce it by an event. If not given, the
+          vault's setting is kept.
         - A Managed HSM has no such events.
       type: str
     retire:
-      description: Whether older versions are disabled by a run that retires, or all are kept
+      description: Whether a run that retires disables older versions, or all versions stay
         enabled.
       type: str
       choices: [keep, disable]
       default: keep
     on_foreign:
       description:
-        - What a run that rotates does where the newest version is not of this token. V(conflict)
-          reports it and imports nothing,
-          V(rotate) supersedes it.
+        - What a run that rotates does if the newest version is not of this token. V(conflict)
+          reports it and imports nothing, V(rotate) supersedes it.
       type: str
       choices: [conflict, rotate]
       default: conflict
@@ -197,26 +193,26 @@ package:
   type: jsonarg
 thumbprint:
   description:
-    - RFC 7638 thumbprint of the key, as M(keyferry.azure.byok_target_key) returned it, the
-      declaration has it, or a person
-      tells it. It says which key the package must hold. For oct keys, the generation does that.
+    - RFC 7638 thumbprint of the key that the package must hold, as
+      M(keyferry.azure.byok_target_key), the declaration or a person gives it. For oct keys, the
+      generation identifies the key.
   type: str
 replaces:
   description:
-    - The newest version of the name, which this import may supersede. Without it, only a name
-      without versions is imported.
+    - The newest version of the name, which this import may supersede. If not given, the key is
+      imported only if the name has no version.
   type: str
 confirm:
   description:
     - The newest version of the key that is deleted (O(state=absent)), or of the deleted key that is
       purged (O(on_deleted=purge)),
-      as its 32 digits or its identifier. Without it, nothing is deleted or purged.
+      as its 32 digits or its identifier. If not given, nothing is deleted or purged.
   type: str
 prove:
   description:
     - Have the vault use the key by an operation that it allows, and check the outcome against the
       token's key.
-    - Done without being asked after the import of an oct key, which has no public key to compare.
+    - Always done after the import of an oct key, which has no public key to compare.
   type: bool
   default: false
 """
@@ -224,9 +220,8 @@ prove:
 
 _ROTATION = """data_reencrypted:
   description:
-    - Nothing is encrypted or wrapped under the older versions any more, so O(stage=retire) may
-      disable them although they can
-      decrypt or unwrap.
+    - Declare that no data is encrypted or wrapped under the older versions any more, so that
+      O(stage=retire) may disable them although they can decrypt or unwrap.
   type: bool
   default: false
 confirm:
@@ -243,7 +238,7 @@ class ModuleDocFragment:
     TARGET_KEYS: str = _in_list("target_keys")
     NEEDED_KEYS: str = _in_list(
         "target_keys",
-        description="Keys that shall be made and wrapped. Those that cannot be are in RV(failures).",
+        description="Keys to check. Keys that cannot be made and wrapped are in RV(failures).",
     )
     DECLARATIONS: str = _in_list()
     PACKAGE: str = _alone(_PATH)

@@ -46,16 +46,16 @@ options:
     type: dict
   library_parameters:
     description:
-      - What is handed to the PKCS#11 library when it is initialised (C(pReserved) of
-        C(C_Initialize)). Only NSS wants it, such as
+      - Parameters to initialise the PKCS#11 library with (C(pReserved) of C(C_Initialize)). Only
+        NSS needs them, such as
         V(configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=).
     type: str
   hsm_profile:
     description:
-      - Which make the token is of. That decides which mechanisms are tried to make and to wrap
-        keys, how return codes are
-        explained, and what M(keyferry.azure.byok_hsm_info) looks at.
-      - With V(auto), the token's manufacturer and model tell, or else the file name of its library.
+      - The vendor of the token. It decides which mechanisms are tried to make and to wrap keys, how
+        return codes are explained, and what M(keyferry.azure.byok_hsm_info) checks.
+      - With V(auto), the vendor follows from the token's manufacturer and model, or else from the
+        file name of its library.
       - V(luna) is Thales Luna 7 and Luna Cloud HSM, V(futurex) FxPKCS11, V(nshield) Entrust
         nShield, V(cloudhsm) AWS CloudHSM,
         V(nss) NSS softokn.
@@ -66,8 +66,8 @@ options:
     aliases: [profile]
   sessions:
     description:
-      - How many sessions make and wrap keys at the same time. An HSM in a network gains by it. NSS
-        is used by one.
+      - How many sessions make and wrap keys at the same time. More sessions are faster with an HSM
+        in a network. NSS always gets one session.
     type: int
     default: 1
 """

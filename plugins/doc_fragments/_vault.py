@@ -20,12 +20,10 @@ options:
   auth_source:
     description:
       - Where the credential comes from.
-      - V(auto) takes O(secret), O(x509_certificate_path) or O(federated_token_file), the first that
-        is there together with
-        O(tenant) and O(client_id), and else the az CLI.
-      - V(env) does the same without the az CLI. V(workload_identity) takes O(federated_token_file)
-        alone. V(msi) takes a
-        managed identity, the one of O(client_id) if it is given. V(cli) takes the az CLI.
+      - V(auto) uses O(secret), O(x509_certificate_path) or O(federated_token_file), the first that
+        is given together with O(tenant) and O(client_id), and else the az CLI.
+      - V(env) does the same without the az CLI. V(workload_identity) uses O(federated_token_file)
+        only. V(msi) uses a managed identity, that of O(client_id) if given. V(cli) uses the az CLI.
       - If not given, the environment variable E(ANSIBLE_AZURE_AUTH_SOURCE) is used.
     type: str
     choices: [auto, cli, env, msi, workload_identity]
@@ -72,19 +70,17 @@ options:
     type: int
     default: 60
   throttle_timeout:
-    description: Seconds that one request may wait in all while the vault answers that it takes no
-      more requests (429).
+    description: Seconds that one request may wait in all while the vault throttles requests (429).
     type: int
     default: 120
   concurrency:
     description:
-      - How many requests a module sends at a time, 1 to 64. When the vault answers that it takes no
-        more (429), they become half
-        as many, and slowly more again.
+      - How many requests a module sends at a time, 1 to 64. When the vault throttles requests
+        (429), the module halves the number and then slowly raises it again.
     type: int
     default: 8
   max_rate:
-    description: How many requests a module sends in a second at most. If not given, as many as the
-      vault takes.
+    description: How many requests a module sends per second at most. If not given, as many as the
+      vault accepts.
     type: float
 """

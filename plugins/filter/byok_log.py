@@ -196,7 +196,7 @@ def byok_log(texts: t.Iterable[str], *positional: t.Any, **named: t.Any) -> dict
     options = _Options(*positional, **named)
     if isinstance(texts, str):
         raise AnsibleFilterError(
-            "byok_log takes a list of texts, and not one text. Put it into brackets."
+            "byok_log takes a list of texts, not one text. Put the text into brackets."
         )
     choice = _choice(options)
     lines: list[_Line] = []

@@ -279,7 +279,7 @@ def _message(problems: list[str]) -> str:
         lines.append(f"There may be more; the check ended at {MOST_PROBLEMS} problems.")
     if not (C.INVENTORY_ANY_UNPARSED_IS_FAILED or C.INVENTORY_UNPARSED_IS_FAILED):
         lines.append(
-            "Ansible goes on without these hosts, and may tell success. Set any_unparsed_is_failed "
-            "= true in the section [inventory] of ansible.cfg."
+            "Ansible continues without these hosts and may report success. "
+            "Set any_unparsed_is_failed = true in the section [inventory] of ansible.cfg."
         )
     return "\n".join(lines)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_hsm_info
-short_description: Say whether a PKCS#11 token can make keys and wrap them for Azure
+short_description: Check whether a PKCS#11 token can make keys and wrap them for Azure
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Looks at the token - its kind, firmware, PIN, mechanisms, partition policies, FIPS mode - and says for every type of key
-    whether it can be made there and wrapped for Azure, and if not, why and what to do about it.
-  - Nothing is changed. Without a PIN no login is tried, and all is told that needs none.
-  - What was never tried against a vendor's device is taken from public documents, and RV(hsm.profile.source) says so. What the
-    device really does, O(rehearse=true) shows.
+  - Checks the token (its kind, firmware, PIN, mechanisms, partition policies and FIPS mode) and
+    reports for every type of key whether the token can make it and wrap it for Azure, and if not,
+    why and what to do.
+  - Changes nothing. Without a PIN, the module does not log in, and reports what needs no login.
+  - Facts that were never tried against a vendor's device are from public documents, as
+    RV(hsm.profile.source) tells. O(rehearse=true) shows what the device really does.
 requirements:
   - python-pkcs11 >= 0.10.1
   - cryptography
@@ -31,12 +32,13 @@ attributes:
 options:
   rehearse:
     description:
-      - Wrap a throw-away key and unwrap it here, to see what the token's wrap mechanism really produces, and make throw-away
-        EC and AES keys to see which it can make. They are session objects and gone afterwards.
+      - Wrap a throw-away key and unwrap it here, to check what the token's wrap mechanism really
+        produces, and make throw-away EC and AES keys to check which the token can make. They are
+        session objects, which the token removes afterwards.
     type: bool
     default: false
   allow_trailing_zeros:
-    description: Take a mechanism as good that leaves zero bytes behind the key, as SoftHSM 2.6.1 does.
+    description: Accept a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does.
     type: bool
     default: false
   accept_final_try:
@@ -55,7 +57,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Look at a Luna partition before its first use
+- name: Check a Luna partition before its first use
   keyferry.azure.byok_hsm_info:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -63,11 +65,11 @@ EXAMPLES = r"""
     rehearse: true
   register: found
 
-- name: See what has to be done there
+- name: Report what to change there
   ansible.builtin.debug:
     msg: "{{ found.hsm.problems + found.hsm.notes }}"
 
-- name: See that it can make and wrap the keys that are needed
+- name: Check that the token can make and wrap the declared keys
   keyferry.azure.byok_hsm_info:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -78,7 +80,7 @@ EXAMPLES = r"""
         type: EC
         curve: P-256
 
-- name: List its keys
+- name: List the keys of the token
   keyferry.azure.byok_hsm_info:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -228,7 +230,7 @@ hsm:
         reasons:
           - partition policy 1 (private key wrapping) is 0
     problems:
-      - "Partition policy 1 (private key wrapping) is 0 and has to be 1: RSA and EC keys leave the token by it. As the
+      - "Partition policy 1 (private key wrapping) is 0 but must be 1: RSA and EC keys leave the token by it. As the
         partition's Security Officer: partition changepolicy -policy 1 -value 1."
     notes: []
 listing:

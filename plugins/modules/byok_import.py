@@ -7,16 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_import
-short_description: Import key transfer packages into a vault, once, and compare what arrived; delete or recover keys
+short_description: Import and verify key transfer packages in a vault; delete or recover keys
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Every import makes a new version, and a version cannot be deleted alone. So a key that is there in any version is not
-    imported again, and what was lost on the way is looked for before it is sent once more.
-  - The package is checked before it is sent. What arrived is compared with the key that it must be, by the public key; another
-    one is disabled, and the module fails.
-  - Attributes that differ from what is declared are updated, never imported.
+  - Every import makes a new version, and a single version cannot be deleted. So a key that the
+    vault already has in any version is not imported again. If the answer to a request is lost, the
+    module checks whether the key arrived before it sends the package again.
+  - The module checks the package before it sends it, and verifies by the public key that the key in
+    the vault is the right key. If a different key arrived, the module disables it and fails.
+  - If attributes differ from the declaration, the module updates them without an import.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -34,21 +35,23 @@ attributes:
 options:
   state:
     description:
-      - V(present) imports what is not there yet. V(absent) deletes all versions of a key in the vault, after O(confirm). The key
-        in the token stays. V(recovered) recovers a deleted key.
+      - V(present) imports keys that the vault does not have. V(absent) deletes all versions of a
+        key in the vault if O(confirm) names its newest version. The key in the token stays.
+        V(recovered) recovers a deleted key.
     type: str
     choices: [present, absent, recovered]
     default: present
   on_deleted:
     description:
-      - What to do where a deleted key holds the name of an import. V(recover) recovers it with all its versions first, V(purge)
-        purges it for ever, after O(confirm).
+      - What to do if a deleted key holds the name of an import. V(recover) first recovers it with
+        all its versions. V(purge) purges it for ever if O(confirm) names its newest version.
     type: str
     choices: [fail, recover, purge]
     default: fail
   purge:
     description:
-      - Whether O(state=absent) purges the deleted key as well, for ever. A vault with purge protection refuses that.
+      - Whether O(state=absent) also purges the deleted key, for ever. A vault with purge protection
+        refuses that.
     type: bool
     default: false
   delete_timeout:
@@ -73,32 +76,33 @@ options:
         description: Its thumbprint.
         type: str
       kek_id:
-        description: The KEK that it was wrapped under; not used, as the package tells it.
+        description: Identifier of the KEK; not used, as the package contains it.
         type: str
       path:
-        description: Where the package is.
+        description: Path of the package.
         type: path
       content:
-        description: The package, where there is no path.
+        description: The package, if there is no path.
         type: jsonarg
       sha256:
-        description: SHA-256 of the package; not used, as the receipt tells it.
+        description: SHA-256 of the package; not used, as the receipt contains it.
         type: str
       wrapped:
         description: Whether the key was wrapped in this run; not used.
         type: bool
       challenge:
-        description: What the vault has to decrypt to prove that it holds an oct key.
+        description: The ciphertext that the vault must decrypt to prove that it holds an oct key.
         type: dict
       receipt:
         description: The receipt.
         type: dict
   receipt_directory:
     description:
-      - Directory in which the receipt of each import is written as well, named after vault, key and version. It has to be there.
+      - Existing directory to which a copy of each import's receipt is written, named after vault,
+        key and version.
     type: path
   allow_unverified_origin:
-    description: Import a package although nothing that can be trusted says which key it must hold.
+    description: Import a package although no trusted source identifies the key that it must hold.
     type: bool
     default: false
 notes:
@@ -110,7 +114,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Import a package that came on a carrier
+- name: Import a package from removable media
   keyferry.azure.byok_import:
     vault_url: https://contoso.vault.azure.net
     name: signing-key
@@ -123,7 +127,7 @@ EXAMPLES = r"""
     thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
     prove: true
 
-- name: Delete a key in the vault, by the newest version that somebody looked at
+- name: Delete a key in the vault, confirmed by its newest version
   keyferry.azure.byok_import:
     vault_url: https://contoso.vault.azure.net
     name: old-key

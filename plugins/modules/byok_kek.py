@@ -12,10 +12,10 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - A KEK is an RSA-HSM key in the vault whose only operation is C(import). A key that is wrapped under it can be unwrapped
-    in that vault alone, and nowhere else.
-  - This module neither changes nor deletes a name of which any version is something else than a KEK.
-  - With O(kek_id) it takes a KEK that somebody else made, and changes nothing.
+  - A KEK is an RSA-HSM key in the vault whose only operation is C(import). Only that vault can
+    unwrap a key that is wrapped under it.
+  - This module never changes or deletes a key that has a version which is not a KEK.
+  - With O(kek_id), it uses a KEK that somebody else made, and changes nothing.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -30,27 +30,29 @@ options:
   name:
     description:
       - Name of the KEK.
-      - A deleted name stays taken for 7 to 90 days, so a KEK for one run wants a name of its own.
+      - A deleted name stays reserved for 7 to 90 days, so give a KEK for one run a name of its own.
     type: str
   kek_id:
     description:
-      - Instead of O(name), the identifier with its version of a KEK that is there, such as the C(kid) of an C(HsmConfig.ini).
-      - It has to be in this vault, of type RSA-HSM with no operation but C(import), and valid. O(size) is not looked at.
+      - Instead of O(name), the identifier, with the version, of an existing KEK, such as the C(kid)
+        of an C(HsmConfig.ini).
+      - The KEK must be in this vault, of type RSA-HSM with no operation but C(import), and valid.
+        O(size) is not checked.
     type: str
   kek_public_key:
     description:
-      - The public key as PEM that somebody downloaded for O(kek_id), such as C(kekBlob.pem). Another one than the vault's is an
-        error.
-      - That they are equal shows that the file is neither stale nor substituted. It does not show whose KEK it is, so
-        RV(kek_trust) stays V(unverified) without O(approved_keks).
+      - The public key as PEM that somebody downloaded for O(kek_id), such as C(kekBlob.pem). If it
+        differs from the vault's, the module fails.
+      - Equal keys show that the file is neither stale nor substituted. They do not show whose KEK
+        it is, so RV(kek_trust) stays V(unverified) without O(approved_keks).
     type: str
   state:
-    description: Whether the KEK shall be there.
+    description: Whether the KEK should exist.
     type: str
     choices: [present, absent]
     default: present
   size:
-    description: Size in bits. A KEK that is there with another size is an error.
+    description: Size in bits. An existing KEK of another size is an error.
     type: int
     choices: [2048, 3072, 4096]
     default: 4096
@@ -60,10 +62,10 @@ options:
   lifetime:
     description:
       - How long a new KEK is valid, as an ISO 8601 duration such as V(PT4H), counted by the vault's clock.
-      - It does not change a KEK that is there.
+      - An existing KEK is not changed.
     type: str
   tags:
-    description: Tags of the KEK. They are merged with those that are there.
+    description: Tags of the KEK. They are merged with its existing tags.
     type: dict
   approved_keks:
     description:
@@ -75,15 +77,16 @@ options:
     default: []
   purge:
     description:
-      - With O(state=absent), purge the deleted KEK, where the vault's recovery level allows that. An error where it does not,
-        before anything is deleted.
+      - With O(state=absent), also purge the deleted KEK. If the vault's recovery level does not
+        allow that, the module fails before it deletes anything.
     type: bool
     default: false
   expired_prefix:
     description:
-      - With O(state=absent), delete what interrupted runs left behind, after the KEK O(name) if that is given. That is every key
-        whose name begins so, and of which every version is an import-only RSA-HSM key that has expired by the vault's clock.
-      - With O(purge=true), they are purged where the vault's recovery level allows that.
+      - With O(state=absent), delete the KEKs that interrupted runs left behind, after the KEK
+        O(name) if given. These are all keys whose names begin with this prefix, and of which every
+        version is an import-only RSA-HSM key that has expired by the vault's clock.
+      - With O(purge=true), these KEKs are purged if the vault's recovery level allows that.
     type: str
   delete_timeout:
     description: Seconds to wait until the vault has finished a deletion.
@@ -118,7 +121,7 @@ EXAMPLES = r"""
     approved_keks:
       - 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
 
-- name: Delete it
+- name: Delete the KEK
   keyferry.azure.byok_kek:
     vault_url: https://contoso.vault.azure.net
     name: keyferry-kek-2026-11-22

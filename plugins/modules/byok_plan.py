@@ -7,15 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_plan
-short_description: Say what has to be done so that a vault holds the declared keys
+short_description: Plan the changes that make a vault hold the declared keys
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Compares the declared keys, what M(keyferry.azure.byok_target_key) found in the token, and what the vault holds, and says
-    for every key what has to be done and why. Nothing is changed.
-  - A version in the vault and a generation in the token belong together when their thumbprints are equal. Oct keys have no
-    public key, so they are recognised by the tag C(keyferry-generation), which says where to look but proves nothing.
+  - Compares the declared keys, the generations that M(keyferry.azure.byok_target_key) found in the
+    token, and the versions in the vault. Reports for every key what to do and why. Changes nothing.
+  - A version in the vault and a generation in the token belong together when their thumbprints are
+    equal. Oct keys have no public key, so they are recognised by the tag C(keyferry-generation),
+    which is a hint and no proof.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -30,8 +31,9 @@ attributes:
     membership: [keyferry.azure.byok, keyferry.azure.byok_vault]
   diff_mode:
     support: full
-    details: Says what M(keyferry.azure.byok_import) would change for this plan. As this module itself changes nothing, Ansible
-      shows it only where C(changed_when) says so, as C(keyferry.azure.plan) does.
+    details: Shows what M(keyferry.azure.byok_import) would change for this plan. As this module
+      itself changes nothing, Ansible shows the diff only if C(changed_when) is true, as in
+      C(keyferry.azure.plan).
 options:
   target_keys:
     description:
@@ -51,10 +53,11 @@ options:
         description: Whether it was locked, or would be; not used.
         type: bool
       generation:
-        description: CKA_ID of the generation that is meant.
+        description: CKA_ID of the chosen generation.
         type: str
       thumbprint:
-        description: Its thumbprint; not used, as the generations tell theirs.
+        description: The chosen generation's thumbprint; not used, as O(target_keys[].generations)
+          has it.
         type: str
       generations:
         description: All generations, oldest first, each with C(generation) and C(thumbprint).
@@ -63,31 +66,36 @@ options:
         required: true
   rotate:
     description:
-      - Whether keys that are due are replaced, as their C(rotation) says. If V(false), RV(plan[].next_due) tells when they are.
-      - What is due is judged by the vault's clock; where it tells no time, by Entra ID's, and else by this host's.
+      - Whether to replace due keys, as their C(rotation) declares. If V(false), RV(plan[].next_due)
+        tells when they are due.
+      - The vault's clock decides what is due. If the vault tells no time, Entra ID's clock decides,
+        and else this host's.
     type: bool
     default: false
   force:
     description:
-      - Thumbprints (for oct keys CKA_IDs) of the generations that shall be replaced although they are not due, only with
-        O(rotate=true). One that is not the newest version's has been replaced already, and nothing is done.
+      - Thumbprints (for oct keys CKA_IDs) of the generations to replace although they are not due,
+        only with O(rotate=true). A generation that is not the newest version's was already replaced
+        and is ignored.
     type: list
     elements: str
     default: []
   on_deleted:
     description:
-      - What to do where a deleted key holds the name. V(fail) reports a conflict; V(recover) and V(purge) plan for
-        M(keyferry.azure.byok_import) with the same option.
+      - What to do if a deleted key holds the name. V(fail) reports a conflict; V(recover) and
+        V(purge) plan for M(keyferry.azure.byok_import) with the same option.
     type: str
     choices: [fail, recover, purge]
     default: fail
   all_versions:
-    description: Whether to return all versions of the keys as RV(versions), at the price of a request per version.
+    description: Whether to return all versions of the keys as RV(versions). This takes one request
+      per version.
     type: bool
     default: false
   unmanaged:
     description:
-      - Whether to V(report) the keys of the vault that are not declared as RV(unmanaged), for which the vault is listed.
+      - Whether to report the keys of the vault that are not declared as RV(unmanaged). V(report)
+        lists the vault.
     type: str
     choices: [report, ignore]
     default: ignore
@@ -100,7 +108,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Look into the token
+- name: Find the key in the token
   keyferry.azure.byok_target_key:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -111,7 +119,7 @@ EXAMPLES = r"""
   check_mode: true
   register: in_token
 
-- name: Say what has to be done
+- name: Plan the changes
   keyferry.azure.byok_plan:
     vault_url: https://contoso.vault.azure.net
     name: signing-key

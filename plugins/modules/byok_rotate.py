@@ -7,23 +7,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_rotate
-short_description: Replace keys in a vault that are due, by new ones of the token; disable older versions
+short_description: Replace due keys in a vault by new ones of the token; disable older versions
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Looks at token and vault, and replaces the declared keys that are due as their C(rotation) says. A new generation is made in
-    the token, unless a younger one than the vault has is there already. It is wrapped, imported as a new version, and compared.
-  - A vault that lags behind a generation that is there converges to it, due or not. So several vaults that declare the same key
-    all get the same one.
-  - What is due is judged by the vault's clock; where it tells no time, by Entra ID's, and else by this host's. If it is more than
-    an hour from this host's clock, the run ends before it makes or changes anything.
-  - A run that is killed is finished by the next one, with the same generation and without a second version.
-  - A newest version that is of no generation of the token is a conflict, and nothing is imported over it unless the key says
-    C(on_foreign=rotate).
-  - Older versions stay enabled. O(stage=retire) disables them, in a run of its own.
-  - For one host that reaches token and vault. The entry point C(rotate) of the role P(keyferry.azure.byok#role) does the same by
-    the single modules, also where they are two hosts, and with escrow packages.
+  - Compares token and vault, and replaces the declared keys that are due by their C(rotation). If
+    the token has no newer generation than the vault, the module makes one. It wraps the generation,
+    imports it as a new version, and verifies the imported key.
+  - A vault that lacks the token's newest generation gets it, whether the key is due or not. So
+    several vaults that declare the same key all get the same generation.
+  - The vault's clock decides what is due. If the vault tells no time, Entra ID's clock decides, and
+    else this host's. If that clock is more than an hour from this host's, the run ends before it
+    makes or changes anything.
+  - The next run finishes an interrupted run, with the same generation and without a second version.
+  - If the newest version is of no generation of the token, the key is a conflict, and nothing is
+    imported over it unless the key declares C(on_foreign=rotate).
+  - Older versions stay enabled. To disable them, run the module again with O(stage=retire).
+  - For one host that reaches token and vault. The entry point C(rotate) of the role
+    P(keyferry.azure.byok#role) does the same with the single modules, also with two hosts, and with
+    escrow packages.
 requirements:
   - python-pkcs11 >= 0.10.1
   - azure-keyvault-keys >= 4.11.0
@@ -43,23 +46,25 @@ attributes:
 options:
   stage:
     description:
-      - V(rotate) replaces what is due.
-      - V(prepare) only makes the generations that are due in the token. A later run brings them.
-      - V(retire) disables older versions of keys that declare C(retire=disable), once a newer version is enabled, is shown to be
-        of this token, and has been there for C(overlap). A version whose operations are still needed for old data (decrypt or
-        unwrapKey) is disabled only with C(data_reencrypted=true).
+      - V(rotate) replaces due keys.
+      - V(prepare) only makes the due generations in the token. A later run brings them.
+      - V(retire) disables older versions of keys that declare C(retire=disable), once a newer
+        version is enabled, is shown to be of this token, and has existed for C(overlap). A version
+        whose operations are still needed for old data (decrypt or unwrapKey) is disabled only with
+        C(data_reencrypted=true).
     type: str
     choices: [rotate, prepare, retire]
     default: rotate
   force:
     description:
-      - Thumbprints (for oct keys CKA_IDs) of the generations that shall be replaced although they are not due. One that is not
-        the newest version's has been replaced already, and nothing is done.
+      - Thumbprints (for oct keys CKA_IDs) of the generations to replace although they are not due.
+        A generation that is not the newest version's was already replaced and is ignored.
     type: list
     elements: str
     default: []
   on_deleted:
-    description: What to do where a deleted key holds the name. V(purge) takes C(confirm), the deleted key's newest version.
+    description: What to do if a deleted key holds the name. V(purge) needs C(confirm), the deleted
+      key's newest version.
     type: str
     choices: [fail, recover, purge]
     default: fail
@@ -85,10 +90,10 @@ options:
         description: Not used.
         type: bool
       generation:
-        description: CKA_ID of the generation that is meant.
+        description: CKA_ID of the chosen generation.
         type: str
       thumbprint:
-        description: Not used, as the generations tell theirs.
+        description: Not used, as O(target_keys[].generations) has it.
         type: str
       generations:
         description: All generations.
@@ -96,10 +101,12 @@ options:
         elements: dict
         required: true
   kek_id:
-    description: Identifier of a KEK that stays. If not given, a KEK is made for this run and deleted at its end.
+    description: Identifier of a permanent KEK. If not given, a KEK is made for this run and deleted
+      at its end.
     type: str
   approved_keks:
-    description: Fingerprints of KEKs that somebody compared with the vault. Where any are given, no other KEK is used.
+    description: Fingerprints of KEKs that somebody compared with the vault. If any are given, no
+      other KEK is used.
     type: list
     elements: str
     default: []
@@ -108,24 +115,26 @@ options:
     type: bool
     default: false
   kek_prefix:
-    description: How the names of the KEKs begin that live for one run.
+    description: Prefix of the names of KEKs for one run.
     type: str
     default: keyferry-kek-
   kek_size:
-    description: Their size in bits.
+    description: Size in bits of KEKs for one run.
     type: int
     choices: [2048, 3072, 4096]
     default: 4096
   kek_lifetime:
-    description: After which time they expire, if a run dies and leaves them, ISO 8601.
+    description: Time after which a KEK for one run expires, as an ISO 8601 duration. It limits the
+      use of a KEK that an interrupted run leaves behind.
     type: str
     default: PT4H
   kek_purge:
-    description: Whether they are purged as well.
+    description: Whether to purge the KEK of the run after its deletion.
     type: bool
     default: false
   allow_trailing_zeros:
-    description: Accept the zero bytes that SoftHSM 2.6.1 leaves behind the wrapped key. Whether Azure takes them is not known.
+    description: Accept the zero bytes that SoftHSM 2.6.1 leaves behind the wrapped key. Whether
+      Azure accepts them is not known.
     type: bool
     default: false
   prove:
@@ -134,9 +143,10 @@ options:
     default: false
   last_vault:
     description:
-      - Say that no other vault is still to get these keys, so that those with C(after_transfer=lock) are locked in the token
-        when they have arrived. This module sees one vault only, and a locked key can go to no other.
-      - Without it, such keys stay open, and a warning names them.
+      - Declare that no other vault still needs these keys, so that keys with C(after_transfer=lock)
+        are locked in the token when they have arrived. This module works with one vault only, and a
+        locked key cannot be brought to another.
+      - If V(false), such keys stay unlocked, and a warning names them.
     type: bool
     default: false
     version_added: 0.1.0

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_target_key
-short_description: See that target keys are in a PKCS#11 token, or destroy generations of them
+short_description: Ensure that target keys exist in a PKCS#11 token, or destroy generations of them
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Finds the declared keys in the token by their label and makes those that are missing, so that they can be brought to a
-    vault. A key that is there is never replaced; a newer generation is made beside it where O(rotations) says so.
-  - A key that was made elsewhere is adopted if it is of the declared type, extractable, sensitive, and was born in the token.
+  - Finds the declared keys in the token by their label and makes missing keys, so that they can be
+    brought to a vault. An existing key is never replaced. If O(rotations) asks for a newer
+    generation, the module makes it beside the existing one.
+  - A key that was made by other means is adopted if it is of the declared type, extractable and
+    sensitive, and was generated in the token.
 requirements:
   - python-pkcs11 >= 0.10.1
   - cryptography
@@ -30,16 +32,17 @@ attributes:
 options:
   state:
     description:
-      - V(present) makes what is missing. V(absent) destroys the generations that O(confirm) names, for ever, and makes nothing.
+      - V(present) makes missing keys. V(absent) destroys the generations that O(confirm) names, for
+        ever, and makes nothing.
       - Destroying a key in the token does not delete it in any vault.
     type: str
     choices: [present, absent]
     default: present
   rotations:
     description:
-      - The result RV(keyferry.azure.byok_plan#module:rotations), the keys that shall get a generation newer than the one that
-        is named there, and the time that the generations to be made shall tell. A generation that is newer already, as a run that
-        was killed leaves it, is enough.
+      - The result RV(keyferry.azure.byok_plan#module:rotations), the keys that must get a newer
+        generation. If the token already has a newer generation, for example from an interrupted
+        run, none is made.
     type: list
     elements: dict
     default: []
@@ -49,21 +52,21 @@ options:
         type: str
         required: true
       newer_than:
-        description: CKA_ID of the youngest generation that was there.
+        description: CKA_ID of the newest generation at the time of the plan.
         type: str
       made_at:
         description:
-          - The time that the new generation's CKA_ID shall tell.
-          - If it is more than an hour from this host's clock, no key is made.
+          - The time to record in the new generation's CKA_ID.
+          - If this time is more than an hour from this host's clock, no key is made.
         type: str
       reason:
-        description: Why; not used.
+        description: The reason; not used.
         type: str
   withdraw:
     description:
-      - Thumbprints (for oct keys CKA_IDs) of generations that shall never be chosen again, such as one that was made ahead and
-        is not trusted any more. A byte FF behind the CKA_ID marks them, and that of the private key counts; nothing is destroyed,
-        and versions in vaults stay as they are.
+      - Thumbprints (for oct keys CKA_IDs) of generations that must never be chosen again, such as
+        one that was made in advance and is no longer trusted. A byte FF behind the CKA_ID of the
+        private key marks them. Nothing is destroyed, and versions in vaults stay as they are.
     type: list
     elements: str
     default: []
@@ -78,8 +81,9 @@ options:
     elements: str
   versions:
     description:
-      - RV(keyferry.azure.byok_plan#module:versions) of each of O(vaults), read in this run, for O(state=absent). Nothing is
-        destroyed when one is missing, and no generation that a vault still has.
+      - RV(keyferry.azure.byok_plan#module:versions) of each of O(vaults), read in this run, for
+        O(state=absent). If a vault is missing here, nothing is destroyed. A generation that a vault
+        still has is not destroyed.
     type: list
     elements: dict
     suboptions:
@@ -88,11 +92,11 @@ options:
         type: str
         required: true
       read_at:
-        description: When it was read; an hour ago at most.
+        description: When the vault was read; at most an hour ago.
         type: str
         required: true
       target_keys:
-        description: What it holds of the keys.
+        description: The vault's versions of the keys.
         type: list
         elements: dict
         required: true
@@ -102,30 +106,32 @@ options:
     default: false
   listing:
     description:
-      - Path of a stored listing, which RV(keyferry.azure.byok_hsm_info#module:listing) is as JSON. What the token holds is read
-        there, and neither the library nor the token is needed. A listing of another token than O(token_label) and O(token_serial)
-        name is an error, and one that is older than a day is warned of.
+      - Path of a stored listing, RV(keyferry.azure.byok_hsm_info#module:listing) as JSON. The
+        module reads it instead of the token, and needs neither the library nor the token. If the
+        listing is of another token than O(token_label) and O(token_serial) name, the module fails.
+        If it is older than a day, the module warns.
       - For check mode and O(state=present) only.
     type: path
   public_session:
     description:
-      - In check mode, without O(pin) and O(pin_file), and where the token wants a login, look at its public keys without one.
-        RV(target_keys[].generations[].public_only) marks what was seen so. Oct keys, which have no public key, fail, and so does
-        all where the token shows no public key.
-      - If V(false), a missing PIN is an error, as it is outside check mode.
+      - In check mode, without O(pin) and O(pin_file), if the token needs a login, read its public
+        keys without one. RV(target_keys[].generations[].public_only) marks generations that were
+        read so. Oct keys, which have no public key, fail. If the token shows no public key, all
+        keys fail.
+      - If V(false), a missing PIN is an error, as outside check mode.
     type: bool
     default: true
   transferred:
     description:
-      - Thumbprints (for oct keys generations) that have arrived where they shall go. Keys with O(after_transfer=lock) are
-        locked if they are among them.
+      - Thumbprints (for oct keys generations) of the keys that have arrived in all their vaults.
+        Those with O(after_transfer=lock) are locked.
     type: list
     elements: str
     default: []
 notes:
   - In check mode the thumbprint of a key that would be made is not known.
-  - Without a login a public key that has lost its private key, as a killed run leaves it, cannot be told from a pair, nor is it
-    seen that a key is locked. A look with a PIN, or by a stored listing, tells.
+  - Without a login, the module cannot recognise a locked key, or a public key that has lost its
+    private key, as an interrupted run leaves it. Use a PIN or a stored listing to find them.
 seealso:
   - module: keyferry.azure.byok_plan
   - module: keyferry.azure.byok_wrap
@@ -133,7 +139,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: See that one key is in the token
+- name: Ensure that one key exists in the token
   keyferry.azure.byok_target_key:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -144,7 +150,7 @@ EXAMPLES = r"""
     operations: [wrapKey, unwrapKey]
   register: storage
 
-- name: See that many keys are in the token
+- name: Ensure that many keys exist in the token
   keyferry.azure.byok_target_key:
     pkcs11_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
     token_label: byok
@@ -158,7 +164,7 @@ EXAMPLES = r"""
         type: EC
         curve: P-256
 
-- name: See what a run would do, by what was listed on another host
+- name: Check what a run would do, by a listing from another host
   keyferry.azure.byok_target_key:
     listing: /media/carrier/listing.json
     name: signing-key

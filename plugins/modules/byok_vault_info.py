@@ -7,21 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: byok_vault_info
-short_description: Say whether a vault can be reached, and whether the identity may do there what the work takes
+short_description: Check whether a vault can be reached and which permissions are missing
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Looks at the vault - its kind, firewall, recovery level, purge protection and clock - and tries each permission that the work
-    takes. It is the mirror of M(keyferry.azure.byok_hsm_info).
-  - Nothing is changed. A permission is tried by a request that cannot succeed, for a key named C(keyferry-probe-) and 16 random
-    digits, which nobody has, or for a key of a type that does not exist. A refusal shows that the permission is missing, and any
-    other complaint that it is there. The vault's logs show these requests as failed.
-  - In which order Azure checks permission and request is not documented. So for C(create) and C(import), which are tried with a
-    type that does not exist, RV(vault.permissions[].granted) means no more than that the request was not refused for want of a
-    permission. None of this was tried with the real service.
-  - A vault that cannot be reached, closes its firewall or takes no token is not a failure of this module, and neither is a
-    missing permission. They are in RV(vault.problems), and in warnings.
+  - Reports the vault's kind, firewall, recovery level, purge protection and clock, and tries each
+    permission that the work needs. It is the counterpart of M(keyferry.azure.byok_hsm_info).
+  - Changes nothing. A permission is tried by a request that cannot succeed, for a key named
+    C(keyferry-probe-) and 16 random digits, which nobody has, or for a key of a type that does not
+    exist. A refusal shows that the permission is missing, and any other complaint that it is there.
+    The vault's logs show these requests as failed.
+  - In which order Azure checks permission and request is not documented. So for C(create) and
+    C(import), which are tried with a type that does not exist, RV(vault.permissions[].granted)
+    means no more than that the request was not refused for lack of a permission. None of this was
+    tried with the real service.
+  - The module does not fail if the vault cannot be reached, blocks this host by its firewall, or
+    rejects the access token, or if a permission is missing. It reports these problems in
+    RV(vault.problems), and in warnings.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -38,36 +41,41 @@ attributes:
 options:
   work:
     description:
-      - What shall be done in the vault, and so which permissions are tried.
-      - V(transfer) brings keys there, V(rotate) brings newer generations, V(prepare) looks which of these the token has to make,
-        V(retire) disables older versions, V(delete), V(recover) and V(purge) do that to whole keys, and V(show) reads.
-      - Where the KEKs of single runs are purged as well, add V(purge_keks).
+      - The work to do in the vault. It decides which permissions are tried.
+      - V(transfer) brings keys to the vault, V(rotate) brings newer generations, V(prepare) checks
+        which generations the token must make, V(retire) disables older versions, V(delete),
+        V(recover) and V(purge) delete, recover and purge whole keys, and V(show) reads.
+      - If the KEKs of single runs are also purged, add V(purge_keks).
     type: list
     elements: str
     choices: [transfer, rotate, prepare, retire, delete, purge, purge_keks, recover, show]
     default: [transfer]
   ephemeral_kek:
-    description: Whether each run makes its own KEK and deletes it, which takes C(create) and C(delete). If V(false), it stays.
+    description: Whether each run makes its own KEK and deletes it, which needs C(create) and
+      C(delete). If V(false), the KEK is permanent.
     type: bool
     default: true
   prove:
     description:
-      - Whether the vault is asked to use the keys that arrived. That takes C(sign), C(decrypt) or C(unwrapKey), depending on
-        O(declarations), and all three without them. Declared oct keys are proved in any case, also before one is retired.
+      - Whether the vault is asked to use the imported keys. That needs C(sign), C(decrypt) or
+        C(unwrapKey), depending on O(declarations), and all three without them. Declared oct keys
+        are proved in any case, also before one is retired.
     type: bool
     default: false
   declarations:
     description:
-      - Keys that shall be brought to the vault. Those that this kind of vault does not take are in RV(failures).
-      - Where any are given, rotation policies count only if one of them declares C(rotation).
+      - Keys to bring to the vault. Keys that this kind of vault does not support are in
+        RV(failures).
+      - If any are given, rotation policies count only if one of them declares C(rotation).
   list_keys:
     description:
-      - List all keys of the vault in RV(vault_keys), which takes one request for each. A vault that cannot be listed is then a
-        failure.
+      - List all keys of the vault in RV(vault_keys), with one request for each key. If the vault
+        cannot be listed, the module then fails.
     type: bool
     default: false
 notes:
-  - A role that is assigned for single keys does not count here, because the name that is tried is none of theirs.
+  - A role assignment for single keys does not count here, because the tried name is not one of
+    these keys.
 seealso:
   - module: keyferry.azure.byok_hsm_info
   - module: keyferry.azure.byok_kek
@@ -76,16 +84,16 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: Look at a vault before its first use
+- name: Check a vault before its first use
   keyferry.azure.byok_vault_info:
     vault_url: https://contoso.vault.azure.net
   register: found
 
-- name: See what has to be done there
+- name: Report what to change there
   ansible.builtin.debug:
     msg: "{{ found.vault.problems + found.vault.notes }}"
 
-- name: See that all can be done in a Managed HSM that the work takes
+- name: Check the permissions in a Managed HSM
   keyferry.azure.byok_vault_info:
     vault_url: https://contoso.managedhsm.azure.net
     work: [rotate, retire]
@@ -96,7 +104,7 @@ EXAMPLES = r"""
   register: found
   failed_when: found is failed or found.vault.problems | length > 0
 
-- name: List its keys
+- name: List the keys of the vault
   keyferry.azure.byok_vault_info:
     vault_url: https://contoso.vault.azure.net
     work: [show]

@@ -12,10 +12,11 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Wraps keys of a PKCS#11 token under the KEK of a vault, as Microsoft's Bring your own key specification says. The key
-    leaves the token wrapped, and nobody but that vault can unwrap it.
-  - Before a real key is touched, a throw-away key is wrapped and unwrapped to see what the token's wrap mechanism really
-    produces (a rehearsal). It uses session objects only, so it is done in check mode as well.
+  - Wraps keys of a PKCS#11 token under the KEK of a vault, as Microsoft's Bring your own key
+    specification requires. The key leaves the token wrapped, and only that vault can unwrap it.
+  - Before it touches a real key, the module wraps and unwraps a throw-away key to check what the
+    token's wrap mechanism really produces (a rehearsal). The rehearsal uses session objects only,
+    so it is also done in check mode.
   - No network is needed. The KEK is given as PEM. This module computes its fingerprint and decides
     itself whether the KEK may be used, because whoever made the KEK can read what is wrapped under
     it.
@@ -34,12 +35,14 @@ attributes:
     membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
   idempotent:
     support: partial
-    details: Wrapping is random, so a package is kept only where O(path) or O(declarations[].path) holds one of the same key
-      under the same KEK, with its receipt, unchanged. Without a path, every run wraps.
+    details: Wrapping is random. A package is kept only if O(path) or O(declarations[].path) holds
+      an unchanged package of the same key under the same KEK, with its receipt. Without a path,
+      every run wraps.
 options:
   kek_id:
     description:
-      - The KEK's identifier with its version. Required; only in check mode it may be missing, when the KEK is yet to be made.
+      - The KEK's identifier with its version. Required, except in check mode if the KEK does not
+        exist yet.
     type: str
   kek_public_key:
     description: The KEK's public key as PEM. Required like O(kek_id).
@@ -47,15 +50,15 @@ options:
   kek_fingerprint:
     description:
       - SHA-256 of the KEK's SubjectPublicKeyInfo in hexadecimal digits, as
-        M(keyferry.azure.byok_kek) returned it. Another O(kek_public_key) is refused, because it was
-        replaced on its way.
-      - It is no reason to trust the KEK, and need not be given.
+        M(keyferry.azure.byok_kek) returned it. If O(kek_public_key) has another fingerprint, it was
+        replaced in transit, and the module rejects it.
+      - This option is optional, and does not make the KEK trusted.
     type: str
   approved_keks:
     description:
       - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that
         somebody compared with the vault, as in M(keyferry.azure.byok_kek).
-      - If any are given, every other KEK is refused, whatever the other options say. If none are
+      - If any are given, every other KEK is rejected, whatever the other options are. If none are
         given, a KEK needs O(kek_created=true) or O(allow_unverified_kek=true).
     type: list
     elements: str
@@ -71,7 +74,7 @@ options:
     description:
       - Deprecated. Use O(approved_keks) and O(kek_created) instead. It no longer makes a KEK
         trusted, because whoever controls the host that returned it can assert anything.
-      - V(pinned) is refused if the KEK is not in O(approved_keks). V(created) counts only with
+      - V(pinned) is rejected if the KEK is not in O(approved_keks). V(created) counts only with
         O(kek_created=true). V(unverified) cancels O(kek_created=true).
     type: str
     choices: [created, pinned, unverified]
@@ -84,7 +87,8 @@ options:
     default: false
   allow_trailing_zeros:
     description:
-      - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether Azure takes that is not known.
+      - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether
+        Azure accepts such packages is not known.
     type: bool
     default: false
   escrow_public_key:
@@ -92,13 +96,13 @@ options:
       - An RSA public key as PEM, whose private key an HSM of your own holds. Every key is wrapped under it as well, in the same
         run, so that it is not lost with the token, as on a Luna partition whose private keys can be wrapped and therefore not
         be cloned or backed up.
-      - An escrow package is for no vault, and M(keyferry.azure.byok_import) refuses it. The KEK's options may be left out if only
-        escrow packages are wanted.
+      - An escrow package is for no vault, and M(keyferry.azure.byok_import) rejects it. If you need
+        escrow packages only, omit the KEK's options.
     type: str
   escrow_fingerprint:
     description:
-      - SHA-256 of the escrow key's SubjectPublicKeyInfo in hexadecimal digits, as somebody read it from the escrow HSM. Needed
-        with O(escrow_public_key). Another key is refused.
+      - SHA-256 of the escrow key's SubjectPublicKeyInfo in hexadecimal digits, as somebody read it
+        from the escrow HSM. Needed with O(escrow_public_key). Any other key is rejected.
     type: str
 seealso:
   - name: Bring your own key specification

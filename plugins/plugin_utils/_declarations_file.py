@@ -183,7 +183,7 @@ class _Builder:
                     "Put a text with braces or brackets into quotes",
                 )
             if event.value in self._open[-1][0]:
-                _refuse(_line(event), f"the field {event.value[:60]!r} is there twice", "Leave one")
+                _refuse(_line(event), f"the field {event.value[:60]!r} occurs twice", "Leave one")
             self._field[-1] = event.value
             return
         value: t.Any = {} if isinstance(event, yaml.MappingStartEvent) else []

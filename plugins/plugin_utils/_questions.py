@@ -86,7 +86,7 @@ def _write(run: Transfer) -> str:
 
 def _read(text: t.Any) -> Transfer:
     if not isinstance(text, str) or not text.startswith(_HEAD):
-        raise ByokError("This run was not begun", "Run the entry points of the role as they are")
+        raise ByokError("This run was not begun", "Run the entry points of the role unchanged")
     return Transfer.from_dict(json.loads(text[len(_HEAD) :]))
 
 

@@ -119,7 +119,7 @@ def test_setup(setup: Callable[..., Recap], awx: Awx) -> None:
     template = {"name": "Keyferry apply", "organization": "Default", "job_slice_count": 3}
     would = setup("--check", controller_templates=[template], **others)
     assert would.changed == 1
-    assert "was not looked at" not in would.output
+    assert "were not checked" not in would.output
     assert not awx.writes
 
     # AWX does not show secrets again, and they are not given again

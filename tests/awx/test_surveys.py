@@ -20,10 +20,10 @@ from ansible_collections.keyferry.azure.tests.awx.jobs import (
 
 #: The playbooks whose job templates have a survey
 ASKING = [playbook for playbook, template in templates().items() if "survey_spec" in template]
-#: What those say that have to be told something
+#: The messages of those that require an answer
 DEMANDS = {
-    "delete.yml": "byok_delete has to name keys by the identifiers of their newest versions",
-    "recover.yml": "byok_recover has to name the deleted keys",
+    "delete.yml": "byok_delete must name keys by the identifiers of their newest versions",
+    "recover.yml": "byok_recover must name the deleted keys",
 }
 
 
@@ -45,5 +45,5 @@ def test_answer_that_is_no_text(lab: Lab, tmp_path: Path) -> None:
     """What ansible-core 2.19 and later make of the answer 0123."""
     outcome = run(lab, tmp_path, "retire.yml", byok_data_reencrypted=83)
     assert outcome.status == "failed"
-    assert "byok_data_reencrypted holds the number 83, and has to be a text" in outcome.stdout
+    assert "byok_data_reencrypted holds the number 83, but must be a text" in outcome.stdout
     assert "Put it into quotes" in outcome.stdout

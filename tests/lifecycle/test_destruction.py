@@ -115,9 +115,9 @@ def test_a_vault_that_was_not_looked_at_blocks(
     run("byok_target_key", target_keys=[declared, other])
     confirm = thumbprints(declared)
     read = look(vault, declared)
-    with pytest.raises(ByokError, match=f"these vaults were not looked at: {hsm.url}"):
+    with pytest.raises(ByokError, match=f"these vaults were not checked: {hsm.url}"):
         destroy(declared, confirm, read, vaults=[vault.url, hsm.url])
-    with pytest.raises(ByokError, match="these vaults were not looked at: none is given"):
+    with pytest.raises(ByokError, match="these vaults were not checked: none is given"):
         destroy(declared, confirm, vaults=[])
     for minutes in (-61, 61):
         read_at = lab.now + timedelta(minutes=minutes)

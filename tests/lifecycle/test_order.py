@@ -38,7 +38,7 @@ def test_a_key_stays_open_until_the_last_vault_has_it(
     first, second = new_vault(), new_vault()
     open_still = first.rotate(declared, last_vault=False)
     assert only(open_still)["locked"] is False
-    assert "stays open in the token" in open_still["warnings"][0]
+    assert "stays unlocked in the token" in open_still["warnings"][0]
     assert [each["CKA_EXTRACTABLE"] for each in first.generations(declared)] == [True]
     again = first.rotate(declared, last_vault=False)
     assert (only(again)["locked"], again["changed"]) == (False, False)

@@ -66,7 +66,10 @@ def test_keep_is_the_default(lab: Lab, vault: Vault, key: Declare) -> None:
     rotated(lab, vault, declared)
     lab.forward(days=20)
     kept = retire(vault, declared)
-    assert (kept["changed"], kept["reason"]) == (False, "its rotation does not say retire: disable")
+    assert (kept["changed"], kept["reason"]) == (
+        False,
+        "its rotation does not declare retire: disable",
+    )
     assert enabled(vault, declared) == [True, True]
 
 
@@ -115,7 +118,10 @@ def test_data_may_be_under_a_version_that_decrypts(lab: Lab, vault: Vault, key: 
     rotated(lab, vault, declared)
     lab.forward(days=10)
     kept = retire(vault, declared)
-    assert (kept["changed"], "it may unwrapKey, and nobody said" in kept["kept"][0]["reason"]) == (
+    assert (
+        kept["changed"],
+        "it may unwrapKey, and data_reencrypted does not declare" in kept["kept"][0]["reason"],
+    ) == (
         False,
         True,
     )

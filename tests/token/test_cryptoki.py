@@ -156,19 +156,19 @@ def test_an_ending_that_fails_neither_hides_the_result_nor_keeps_the_others_from
         ),
         (
             "C_GenerateKeyPair:1:0x80001604",
-            r"C_GenerateKeyPair returned CKR_BUSY \(0x80001604\)\. See what else uses the HSM",
+            r"C_GenerateKeyPair returned CKR_BUSY \(0x80001604\)\. Check what else uses the HSM",
         ),
         (
             "C_GenerateKeyPair:1:0x32",
-            r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. See that the token is connected",
+            r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. Check that the token is connected",
         ),
         (
             "C_FindObjects:1:0xb3",
-            r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. See that the token is connected",
+            r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. Check that the token is connected",
         ),
         (
             "C_OpenSession:1:0x8000001f",
-            r"C_OpenSession returned CKR_UNABLE_TO_CONNECT \(0x8000001f\)\. See that the client",
+            r"C_OpenSession returned CKR_UNABLE_TO_CONNECT \(0x8000001f\)\. Check that the client",
         ),
         (
             "C_FindObjectsInit:1:0xa3",

@@ -72,7 +72,7 @@ def test_policies_are_asked_for_in_both_ways(
 def test_a_token_that_tells_no_policies(run: Run, softhsm: Options, luna: Front) -> None:
     hsm = run("byok_hsm_info", luna(softhsm, no_policies=1))["hsm"]
     assert hsm["policies"] == []
-    assert "does not tell its partition policies" in hsm["notes"][0]
+    assert "does not report its partition policies" in hsm["notes"][0]
     assert set(kinds(hsm, "wrap").values()) == {None}  # only a rehearsal can tell
 
 

@@ -346,7 +346,7 @@ def test_where_a_kek_is_approved_no_other_one_is_used(
     lie = {**kek(), "kek_public_key": pem, "kek_fingerprint": fingerprint, **asserted}
     key = {**EC_KEY, "path": str(tmp_path / "ec.byok")}
     failed = run("byok_wrap", softhsm, allow_trailing_zeros=True, packages=[key], **lie)
-    assert f"The KEK {KID} is none of those that are approved" in failed["msg"]
+    assert f"The KEK {KID} is not among the approved KEKs" in failed["msg"]
     assert f"Its fingerprint is {fingerprint}" in failed["msg"]
     assert failed.get("packages", []) == []
     assert not (tmp_path / "ec.byok").exists()
@@ -362,7 +362,7 @@ def test_where_a_kek_is_approved_no_other_one_is_used(
         ({"allow_unverified_kek": True}, "unverified"),
         ({"allow_unverified_kek": True, "kek_trust": "created"}, "unverified"),
         ({"kek_trust": "created"}, "is said to be created (kek_trust), which counts only with"),
-        ({"kek_trust": "pinned"}, "is said to be pinned (kek_trust), and approved_keks does not"),
+        ({"kek_trust": "pinned"}, "is said to be pinned (kek_trust), but approved_keks does not"),
         ({"kek_created": True, "kek_trust": "unverified"}, "Nothing shows that the KEK"),
         ({}, "Nothing shows that the KEK"),
     ],

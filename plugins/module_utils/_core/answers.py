@@ -65,6 +65,6 @@ def _no_text(value: t.Any, variable: str) -> ByokError:
             described = f"{words} {str(value).lower() if kind is bool else value}"
             break
     return ByokError(
-        f"{variable} holds {described}, and has to be a text",
+        f"{variable} holds {described}, but must be a text",
         "Put it into quotes as it was written, such as '0123'; in a survey write the quotes too",
     )

@@ -82,8 +82,8 @@ def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | Non
         )
     if declaration.rotation and declaration.generation:
         raise ByokError(
-            f"The key {declaration.name} is declared with a generation that is meant, and with a "
-            "rotation that makes others",
+            f"The key {declaration.name} is declared with a fixed generation, and with a rotation "
+            "that makes new ones",
             "Declare one of the two",
         )
     generations = tuple(

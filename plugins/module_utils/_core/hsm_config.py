@@ -228,9 +228,9 @@ def _notes(config: HsmConfig) -> t.Iterator[str]:
     rest = [operation for operation in allowed if operation not in config.operations]
     if rest:
         yield (
-            "targetKeyFlags count in the token. In the vault a new key may "
-            f"{', '.join(rest)} as well, as after az keyvault key import without --ops, and a key "
-            "that is there keeps its operations; hsmbyok_operations declares others."
+            f"targetKeyFlags apply in the token. In the vault a new key may {', '.join(rest)} as "
+            "well, as after az keyvault key import without --ops, and an existing key keeps its "
+            "operations; hsmbyok_operations declares others."
         )
 
 
@@ -253,7 +253,7 @@ def _entries(text: str) -> dict[str, _Entry]:
             in_section, last = True, ""
         elif not in_section:
             raise ByokError(
-                f"{_FILE}, line {number}: {line} stands outside of a section",
+                f"{_FILE}, line {number}: {line} is outside of a section",
                 f"Begin the file with [ {_SECTION} ]",
             )
         elif equals:
@@ -264,7 +264,7 @@ def _entries(text: str) -> dict[str, _Entry]:
                     f"Its keys are {', '.join(_KEYS)}",
                 )
             if last in entries:
-                raise entries[last].error(f"stands in line {number} again", "Keep one of them")
+                raise entries[last].error(f"is repeated in line {number} again", "Keep one of them")
             entries[last] = _Entry(last, number, value)
         elif last:
             entries[last] = _continued(entries[last], line)
@@ -291,7 +291,7 @@ def _string(entry: _Entry) -> str:
         is_closed = len(entry.text) >= 2 and entry.text[-1] in quotes
         if not is_closed or set(value) & set(quotes):
             raise entry.error(
-                f"is {entry.text}, whose quotes do not hold all of it",
+                f"is {entry.text}, whose quotes do not enclose the whole value",
                 "Put the value between two quotes",
             )
     if not value:

@@ -60,15 +60,15 @@ _COMPARE = "Compare that with the KEK in the vault by another way than this run,
 ROLE = Wording(
     unapproved=_UNAPPROVED + "byok_approved_keks",
     unverified=_COMPARE
-    + "byok_approved_keks: [{fingerprint}]. byok_allow_unverified_kek takes the risk",
-    untrusted_maker="Use a KEK that stays (byok_kek_name or byok_kek_id), and set "
+    + "byok_approved_keks: [{fingerprint}]. byok_allow_unverified_kek accepts the risk",
+    untrusted_maker="Use a permanent KEK (byok_kek_name or byok_kek_id), and set "
     "byok_approved_keks to its fingerprint when somebody compared that with the vault. Or set "
     "byok_azure_host_trusted: true, if you trust byok_azure_host like the controller. "
-    "byok_allow_unverified_kek takes the risk",
+    "byok_allow_unverified_kek accepts the risk",
 )
 BYOK_WRAP = Wording(
     unapproved=_UNAPPROVED + "approved_keks",
-    unverified=_COMPARE + "approved_keks: [{fingerprint}]. allow_unverified_kek takes the risk",
+    unverified=_COMPARE + "approved_keks: [{fingerprint}]. allow_unverified_kek accepts the risk",
     untrusted_maker=_COMPARE + "approved_keks: [{fingerprint}]. Or set kek_created: true, if this "
     "run made the KEK by a host that you trust like the controller. allow_unverified_kek takes "
     "the risk",
@@ -77,7 +77,7 @@ BYOK_WRAP = Wording(
 BYOK_ROTATE = Wording(
     unapproved=BYOK_WRAP.unapproved,
     unverified=_COMPARE + "approved_keks: [{fingerprint}]. Or leave kek_id out, so that the run "
-    "makes a KEK. allow_unverified_kek takes the risk",
+    "makes a KEK. allow_unverified_kek accepts the risk",
     untrusted_maker=BYOK_WRAP.untrusted_maker,
 )
 
@@ -149,7 +149,7 @@ class Approved:
         if kek.fingerprint in self.fingerprints:
             return Verdict("pinned", "its fingerprint is approved")
         raise kek.refusal(
-            f"The KEK {kek.kid} is none of those that are approved, so nothing shows that it is "
+            f"The KEK {kek.kid} is not among the approved KEKs, so nothing shows that it is "
             "the vault's own",
             self.wording.unapproved,
         )
@@ -168,8 +168,8 @@ class NotByWord:
         """Refuse what is said to be pinned; :class:`Approved` has judged before."""
         if self.asserted == "pinned":
             raise kek.refusal(
-                f"The KEK {kek.kid} is said to be pinned (kek_trust), and approved_keks does not "
-                "have it, so nothing shows that it is the vault's own",
+                f"The KEK {kek.kid} is said to be pinned (kek_trust), but approved_keks does not "
+                "contain it, so nothing shows that it is the vault's own",
                 _COMPARE + "approved_keks: [{fingerprint}]",
             )
         return None
@@ -192,7 +192,9 @@ class UnsafeUnverified:
 
     def judge(self, kek: Kek) -> Verdict | None:
         """Return ``unverified``."""
-        return Verdict("unverified", f"nothing shows whose {kek.kid} is, and that risk was taken")
+        return Verdict(
+            "unverified", f"nothing shows whose {kek.kid} is, and that risk was accepted"
+        )
 
 
 @dataclass(frozen=True)
@@ -335,7 +337,7 @@ def refuse_making_untrusted(rules: KekRules, azure_host_trusted: bool) -> None:
     """
     if rules.approved:
         raise UntrustedKek(
-            "This run would make a KEK of its own, which cannot be among those that are approved",
+            "This run would make a KEK of its own, which cannot be an approved one",
             "Use an approved KEK (byok_kek_ephemeral: false, and byok_kek_name or byok_kek_id), "
             "or set no byok_approved_keks",
         )

@@ -43,7 +43,7 @@ _KID = re.compile(
     r"(?P<vault>https://[a-z0-9.-]+)/keys/(?P<name>[0-9a-z-]{1,127})/(?P<version>[0-9a-f]{32})",
     re.IGNORECASE,
 )
-_REMAKE = "Wrap the key again with byok_wrap, and bring the file over unchanged"
+_REMAKE = "Wrap the key again with byok_wrap, and transfer the file unchanged"
 
 
 @dataclass(frozen=True)

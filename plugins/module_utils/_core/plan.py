@@ -311,8 +311,7 @@ def generation_fixed(situation: Situation) -> Action | None:
     if not (situation.is_forced and situation.declaration.generation):
         return None
     reason = (
-        "its replacement is forced, and it is declared with a generation that is meant; leave "
-        "generation out"
+        "its replacement is forced, but its declaration fixes the generation; leave generation out"
     )
     return situation.decide("conflict", "generation_fixed", reason)
 

@@ -73,7 +73,7 @@ def ec_public_key(curve: str, point: bytes) -> EcPublicKey:
     ):
         raise ByokError(
             f"The token's CKA_EC_POINT of {len(point)} bytes is no uncompressed point on {curve}",
-            "See whether the public key object in the token is intact",
+            "Check that the public key object in the token is intact",
         )
     return EcPublicKey(
         curve,
@@ -170,7 +170,7 @@ def to_cryptography(key: PublicKey) -> t.Any:
             return ec.EllipticCurvePublicNumbers(key.x, key.y, curve()).public_key()
         except ValueError as error:
             raise ByokError(
-                f"A public key on {key} is invalid ({error})", "See where it came from"
+                f"A public key on {key} is invalid ({error})", "Find out where it came from"
             ) from error
 
 

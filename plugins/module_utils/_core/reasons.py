@@ -66,9 +66,9 @@ DECISIONS: t.Mapping[str, str] = {
 
 #: What byok_rotate did with the older versions of a key (stage retire)
 RETIREMENTS: t.Mapping[str, str] = {
-    "retired": "Older versions were disabled, because a newer one has been there for the overlap.",
+    "retired": "Older versions were disabled, because a newer one has existed for the overlap.",
     "nothing_to_retire": "No older version is to be disabled.",
-    "retire_not_declared": "The rotation of the declaration does not say retire: disable.",
+    "retire_not_declared": "The rotation of the declaration does not declare retire: disable.",
 }
 
 #: Why a key failed

@@ -45,7 +45,7 @@ def plan_retirement(
 ) -> Retirement:
     """Return which versions may be disabled.
 
-    These are older versions of this token, once a newer one has been there for the overlap.
+    These are older versions of this token, once a newer one has existed for the overlap.
 
     :param versions: the newest, and all others that are enabled, newest first
     :param now: as the vault's clock decides it
@@ -107,8 +107,8 @@ class _Judge:
         needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))
         if needed and not self.data_reencrypted:
             return (
-                f"it may {' and '.join(needed)}, and nobody said that no data is under it any more "
-                "(data_reencrypted)"
+                f"it may {' and '.join(needed)}, and data_reencrypted does not declare that no data "
+                "is under it any more"
             )
         return None
 

@@ -59,7 +59,7 @@ _EXTRACTABLE = "CKA_EXTRACTABLE"
 
 _TAMPERED = (
     "Nothing was made or wrapped for it. Find out what happened on the host that reaches Azure "
-    "(byok_azure_host), and see whether it runs the same version of keyferry.azure"
+    "(byok_azure_host), and check that it runs the same version of keyferry.azure"
 )
 
 

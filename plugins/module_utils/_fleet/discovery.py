@@ -117,7 +117,9 @@ def discover(
         _comment(
             f"What {vault['url']} and the {seen.info} hold, as playbooks/discover.yml found it."
         ),
-        _comment("Read it before you use it: what is declared here is kept so from then on."),
+        _comment(
+            "Review this file before you use it: Keyferry then keeps the keys as declared here."
+        ),
         f"vaults: [{_quoted(host)}]",
     ]
     if token:
@@ -128,11 +130,8 @@ def discover(
     if left_in_vault:
         lines += ["", _comment("In the vault, and not declared:"), *left_in_vault]
     if left_in_token:
-        title = (
-            "In the token, and not declared."
-            ' To have one brought, take the "# " away in front of its lines'
-        )
-        ending = ":" if declared else ', and the "[]" behind "keys":'
+        title = "In the token, and not declared. To bring one, uncomment its lines"
+        ending = ":" if declared else ', and remove the "[]" after "keys":'
         lines += ["", _comment(title + ending), *left_in_token]
     return "\n".join(lines) + "\n"
 
@@ -208,8 +207,8 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     if _chosen(options, generations) is not generation:
         if not generation.id:
             raise _Undeclared(
-                "the token has others under this label, and this one has no CKA_ID by which it can "
-                "be meant"
+                "the token has others under this label, and this one has no CKA_ID that identifies "
+                "it"
             )
         options["generation"] = generation.hex_id
         notes.append(

@@ -144,7 +144,7 @@ def read_vaults(
             continue
         if not isinstance(fields, t.Mapping):
             problems.append(
-                f"{place} is {kind_of(fields)}, and has to be a mapping with url and tokens."
+                f"{place} is {kind_of(fields)}, but must be a mapping with url and tokens."
             )
             continue
         check = FieldCheck(place, FORMS, problems, exact=True)
@@ -198,7 +198,7 @@ def read_rules(
     for number, fields in enumerate(given):
         place = f"files[{number}]"
         if not isinstance(fields, t.Mapping):
-            problems.append(f"{place} is {kind_of(fields)}, and has to be a mapping with path.")
+            problems.append(f"{place} is {kind_of(fields)}, but must be a mapping with path.")
             continue
         check = FieldCheck(place, {}, problems, exact=True)
         rule = check.typed(RULE_OPTIONS, fields)
@@ -217,9 +217,9 @@ def read_rules(
 
 def _check_name(what: str, name: t.Any, problems: list[str]) -> bool:
     if not isinstance(name, str):
-        problems.append(f"{what} holds {kind_of(name)}, and has to hold names. Put it into quotes.")
+        problems.append(f"{what} holds {kind_of(name)}, but must hold names. Put it into quotes.")
     elif not name or name in _NAMES_OF_ANSIBLE:
-        problems.append(f"{what} holds {shown(name)}, which is no name for one. Choose another.")
+        problems.append(f"{what} holds {shown(name)}, which is not a valid name. Choose another.")
     else:
         return True
     return False
@@ -234,7 +234,7 @@ def _names_by_url(vaults: t.Iterable[Vault]) -> dict[str, list[str]]:
 
 def _check_variables(place: str, variables: t.Any, problems: list[str]) -> None:
     if variables is not None and not isinstance(variables, t.Mapping):
-        problems.append(f"{place} is {kind_of(variables)}, and has to be a mapping of variables.")
+        problems.append(f"{place} is {kind_of(variables)}, but must be a mapping of variables.")
     for name in set(variables or {}).intersection(OWN_VARIABLES):
         problems.append(f"{place}.{name} cannot be given, because the inventory plugin sets it.")
 
@@ -276,7 +276,7 @@ class Fleet:
         """
         if not isinstance(document, t.Mapping):
             self._problems.append(
-                f"{path} is {kind_of(document)}, and has to be a mapping with keys."
+                f"{path} is {kind_of(document)}, but must be a mapping with keys."
             )
             return
         check = FieldCheck(path, {}, self._problems, exact=True)
@@ -341,7 +341,7 @@ class Fleet:
             chosen = token or tokens[0]
             if chosen not in tokens:
                 tell(
-                    f"token {shown(chosen)} is none of the vault {vault}; those are "
+                    f"token {shown(chosen)} does not belong to the vault {vault}; its tokens are "
                     f"{', '.join(tokens)}."
                 )
             elif chosen not in rule.tokens:
@@ -374,11 +374,11 @@ class Fleet:
             # vault of its own.
             tell(
                 f"{file} declares a key of that name in the token {token}, as {other.place}; one "
-                "file has to declare both."
+                "file must declare both."
             )
         elif _shape(other) != _shape(key):
             tell(
-                "name, type, size or curve is another than that of the same key in the token "
+                "name, type, size or curve differs from the same key in the token "
                 f"{token}, as {other.place}."
             )
         return True

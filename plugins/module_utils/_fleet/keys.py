@@ -132,7 +132,7 @@ def declared_keys(
     :raises DeclarationError: with a line for each problem
     """
     if not isinstance(keys, list):
-        raise DeclarationError(f"{where} is {kind_of(keys)}, and has to be a list of keys.")
+        raise DeclarationError(f"{where} is {kind_of(keys)}, but must be a list of keys.")
     problems: list[str] = []
     fit = read_defaults({} if defaults is None else defaults, defaults_where, problems)
     declared = read_keys(keys, fit, lambda number: f"{where}[{number}]", problems)
@@ -151,7 +151,7 @@ def read_defaults(
     :param problems: gets a sentence for each problem
     """
     if not isinstance(given, t.Mapping):
-        problems.append(f"{where} is {kind_of(given)}, and has to be a mapping of fields.")
+        problems.append(f"{where} is {kind_of(given)}, but must be a mapping of fields.")
         return NO_DEFAULTS
     check = FieldCheck(where, _FORMS, problems, exact)
     for field in OF_ONE_KEY:
@@ -184,7 +184,7 @@ def read_keys(
             break
         place = where(number)
         if not isinstance(key, t.Mapping):
-            problems.append(f"{place} is {kind_of(key)}, and has to be a mapping of fields.")
+            problems.append(f"{place} is {kind_of(key)}, but must be a mapping of fields.")
             continue
         if key.get("name") is not None:
             place = f"{place} ({shown(key['name'])})"

@@ -98,7 +98,7 @@ class FieldCheck:
                     raise TypeError
                 value = _FROM_TEXT[kind](value)
             except (KeyError, TypeError):
-                what = f"is {kind_of(value)}, and has to be {name}"
+                what = f"is {kind_of(value)}, but must be {name}"
                 if kind == "str" and not isinstance(value, (list, t.Mapping)):
                     what += ": put it into quotes"
                 self.refuse(path, what)
@@ -112,7 +112,7 @@ class FieldCheck:
             ]
         if option.get("choices") and value not in option["choices"]:
             self.refuse(
-                path, f"is {kind_of(value)}, and has to be one of {', '.join(option['choices'])}"
+                path, f"is {kind_of(value)}, but must be one of {', '.join(option['choices'])}"
             )
         elif path in self._forms:
             try:
@@ -170,5 +170,5 @@ def check_texts(values: Fields) -> None:
             raise ByokError(f"{kind_of(name)} is no name of a tag", "Put it into quotes")
         if not isinstance(value, (str, int)) or isinstance(value, bool):
             raise ByokError(
-                f"{shown(name)} is {kind_of(value)}, and has to be a text", "Put it into quotes"
+                f"{shown(name)} is {kind_of(value)}, but must be a text", "Put it into quotes"
             )

@@ -45,8 +45,8 @@ def see_directory(path: str, what: str) -> None:
     """
     if not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
         raise ByokError(
-            f"The directory {path} for {what} is not there or cannot be written",
-            "Make it, or name another one",
+            f"The directory {path} for {what} does not exist or cannot be written",
+            "Create it, or set another directory",
         )
 
 
@@ -64,5 +64,5 @@ def read_text(path: str) -> str | None:
         why = getattr(error, "strerror", None) or "it is not text"
         raise ByokError(
             f"The file {path} cannot be read ({why})",
-            "See that it is the right file and that the user who runs the module can read it",
+            "Check that it is the right file and that the user who runs the module can read it",
         ) from None

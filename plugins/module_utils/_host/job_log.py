@@ -139,7 +139,7 @@ ROWS = (
         "retired",
         "state",
         {"*": "retire"},
-        ("Disabled, as a newer version has taken its place.",),
+        ("Disabled, because a newer version has replaced it.",),
     ),
 )
 
@@ -164,7 +164,7 @@ def events(
     trouble = "WARNING" if ignored else "ERROR"
     if "censored" in result:
         level = trouble if failed else "INFO"
-        return [{"level": level, "action": module, "message": "no_log hides what became of it."}]
+        return [{"level": level, "action": module, "message": "no_log hides the result."}]
     lists = _lists(module, result)
     told: list[Event] = []
     for row in ROWS:
@@ -183,7 +183,7 @@ def events(
     ]
     # Modules say msg only where they fail, even if the task was told not to.
     if not (failures or conflicts) and (failed or "msg" in result):
-        said = "It failed without a sentence of its own; see the play's output."
+        said = "It failed without a message; see the play's output."
         if "failures" in result:
             said = text_of(result, "msg")
         failures = [_problem(trouble if failed else "WARNING", module, {"msg": said})]

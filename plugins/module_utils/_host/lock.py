@@ -39,7 +39,7 @@ def process_lock(
             if clock() >= started + timeout:
                 raise ByokError(
                     f"Another run holds the lock {path} for more than {timeout:g} seconds",
-                    "Wait until it ends, or set lock_timeout higher",
+                    "Wait until it ends, or increase lock_timeout",
                     code="busy",
                 )
             sleep(0.2)

@@ -79,7 +79,7 @@ _AES_GENERATION = Mechanism("CKM_AES_KEY_GEN", CKM_AES_KEY_GEN)
 _PIN_STATES = {
     CKF_USER_PIN_LOCKED: (
         "locked",
-        "The user PIN is locked. The token's Security Officer has to unlock it.",
+        "The user PIN is locked. The token's Security Officer must unlock it.",
     ),
     CKF_USER_PIN_FINAL_TRY: (
         "final_try",
@@ -237,12 +237,14 @@ def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findin
                 (policy, f"partition policy {policy.number} ({policy.name}) is {value} ({command})")
             )
             findings.problems.append(
-                f"Partition policy {policy.number} ({policy.name}) is {value} and has to be {policy.wanted}: {policy.why}. "
+                f"Partition policy {policy.number} ({policy.name}) is {value} but must be "
+                f"{policy.wanted}: {policy.why}. "
                 f"As the partition's Security Officer: {command}."
             )
     if profile.policies and not values:
         findings.notes.append(
-            "The token does not tell its partition policies; look at them with the vendor's own tool."
+            "The token does not report its partition policies; check them with the vendor's own "
+            "tool."
         )
     if profile.no_backup_when and all(
         values.get(number) == value for number, value in profile.no_backup_when.items()
@@ -395,7 +397,7 @@ def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
     if not usable:
         raise ByokError(
             f"The keys of the {token.info} cannot be listed without a login",
-            "Give pin_file, and see that the PIN works",
+            "Give pin_file, and check that the PIN works",
         )
     return write_listing(Listing(token.info, host_clock(), list_generations(token, None)))
 

@@ -118,7 +118,7 @@ def _read_fit(vault: Vault, kid: str) -> Version:
     if version is None:
         raise ByokError(
             f"The KEK {kid} is not in the {vault} any more",
-            "Wrap the key again under a KEK that is there",
+            "Wrap the key again under a KEK that exists",
         )
     _refuse_no_kek(vault, key_id.name, [version])
     _refuse_unusable(vault, key_id.name, version)
@@ -351,7 +351,7 @@ def _refuse_no_kek(vault: Vault, name: str, versions: t.Iterable[Version]) -> No
                 f"The key {name} in the {vault} is no KEK: its version {version.version} is "
                 f"{version.type} with the operations {', '.join(version.operations) or '(none)'}, "
                 f"and a KEK is {_TYPE} with import alone",
-                "Use another name for the KEK; this key is left as it is",
+                "Use another name for the KEK; this key is not changed",
             )
 
 
@@ -366,7 +366,7 @@ def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
         return
     raise ByokError(
         f"The KEK {name} in the {vault} {state}",
-        "Let byok_kek make one under another name, and wrap under that",
+        "Make a KEK under another name with byok_kek, and wrap under it",
     )
 
 

@@ -151,7 +151,7 @@ def warn_of_unknown(
     unknown = sorted(set(force) - known)
     if unknown:
         outcome.warnings.append(
-            f"force names what no generation of the declared keys is: {', '.join(unknown)}"
+            f"force names no generation of the declared keys: {', '.join(unknown)}"
         )
 
 
@@ -162,7 +162,7 @@ def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
     if count >= _NEAR * most:
         outcome.warnings.append(
             f"{name}: it has {count} versions in the {vault}, which {consequence} than {most}. None can be deleted alone, "
-            "so rotate less often, or go on under a new name"
+            "so rotate less often, or continue under a new name"
         )
 
 

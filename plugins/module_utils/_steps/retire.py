@@ -92,7 +92,7 @@ class _Retiring:
         vault, name = self.vault, declaration.name
         in_token = in_the_token(declaration, observed)
         if declaration.rotation is None or declaration.rotation.retire != "disable":
-            reason = "its rotation does not say retire: disable"
+            reason = "its rotation does not declare retire: disable"
             outcome.add("rotations", RetiredKey(name, "none", reason, "retire_not_declared"))
             return
         versions = self._enabled_versions(name)
@@ -150,5 +150,5 @@ def _report(
     if not retired:
         reason = "no older version is to be disabled"
         return RetiredKey(name, "none", reason, "nothing_to_retire", kept=kept)
-    reason = "a newer version has been there for the overlap"
+    reason = "a newer version has existed for the overlap"
     return RetiredKey(name, "retire", reason, "retired", tuple(retired), kept, request_id)

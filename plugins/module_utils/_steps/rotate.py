@@ -76,8 +76,8 @@ _KEK_DELETION = 300
 
 #: Why a key that could be locked stays open: this module sees one vault
 _STAYS_OPEN = (
-    "it has arrived and stays open in the token (after_transfer: lock), because other vaults may "
-    "still wait for it. Set last_vault: true in the task for the last vault that is to have it"
+    "it has arrived and stays unlocked in the token (after_transfer: lock), because other vaults may "
+    "still wait for it. Set last_vault: true in the task for the last vault that needs it"
 )
 
 
@@ -329,7 +329,7 @@ class _Driver:
                 self._kek(**options, state="absent")
             except ByokError as error:
                 self.outcome.warnings.append(
-                    "A KEK could not be deleted, a later run tries again when it has expired: "
+                    "A KEK could not be deleted. A later run tries again after it has expired: "
                     f"{error}"
                 )
 

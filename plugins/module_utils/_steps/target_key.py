@@ -178,7 +178,7 @@ def _look_into_listing(
     path = params["listing"]
     if not check_mode or params["state"] != "present":
         raise ByokError(
-            f"The listing {path} says what the token held when it was made, and this run may "
+            f"The listing {path} is a past state of the token, and this run may "
             "change what it holds now",
             "Give listing in check mode and with state present only",
         )
@@ -204,7 +204,7 @@ def _refuse_other_token(listing: Listing, params: t.Mapping[str, t.Any]) -> None
         if params[option] and params[option] != there:
             raise ByokError(
                 f"The listing {params['listing']} is of the {listing.info}, and {option} is {params[option]}",
-                "Give the listing of the token that is meant",
+                "Give the listing of the right token",
             )
 
 
@@ -231,7 +231,7 @@ def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declar
             )
             run.outcome.failures.add(declaration.name, ByokError(what, _WITHOUT_LOGIN))
     run.outcome.warnings.append(
-        f"The {run.info} was looked at without a login, so only public keys were seen. Whether "
+        f"The {run.info} was read without a login, so only public keys were seen. Whether "
         "their private keys are there, can leave the token, and came from outside is not known: a "
         "run with a PIN may refuse or pass over what this one takes."
     )
@@ -434,7 +434,7 @@ def _settle_race(token: Token, key: _Key, found: Found, outcome: Outcome) -> Non
     ]
     key.current, key.created = first, False
     outcome.changes.remove(t.cast(Change, key.making))
-    outcome.warnings.append(f"{rivalry}; the one that this run made was taken back.")
+    outcome.warnings.append(f"{rivalry}; this run removed the one that it made.")
 
 
 def _finish(run: _Run, key: _Key) -> None:

@@ -200,7 +200,8 @@ def _probe_all(vault: Vault, needs: t.Iterable[str], findings: _Findings) -> Non
             return
         if answer.carried_out and operation != "list":
             findings.problems.append(
-                f"The {vault} did what had to fail ({operation}). Look there for a key {name}, and delete it."
+                f"The {vault} accepted a request that must fail ({operation}). Look there for a key "
+                f"{name}, and delete it."
             )
 
 
@@ -248,7 +249,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
         else:
             without = "; ".join(dict.fromkeys(WITHOUT[operation][kind] for kind in need.work))
             findings.notes.append(
-                f"The identity may not {does}, and the work goes on without: {without}."
+                f"The identity may not {does}, and the work continues without: {without}."
             )
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
@@ -294,7 +295,8 @@ def _clock(vault: Vault, findings: _Findings) -> dict[str, t.Any] | None:
             )
     if now.source == HOST:
         findings.notes.append(
-            f"Neither the {vault} nor Entra ID sent a Date, so this host's clock tells what is due. Keep it right (NTP)."
+            f"Neither the {vault} nor Entra ID sent a Date, so this host's clock decides what is due. "
+            "Keep it right (NTP)."
         )
     return {"source": now.source, "time": format_moment(now.time), "difference": ahead}
 
@@ -367,8 +369,8 @@ def _judge_purge_protection(
     days = f"{retention} days" if retention else "the vault's retention"
     if any(kind in PURGING for kind in work):
         findings.problems.append(
-            f"Nobody can purge keys in the {vault}: it has purge protection. Leave purging out; a deleted key goes by itself "
-            f"after {days}."
+            f"Nobody can purge keys in the {vault}: it has purge protection. Do not purge; Azure "
+            f"removes a deleted key after {days}."
         )
     if ephemeral_kek and any(kind in BRINGING for kind in work):
         findings.notes.append(

@@ -198,7 +198,8 @@ def read_kek(
         return None
     if not (kid and pem):
         raise ByokError(
-            "The KEK is not given whole", "Give kek_id and kek_public_key, as byok_kek returns them"
+            "The KEK is given only in part",
+            "Give kek_id and kek_public_key, as byok_kek returns them",
         )
     _package.parse_kid(kid)
     public_key, computed = _read_public_key(f"KEK {kid}", pem, given_fingerprint or None)

@@ -312,7 +312,7 @@ def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
     except (OSError, AttributeError) as error:
         raise ByokError(
             f"The file {path} could not be loaded as a PKCS#11 library ({error})",
-            "See that it is the client library of the token, for this machine's architecture",
+            "Check that it is the client library of the token, for this machine's architecture",
         ) from error
     lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
     for functions in lists:

@@ -88,7 +88,7 @@ def _read_vaults(
     missing = sorted({_normal(url) for url in vaults} - set(vaults_read))
     if missing or not vaults:
         raise ByokError(
-            "Nothing is destroyed, because these vaults were not looked at: "
+            "Nothing is destroyed, because these vaults were not checked: "
             + (", ".join(missing) or "none is given"),
             "Give vaults as the URLs of all that declare the keys, and versions as byok_plan "
             "returned it for each in this run",
@@ -98,9 +98,9 @@ def _read_vaults(
         age = now - parse_moment(vault["read_at"]).timestamp()
         if abs(age) > _LONGEST_RUN_SECONDS:
             raise ByokError(
-                f"Nothing is destroyed, because {url} was looked at at {vault['read_at']}, which "
+                f"Nothing is destroyed, because {url} was read at {vault['read_at']}, which "
                 "is not in this run",
-                "Let byok_plan look again, and see that the clocks of the hosts are right",
+                "Run byok_plan again, and check the clocks of the hosts",
             )
     return list(vaults_read.values())
 
@@ -122,14 +122,14 @@ def _refuse_last_copy(
         if name.lower() not in keys:
             raise ByokError(
                 f"{refused}: {url} was not looked at for the key",
-                "Let byok_plan look again, with this key among its declarations",
+                "Run byok_plan again, with this key among its declarations",
             )
         copies += _copies(generation, url, keys[name.lower()])
     if copies and not accepted:
         raise ByokError(
             f"{refused}: {'; '.join(copies)}",
             "Keep it: without it the key can go to no other vault, and Azure alone has it; "
-            "accept_last_copy takes that",
+            "accept_last_copy accepts that",
             code="last_copy",
         )
 

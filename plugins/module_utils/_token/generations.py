@@ -541,7 +541,7 @@ def take_back(token: Token, name: str, generation: Generation) -> None:
 
     :raises ByokError: when the token refuses
     """
-    what = f"Taking back the key {name} ({generation.hex_id})"
+    what = f"Removing the new key {name} ({generation.hex_id})"
     _destroy(token, what, generation.public_handle, generation.handle)
 
 

@@ -42,7 +42,7 @@ FORMAT_VERSION = 1
 #: A listing that is older is spoken of
 _FRESH = timedelta(days=1)
 
-_MAKE_ANEW = "Make the listing anew with playbooks/list.yml, or byok_hsm_info with list_keys"
+_MAKE_ANEW = "Make a new listing with playbooks/list.yml, or byok_hsm_info with list_keys"
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,7 @@ def _expecting(where: str, place: str) -> t.Iterator[None]:
     except MissingLibrary:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, ByokError):
-        raise ByokError(
-            f"{where} does not say at {place} what the listing of a token says there", _MAKE_ANEW
-        ) from None
+        raise ByokError(f"{where} has an unexpected value at {place}", _MAKE_ANEW) from None
 
 
 def _found(key: t.Mapping[str, t.Any], where: str, place: str) -> Found:

@@ -134,15 +134,14 @@ def _in_words(mechanism: Mechanism) -> str:
 def _remedy(findings: t.Collection[str], refusals: list[TokenError]) -> str:
     if any(finding.startswith(GOOD) for finding in findings):
         return (
-            "Trailing zero bytes are a flaw of SoftHSM 2.6.1; against a vault that takes them, set "
+            "Trailing zero bytes are a flaw of SoftHSM 2.6.1; if your vault accepts them, set "
             "allow_trailing_zeros"
         )
     for refusal in refusals:
         if refusal.code not in _NOT_THERE:
             return refusal.remedy
     return (
-        "Update the token's firmware or client, or name its make by hsm_profile if it was not "
-        "recognised"
+        "Update the token's firmware or client, or set hsm_profile if the vendor was not recognised"
     )
 
 

@@ -116,18 +116,18 @@ NUMBERS: t.Mapping[str, int] = {f"CKR_{name}": number for number, name in _NAMES
 _WRONG_PIN = (
     "Correct the PIN; it was tried once and is not tried again, because tokens lock after a few"
 )
-_RECONNECT = "See that the token is connected and its client software reaches it, then run again"
-_BUSY = "See what else uses the token, then run again"
+_RECONNECT = "Check that the token is connected and its client software reaches it, then run again"
+_BUSY = "Check what else uses the token, then run again"
 _WRITABLE = "Make the token writable"
 
 REMEDIES: t.Mapping[str, str] = {
     "CKR_PIN_INCORRECT": _WRONG_PIN,
     "CKR_PIN_INVALID": _WRONG_PIN,
     "CKR_PIN_LEN_RANGE": _WRONG_PIN,
-    "CKR_PIN_LOCKED": "The token has locked this PIN; its Security Officer has to unlock it",
+    "CKR_PIN_LOCKED": "The token has locked this PIN; its Security Officer must unlock it",
     "CKR_PIN_EXPIRED": "Set a new PIN with the token's own tool",
     "CKR_USER_PIN_NOT_INITIALIZED": "Set the user's PIN with the token's own tool",
-    "CKR_USER_NOT_LOGGED_IN": "The token ended the login; see what else uses it, then run again",
+    "CKR_USER_NOT_LOGGED_IN": "The token ended the login; check what else uses it, then run again",
     "CKR_KEY_UNEXTRACTABLE": (
         "The key's CKA_EXTRACTABLE is false; it can never leave the token, so bring another one"
     ),
@@ -149,7 +149,7 @@ REMEDIES: t.Mapping[str, str] = {
     "CKR_SESSION_CLOSED": _RECONNECT,
     "CKR_SESSION_HANDLE_INVALID": _RECONNECT,
     "CKR_SESSION_COUNT": (
-        "The token has no session left; set sessions lower, or see what else uses it"
+        "The token has no session left; set sessions lower, or check what else uses it"
     ),
     "CKR_FUNCTION_REJECTED": _BUSY,
     "CKR_TOKEN_RESOURCE_EXCEEDED": _BUSY,

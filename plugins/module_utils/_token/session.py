@@ -313,7 +313,7 @@ def _no_such_token(
     name = " and ".join(f"{kind} {value}" for kind, value in names.items() if value)
     present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
     remedy = (
-        "Correct token_label or token_serial, or see that the client software reaches the token"
+        "Correct token_label or token_serial, or check that the client software reaches the token"
     )
     if profile.environment:
         remedy += f" (it reads {', '.join(profile.environment)}: library_environment)"
@@ -349,7 +349,7 @@ def _pin(
         remedy += f"; the PIN is written as {profile.pin_form}"
     if slot.flags & CKF_PROTECTED_AUTHENTICATION_PATH:
         remedy += (
-            "; where the token asks at a PIN pad of its own, let it keep the login first "
+            "; if the token asks at its own PIN pad, let it keep the login first "
             "(on a Luna: activation)"
         )
     raise ByokError("No PIN is given", remedy)

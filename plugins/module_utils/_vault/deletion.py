@@ -36,7 +36,7 @@ def refuse_purge(vault: Vault, name: str, version: Version) -> None:
         days = f", retention {version.retention_days} days" if version.retention_days else ""
         raise ByokError(
             f"The key {name} cannot be purged: the {vault} has purge protection (recovery level {version.recovery_level}{days})",
-            "Set purge to false; the deleted name stays taken until the vault's retention is over",
+            "Set purge to false; the deleted name stays reserved until the vault's retention is over",
         )
 
 
@@ -106,7 +106,7 @@ def _wait(vault: Vault, look: t.Callable[[], T | None], timeout: float, what: st
         if waited >= timeout:
             raise ByokError(
                 f"{what} after {timeout:g} seconds",
-                "Nothing is wrong yet: run again later, or set delete_timeout higher",
+                "Nothing is wrong yet: run again later, or increase delete_timeout",
             )
         vault.sleep(_POLL_SECONDS)
         waited += _POLL_SECONDS

@@ -116,7 +116,7 @@ PURGING = ("purge", "purge_keks")
 IN_WORDS: t.Mapping[str, str] = {"purge_keks": "purge KEKs"}
 
 _TAKEN_NAME = "that a deleted key holds a name is then learnt from Azure's refusal alone"
-_NO_POLICY = "rotation policies are then not looked at"
+_NO_POLICY = "rotation policies are then not checked"
 _NO_CHANGE = "a key that Azure would rotate by itself then fails"
 
 #: operation -> kind of work -> what becomes of the work without it

@@ -127,7 +127,7 @@ def read_import(
     if text and receipt and _receipt.package_sha256(receipt) != _package.digest(text):
         raise ByokError(
             f"The package of {declaration.name} is not the one that its receipt is about",
-            "The package was edited, truncated or substituted: bring over package and receipt again",
+            "The package was edited, truncated or substituted: transfer package and receipt again",
         )
     identifying = "generation" if declaration.spec.type == "oct" else "thumbprint"
     origin = (
@@ -141,7 +141,7 @@ def read_import(
         raise ByokError(
             f"Nothing shows that the package of {declaration.name} holds your key (origin: unverified): a KEK is "
             "public, so anyone can make a package and a receipt",
-            f"Give {identifying} as byok_target_key returned it; allow_unverified_origin takes the risk",
+            f"Give {identifying} as byok_target_key returned it; allow_unverified_origin accepts the risk",
         )
     return Import(
         declaration=declaration,
@@ -167,7 +167,7 @@ def _read_receipt(path: str | None) -> dict[str, t.Any] | None:
         receipt = None
     if not isinstance(receipt, dict) or receipt.get("predicateType") != _receipt.PREDICATE_TYPE:
         raise ByokError(
-            f"The file {path} is not a receipt of Keyferry", "Bring over package and receipt again"
+            f"The file {path} is not a receipt of Keyferry", "Transfer package and receipt again"
         )
     return receipt
 

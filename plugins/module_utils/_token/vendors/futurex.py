@@ -18,7 +18,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms i
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
 
 _DEVICE = (
-    "See that fxpkcs11.cfg names the device, and that the Futurex Token Key (FTK) is loaded; "
+    "Check that fxpkcs11.cfg names the device, and that the Futurex Token Key (FTK) is loaded; "
     "the library's log says more"
 )
 

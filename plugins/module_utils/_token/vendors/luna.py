@@ -137,9 +137,9 @@ _ATTRIBUTES = (
 )
 _ACTIVATE = "Activate the partition (policies 22 and 23), so that it can be used unattended"
 _ACTIVATE_WITHOUT_PED = "Activate the partition (policies 22 and 23), so that no PED is asked"
-_REACH = "See that the client reaches the HSM: lunacm has to list the slot"
-_REACH_AGAIN = "See that the client reaches the HSM, then run again"
-_BUSY = "See what else uses the HSM, or set sessions lower, then run again"
+_REACH = "Check that the client reaches the HSM: lunacm must list the slot"
+_REACH_AGAIN = "Check that the client reaches the HSM, then run again"
+_BUSY = "Check what else uses the HSM, or set sessions lower, then run again"
 _FULL = "Delete what is not needed in the partition, or have it made larger"
 
 #: docs/hsm/luna.md has them by return code, with what is documented and what is not
@@ -180,23 +180,23 @@ _REMEDIES = {
     "CKR_UNABLE_TO_CONNECT": _REACH,
     "CKR_SERVICE_UNAVAILABLE": _REACH,
     "CKR_XTC_ERROR": (
-        "See that the client reaches the Luna Cloud HSM service, and that its clock is right"
+        "Check that the client reaches the Luna Cloud HSM service, and that its clock is right"
     ),
     "CKR_TIMEOUT": _REACH_AGAIN,
     "CKR_DEVICE_TIMEOUT": _REACH_AGAIN,
     "CKR_BUSY": _BUSY,
     "CKR_AGAIN": _BUSY,
-    "CKR_MAX_SESSION_COUNT": "Set sessions lower, or see what else uses the HSM",
+    "CKR_MAX_SESSION_COUNT": "Set sessions lower, or check what else uses the HSM",
     "CKR_PARTITION_DISABLED": _ACTIVATE,
     "CKR_PED_UNPLUGGED": _ACTIVATE_WITHOUT_PED,
     "CKR_PED_CLIENT_NOT_RUNNING": _ACTIVATE_WITHOUT_PED,
     "CKR_LOG_FULL": (
-        "The HSM's audit log is full and it does nothing more; have the auditor archive it"
+        "The HSM's audit log is full and it refuses all work; have the auditor archive the log"
     ),
     "CKR_HSM_STORAGE_FULL": _FULL,
     "CKR_CONTAINER_OBJECT_STORAGE_FULL": _FULL,
     "CKR_MAX_OBJECT_COUNT_EXCEEDED": "Delete what is not needed in the partition",
-    "CKR_HSM_TAMPERED": "The HSM saw a tamper event; its Security Officer has to clear it",
+    "CKR_HSM_TAMPERED": "The HSM saw a tamper event; its Security Officer must clear it",
 }
 
 

@@ -46,8 +46,8 @@ def test_all_problems_of_all_keys_are_told() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ("{{ keys }}", "keys is the text '{{ keys }}', and has to be a list of keys."),
-        (None, "keys is empty, and"),
+        ("{{ keys }}", "keys is the text '{{ keys }}', but must be a list of keys."),
+        (None, "keys is empty, but must be a list"),
     ],
 )
 def test_what_is_no_list_is_told(keys: object, told: str) -> None:

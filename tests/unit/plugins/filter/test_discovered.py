@@ -312,7 +312,7 @@ def test_keys_that_only_the_token_has_are_comments_to_take_away_or_declared() ->
         '"": ',
     ):
         assert f"# - {said}" in comments(text)
-    assert 'take the "# " away in front of its lines, and the "[]" behind "keys"' in comments(text)
+    assert 'uncomment its lines, and remove the "[]" after "keys"' in comments(text)
     uncommented = re.sub(r"^#   (- name|  )", r"  \1", text, flags=re.MULTILINE).replace(
         "keys: []", "keys:"
     )

@@ -32,7 +32,7 @@ def test_a_text_is_read() -> None:
     ("text", "says"),
     [
         (TEXT, "byok_pkcs11_library"),
-        ("x = 1", "line 1: x = 1 stands outside of a section"),
+        ("x = 1", "line 1: x = 1 is outside of a section"),
         ({"a": 1}, "not dict"),
         (None, "not NoneType"),
     ],

@@ -85,7 +85,7 @@ REFUSED = {
     "a: !unsafe x": "on line 1 there is a tag",
     "a: ! x": "on line 1 there is a tag",
     "!!map {}": "on line 1 there is a tag",
-    "a: 1\n'a': 2": "on line 2 the field 'a' is there twice",
+    "a: 1\n'a': 2": "on line 2 the field 'a' occurs twice",
     "a: {{ x }}": "on line 1 a field is named by a list or a mapping",
     "? [a]\n: 1": "on line 1 a field is named by a list or a mapping",
     "a: 1\n---\nb: 2": "on line 2 a second document begins",

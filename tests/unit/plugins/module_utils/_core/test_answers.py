@@ -50,7 +50,7 @@ def test_what_is_no_text_is_refused(value: t.Any, described: str) -> None:
     for given in (value, ["disk-key", value]):
         with pytest.raises(ByokError) as error:
             names(given, "byok_force")
-        assert error.value.what == f"byok_force holds {described}, and has to be a text"
+        assert error.value.what == f"byok_force holds {described}, but must be a text"
         assert "into quotes" in error.value.remedy
 
 
@@ -70,7 +70,5 @@ def test_text(value: str | None, expected: str | None) -> None:
 
 @pytest.mark.parametrize("value", [83, True, date(2024, 1, 1), ["disk-key"]])
 def test_what_is_no_text_is_no_answer(value: t.Any) -> None:
-    with pytest.raises(
-        ByokError, match=r"byok_log_from holds .*, and has to be a text\. .* quotes"
-    ):
+    with pytest.raises(ByokError, match=r"byok_log_from holds .*, but must be a text\. .* quotes"):
         text(value, "byok_log_from")

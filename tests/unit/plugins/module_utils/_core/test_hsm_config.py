@@ -101,9 +101,9 @@ def test_the_guide_s_own_text() -> None:
         "notes": [
             "CKF_DERIVE is set on a key that is made in the token, and not sent to Azure, "
             "which has no such operation.",
-            "targetKeyFlags count in the token. In the vault a new key may wrapKey, "
+            "targetKeyFlags apply in the token. In the vault a new key may wrapKey, "
             "unwrapKey as well, as after az keyvault key import without --ops, "
-            "and a key that is there keeps its operations; hsmbyok_operations declares others.",
+            "and an existing key keeps its operations; hsmbyok_operations declares others.",
         ],
     }
 
@@ -220,7 +220,7 @@ def test_the_declaration_is_one_that_the_modules_take() -> None:
         ({"tokenLabel": "byok ; partition"}, "line 3: tokenLabel .* a line of its own"),
         ({"tokenLabel": ""}, "line 3: tokenLabel is empty"),
         ({"tokenLabel": '""'}, "line 3: tokenLabel is empty"),
-        ({"tokenlabel": "other"}, "line 3: tokenLabel stands in line 10 again"),
+        ({"tokenlabel": "other"}, "line 3: tokenLabel is repeated in line 10 again"),
         ({"pin": "1234"}, "line 10: pin is no key of hsmbyok"),
         ({"SchemaVersion": "1.0.0.0\n[ Misc ]"}, r"line 10: \[ Misc \] is not \[ byok \]"),
         ({"SchemaVersion": "1.0.0.0\n[ byok"}, r"line 10: \[ byok is not \[ byok \]"),

@@ -104,12 +104,12 @@ def test_what_may_be_used(kek: Kek, rules: KekRules, trust: str) -> None:
             Kek(KID, PRINT, True, False),
             KekRules([], False, ROLE),
             "made by a host that is not trusted like the controller.* byok_approved_keks.* "
-            "byok_azure_host_trusted: true.* byok_allow_unverified_kek takes",
+            "byok_azure_host_trusted: true.* byok_allow_unverified_kek accepts",
         ),
         (
             Kek(KID, PRINT, True, True),
             KekRules([OTHER], True, ROLE),
-            f"is none of those that are approved.* add {PRINT} to byok_approved_keks",
+            f"is not among the approved KEKs.* add {PRINT} to byok_approved_keks",
         ),
         (
             Kek(KID, PRINT),
@@ -219,7 +219,7 @@ def test_an_answer_that_is_no_kek(changes: dict[str, Any], expected: str) -> Non
         ([], False, True, None),
         ([], True, False, None),
         ([], False, False, "by a host that is not trusted.* byok_azure_host_trusted: true"),
-        ([PRINT], True, True, "cannot be among those that are approved"),
+        ([PRINT], True, True, "cannot be an approved one"),
     ],
 )
 def test_no_kek_is_made_that_would_be_refused(

@@ -60,17 +60,17 @@ def names(shares: dict[str, Share]) -> dict[str, list[str]]:
         (
             {2026: VAULTS["store"]},
             TOKENS,
-            "vaults holds the number 2026, and has to hold names. Put it into quotes.",
+            "vaults holds the number 2026, but must hold names. Put it into quotes.",
         ),
         (
             {"all": VAULTS["store"]},
             TOKENS,
-            "vaults holds all, which is no name for one. Choose another.",
+            "vaults holds all, which is not a valid name. Choose another.",
         ),
         (
             {},
             {True: {}},
-            "tokens holds the boolean true, and has to hold names. Put it into quotes.",
+            "tokens holds the boolean true, but must hold names. Put it into quotes.",
         ),
         (
             {
@@ -159,8 +159,8 @@ TOLD_OF_KEYS: dict[str, dict[str, t.Any]] = {
         "vaults": ["*" * 1000]
     },
     "vaults is missing, for the key and for the file.": {"vaults": []},
-    "vaults is the text 'pay-weu', and has to be a list.": {"vaults": "pay-weu"},
-    "vaults[0] is the number 1, and has to be a text: put it into quotes.": {"vaults": [1]},
+    "vaults is the text 'pay-weu', but must be a list.": {"vaults": "pay-weu"},
+    "vaults[0] is the number 1, but must be a text: put it into quotes.": {"vaults": [1]},
     "token is old, which is not allowed for this file; allowed are luna.": {"token": "old"},
     "token is lun, which is not known; did you mean luna?": {"token": "lun"},
     "token is 'l*', which is not known.": {"token": "l*"},
@@ -181,12 +181,12 @@ def test_what_a_file_may_not_is_told(told: str, fields: dict[str, t.Any]) -> Non
 
 #: What is told of a file, by what it holds
 TOLD_OF_FILES: dict[str, t.Any] = {
-    "a.yml is empty, and has to be a mapping with keys.": None,
-    "a.yml is a list, and has to be a mapping with keys.": [KEY],
+    "a.yml is empty, but must be a mapping with keys.": None,
+    "a.yml is a list, but must be a mapping with keys.": [KEY],
     "a.yml: keys is missing.": {"vaults": ["store"]},
     "a.yml: kyes is not a field; did you mean keys?": {"kyes": [], "keys": []},
     "a.yml: plugin is not a field.": {"plugin": "x", "keys": []},
-    "a.yml: keys is a mapping, and has to be a list.": {"keys": {}},
+    "a.yml: keys is a mapping, but must be a list.": {"keys": {}},
     "a.yml: token has no value.": {"keys": [], "token": None},
     "a.yml: defaults: rotation.evry is not a field; did you mean every?": {
         "keys": [],
@@ -197,7 +197,7 @@ TOLD_OF_FILES: dict[str, t.Any] = {
         "defaults": {"name": "k"},
     },
     "a.yml: defaults: vaults is not a field.": {"keys": [], "defaults": {"vaults": []}},
-    "a.yml:10: keys[0] is the number 3, and has to be a mapping of fields.": {"keys": [3]},
+    "a.yml:10: keys[0] is the number 3, but must be a mapping of fields.": {"keys": [3]},
     "a.yml:10: keys[0] (k): vaults is missing, for the key and for the file.": {"keys": [KEY]},
 }
 
@@ -211,7 +211,7 @@ def test_what_a_file_is_not_is_told(told: str, document: t.Any) -> None:
 def test_a_token_has_to_be_one_of_the_vault_and_allowed() -> None:
     document = {"keys": [{**KEY, "vaults": ["*"], "token": "luna"}]}
     assert declared((document, EVERYTHING))[1] == [
-        "a.yml:10: keys[0] (k): token luna is none of the vault store; those are dpod."
+        "a.yml:10: keys[0] (k): token luna does not belong to the vault store; its tokens are dpod."
     ]
     document = {"keys": [{**KEY, "vaults": ["*"]}]}
     assert declared((document, {"path": "a.yml", "tokens": ["luna"]}))[1] == [
@@ -243,7 +243,7 @@ def test_no_file_takes_another_files_key_out_of_the_token() -> None:
     theirs = {"keys": [{**KEY, "vaults": ["pay-neu"]}]}
     assert declared((ours, EVERYTHING), (theirs, {"path": "b.yml"}))[1] == [
         "b.yml:10: keys[0] (k): a.yml declares a key of that name in the token luna, "
-        "as a.yml:10: keys[0] (k); one file has to declare both."
+        "as a.yml:10: keys[0] (k); one file must declare both."
     ]
     elsewhere = {"keys": [{**KEY, "vaults": ["store"]}]}
     assert not declared((ours, EVERYTHING), (elsewhere, {"path": "b.yml"}))[1]
@@ -254,7 +254,7 @@ def test_a_key_in_one_token_is_one_key() -> None:
         "keys": [{**KEY, "vaults": ["pay-weu"]}, {**KEY, "size": 4096, "vaults": ["pay-neu"]}]
     }
     assert declared((document, EVERYTHING))[1] == [
-        "a.yml:11: keys[1] (k): name, type, size or curve is another than that of the same key "
+        "a.yml:11: keys[1] (k): name, type, size or curve differs from the same key "
         "in the token luna, as a.yml:10: keys[0] (k)."
     ]
     document["keys"][1] = {**KEY, "tags": {"a": "b"}, "vaults": ["pay-neu"]}
@@ -274,10 +274,10 @@ TOLD_OF_THE_CONFIGURATION: dict[str, dict[str, t.Any]] = {
         "vaults": {"v": {**VAULT, "tokens": ["lunar"]}}
     },
     "vaults.v: tagz is not a field; did you mean tags?": {"vaults": {"v": {**VAULT, "tagz": {}}}},
-    "vaults.v: tags: a is the boolean true, and has to be a text. Put it into quotes.": {
+    "vaults.v: tags: a is the boolean true, but must be a text. Put it into quotes.": {
         "vaults": {"v": {**VAULT, "tags": {"a": True}}}
     },
-    "vaults.v is the text 'https://v', and has to be a mapping with url and tokens.": {
+    "vaults.v is the text 'https://v', but must be a mapping with url and tokens.": {
         "vaults": {"v": "https://v"}
     },
     "vaults.v.variables.byok_keys cannot be given, because the inventory plugin sets it.": {
@@ -286,7 +286,7 @@ TOLD_OF_THE_CONFIGURATION: dict[str, dict[str, t.Any]] = {
     "tokens.t.byok_vault_url cannot be given, because the inventory plugin sets it.": {
         "tokens": {"t": {"byok_vault_url": "x"}}
     },
-    "tokens.t is a list, and has to be a mapping of variables.": {"tokens": {"t": []}},
+    "tokens.t is a list, but must be a mapping of variables.": {"tokens": {"t": []}},
     "vaults: two hosts would be named a.b.": {
         "vaults": {
             "a": {**VAULT, "tokens": ["luna", "b"]},
@@ -302,7 +302,7 @@ TOLD_OF_THE_CONFIGURATION: dict[str, dict[str, t.Any]] = {
     "files[0]: tokens holds 'x*', which matches none of luna, dpod, old.": {
         "files": [{"path": "a", "tokens": ["x*"]}]
     },
-    "files[0] is the text 'a.yml', and has to be a mapping with path.": {"files": ["a.yml"]},
+    "files[0] is the text 'a.yml', but must be a mapping with path.": {"files": ["a.yml"]},
 }
 
 

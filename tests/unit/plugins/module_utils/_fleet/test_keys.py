@@ -209,42 +209,42 @@ TOLD = {
     },
     "keys[0] (k): '{{ x }}' is not a field.": {**RSA, "{{ x }}": 1},
     "keys[0] (k): tag is not a field; did you mean tags?": {**RSA, "tag": {}},
-    "keys[0] (k): size is the text '3072', and has to be a whole number.": {**RSA, "size": "3072"},
-    "keys[0] (k): size is the boolean true, and has to be a whole number.": {**RSA, "size": True},
-    "keys[0] (k): enabled is the text 'yes', and has to be true or false.": {
+    "keys[0] (k): size is the text '3072', but must be a whole number.": {**RSA, "size": "3072"},
+    "keys[0] (k): size is the boolean true, but must be a whole number.": {**RSA, "size": True},
+    "keys[0] (k): enabled is the text 'yes', but must be true or false.": {
         **RSA,
         "enabled": "yes",
     },
     "keys[0] (k): enabled has no value.": {**RSA, "enabled": None},
-    "keys[0] (k): operations is the text 'sign', and has to be a list.": {
+    "keys[0] (k): operations is the text 'sign', but must be a list.": {
         **RSA,
         "operations": "sign",
     },
-    "keys[0] (k): operations[1] is the text 'fly', and has to be one of encrypt, decrypt, sign, "
+    "keys[0] (k): operations[1] is the text 'fly', but must be one of encrypt, decrypt, sign, "
     "verify, wrapKey, unwrapKey.": {
         **RSA,
         "operations": ["sign", "fly"],
     },
-    "keys[0] (k): generation is the number 12, and has to be a text: put it into quotes.": {
+    "keys[0] (k): generation is the number 12, but must be a text: put it into quotes.": {
         **RSA,
         "generation": 12,
     },
-    "keys[0] (k): tags: a is the boolean true, and has to be a text. Put it into quotes.": {
+    "keys[0] (k): tags: a is the boolean true, but must be a text. Put it into quotes.": {
         **RSA,
         "tags": {"a": True},
     },
-    "keys[0] (k): tags: a is the number 1.1, and has to be a text. Put it into quotes.": {
+    "keys[0] (k): tags: a is the number 1.1, but must be a text. Put it into quotes.": {
         **RSA,
         "tags": {"a": 1.10},
     },
-    "keys[0] (k): rotation is a list, and has to be a mapping.": {**RSA, "rotation": []},
-    "keys[0] (k): rotation.retire is the text 'now', and has to be one of keep, disable.": {
+    "keys[0] (k): rotation is a list, but must be a mapping.": {**RSA, "rotation": []},
+    "keys[0] (k): rotation.retire is the text 'now', but must be one of keep, disable.": {
         **RSA,
         "rotation": {"retire": "now"},
     },
     "keys[0] (k): The EC key k is declared with curve None and size None. "
     "Give curve as one of P-256, P-384, P-521, P-256K, and no size.": {"name": "k", "type": "EC"},
-    "keys[0] is the text 'k', and has to be a mapping of fields.": "k",
+    "keys[0] is the text 'k', but must be a mapping of fields.": "k",
 }
 BEGINNING = {
     "keys[0] ('a b'): name: 'a b' cannot be a key's name": {**RSA, "name": "a b"},
@@ -327,7 +327,7 @@ def test_defaults_are_told_once_and_do_not_apply_where_they_are_not_fit() -> Non
     )
     assert fit.given == {"enabled": False}
     assert len(problems) == 2
-    assert problems_of(RSA, []) == ["defaults is a list, and has to be a mapping of fields."]
+    assert problems_of(RSA, []) == ["defaults is a list, but must be a mapping of fields."]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_vault_that_makes_a_key_all_the_same_is_no_secret(
     problems = look(monkeypatch, service).result["vault"]["problems"]
     assert len(problems) == 1
     assert re.search(
-        r"did what had to fail \(create\)\. "
+        r"accepted a request that must fail \(create\)\. "
         r"Look there for a key keyferry-probe-[0-9a-f]{16}, and delete",
         problems[0],
     )
@@ -236,7 +236,7 @@ def test_an_optional_permission_is_a_note(monkeypatch: pytest.MonkeyPatch) -> No
     ).result["vault"]
     assert (vault["missing"], vault["problems"]) == ([], [])
     assert vault["notes"] == [
-        "The identity may not read deleted keys, and the work goes on without: "
+        "The identity may not read deleted keys, and the work continues without: "
         "that a deleted key holds a name is then learnt from Azure's refusal alone."
     ]
 
@@ -250,10 +250,10 @@ def test_what_becomes_of_each_kind_of_work_without_is_said_once(
     )
     vault = look(monkeypatch, service, HSM, work=["transfer", "rotate", "delete"]).result["vault"]
     assert vault["notes"] == [
-        "The identity may not read deleted keys, and the work goes on without: "
+        "The identity may not read deleted keys, and the work continues without: "
         "that a deleted key holds a name is then learnt from Azure's refusal alone; "
         "whether a deletion is done is then not seen.",
-        "The identity may not set rotation policies, and the work goes on without: "
+        "The identity may not set rotation policies, and the work continues without: "
         "a key that Azure would rotate by itself then fails.",
     ]
 
@@ -390,7 +390,7 @@ def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.Mon
     purging = look(monkeypatch, Service(PROTECTED), work=["purge"]).result["vault"]
     assert purging["problems"] == [
         "Nobody can purge keys in the vault contoso: it has purge protection. "
-        "Leave purging out; a deleted key goes by itself after 7 days."
+        "Do not purge; Azure removes a deleted key after 7 days."
     ]
     assert purging["missing"] == []
 
@@ -424,7 +424,7 @@ def test_who_tells_the_time_where_a_managed_hsm_does_not(monkeypatch: pytest.Mon
     assert "600 seconds ahead of Entra ID's" in slow["problems"][0]
     by_host = look(monkeypatch, service, HSM).result["vault"]
     assert by_host["clock"] == {"source": "host", "time": "2026-11-22T12:00:00Z", "difference": 0}
-    assert "this host's clock tells what is due" in by_host["notes"][0]
+    assert "this host's clock decides what is due" in by_host["notes"][0]
 
 
 def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(

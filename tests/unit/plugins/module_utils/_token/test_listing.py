@@ -166,9 +166,7 @@ def test_a_fact_that_contradicts_another_one_is_an_error(fact: str, value: t.Any
         if each["kind"] == "P-256K"
     )
     document["target_keys"][1]["generations"][place][fact] = value
-    with pytest.raises(
-        ByokError, match=rf"at target_keys\[1\].generations\[{place}\] what the listing"
-    ):
+    with pytest.raises(ByokError, match=rf"at target_keys\[1\].generations\[{place}\]\."):
         read_listing(document, "It")
 
 
@@ -177,7 +175,7 @@ def test_a_kind_that_is_no_text_is_an_error(kind: t.Any) -> None:
     document = copy.deepcopy(DOCUMENT)
     [dsa] = (facts for facts in document["target_keys"][1]["generations"] if facts["kind"] == "DSA")
     dsa["kind"] = kind
-    with pytest.raises(ByokError, match="what the listing of a token says there"):
+    with pytest.raises(ByokError, match="has an unexpected value at"):
         read_listing(document, "It")
 
 
@@ -188,19 +186,19 @@ def test_a_kind_that_is_no_text_is_an_error(kind: t.Any) -> None:
         ("[]", "not the listing of a token"),
         ("{}", "not the listing of a token"),
         ('{"format": "keyferry-listing", "version": 2}', "of version 2, and 1 is known"),
-        ('{"format": "keyferry-listing", "version": 1}', "at token what"),
-        (json.dumps({**DOCUMENT, "listed_at": "yesterday"}), "at listed_at what"),
+        ('{"format": "keyferry-listing", "version": 1}', r"at token\."),
+        (json.dumps({**DOCUMENT, "listed_at": "yesterday"}), r"at listed_at\."),
         (
             json.dumps(
                 {**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": []}] * 2}
             ),
-            r"at target_keys\[1\] what",
+            r"at target_keys\[1\]\.",
         ),
         (
             json.dumps(
                 {**DOCUMENT, "target_keys": [{"name": "a", "generations": [], "leftovers": ["x"]}]}
             ),
-            "leftovers what",
+            r"leftovers\.",
         ),
     ],
 )
