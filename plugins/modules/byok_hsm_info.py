@@ -102,7 +102,8 @@ hsm:
   type: dict
   contains:
     token:
-      description: The token's label, serial number, manufacturer, model, firmware, and the library that it was reached by.
+      description: The token's label, serial number, manufacturer, model, firmware, and the library
+        that it was reached by.
       type: dict
     profile:
       description: What kind of token it was taken for.
@@ -119,16 +120,19 @@ hsm:
           type: str
     pin:
       description:
-        - V(ok), V(count_low) after a wrong try, V(final_try) when the next wrong one locks it, or V(locked).
+        - V(ok), V(count_low) after a wrong try, V(final_try) when the next wrong one locks it, or
+          V(locked).
       type: str
     logged_in:
       description: Whether a login was made. Without one, nothing is rehearsed.
       type: bool
     free_memory:
-      description: Free bytes for C(public) and for C(private) objects; V(null) where the token does not tell.
+      description: Free bytes for C(public) and for C(private) objects; V(null) where the token does
+        not tell.
       type: dict
     mechanisms:
-      description: The mechanisms that matter here and that the token offers, by C(name) and C(number).
+      description: The mechanisms that matter here and that the token offers, by C(name) and
+        C(number).
       type: list
       elements: dict
     policies:
@@ -262,24 +266,28 @@ listing:
           type: str
         generations:
           description:
-            - What RV(keyferry.azure.byok_target_key#module:target_keys[].generations) says, and C(type), C(size) and C(curve),
+            - What RV(keyferry.azure.byok_target_key#module:target_keys[].generations) says, and
+              C(type), C(size) and C(curve),
               which are V(null) for what Azure does not take.
           type: list
           elements: dict
         leftovers:
-          description: CKA_IDs of public keys of ours that have lost their private keys, as a killed run leaves them.
+          description: CKA_IDs of public keys of ours that have lost their private keys, as a killed
+            run leaves them.
           type: list
           elements: str
   sample: null
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

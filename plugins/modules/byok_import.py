@@ -60,7 +60,8 @@ options:
     default: 300
   packages:
     description:
-      - The result RV(keyferry.azure.byok_wrap#module:packages). Each entry belongs to the import of the same name and tells
+      - The result RV(keyferry.azure.byok_wrap#module:packages). Each entry belongs to the import of
+        the same name and tells
         its package, receipt and thumbprint.
     type: list
     elements: dict
@@ -138,7 +139,8 @@ EXAMPLES = r"""
 RETURN = r"""
 imports:
   description: One entry per key.
-  returned: always, without the keys that failed before anything was sent, or of which another key arrived
+  returned: always, without the keys that failed before anything was sent, or of which another key
+    arrived
   type: list
   elements: dict
   contains: &import
@@ -146,7 +148,8 @@ imports:
       description: The key's name.
       type: str
     kid:
-      description: Identifier of the version that is this key; V(null) for one that would be imported.
+      description: Identifier of the version that is this key; V(null) for one that would be
+        imported.
       type: str
     version:
       description: That version.
@@ -167,22 +170,30 @@ imports:
       description: Whether it is the newest version of its name.
       type: bool
     origin:
-      description: Why the package is believed to hold the key. V(token) when M(keyferry.azure.byok_wrap) told the thumbprint,
+      description: Why the package is believed to hold the key. V(token) when
+        M(keyferry.azure.byok_wrap) told the thumbprint,
         V(declared) when the options did, else V(unverified).
       type: str
     identity:
-      description: Why the version is believed to be the key. V(public_key) when the thumbprints are equal, V(proved) when the
-        vault answered a challenge of the token, V(tag_only) when only a tag says so, V(unverified) when there was nothing to
+      description: Why the version is believed to be the key. V(public_key) when the thumbprints are
+        equal, V(proved) when the
+        vault answered a challenge of the token, V(tag_only) when only a tag says so, V(unverified)
+        when there was nothing to
         compare with.
       type: str
     proof:
-      description: What proved it, as C(operation) and C(algorithm), or C(unprovable) with the reason.
+      description: What proved it, as C(operation) and C(algorithm), or C(unprovable) with the
+        reason.
       type: dict
     attributes:
       description: The version's operations, enabled, not_before, expires and tags.
       type: dict
     hsm_platform:
-      description: V(2) for FIPS 140-3 level 3, V(1) for the older HSMs; V(null) where Azure does not tell.
+      description: V(2) for FIPS 140-3 level 3, V(1) for the older HSMs; V(null) where Azure does
+        not tell.
+      type: str
+    created:
+      description: When the vault made the version.
       type: str
     request_id:
       description: Azure's request id of the import.
@@ -215,6 +226,7 @@ imports:
         tags:
           owner: payments
       hsm_platform: "2"
+      created: "2026-11-22T10:00:00Z"
       request_id: 4d6f6e64-6179-4279-8f6b-000000000000
       replaced: null
       receipt: {}
@@ -258,13 +270,15 @@ import:
   contains: *import
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

@@ -61,7 +61,8 @@ options:
     type: str
   lifetime:
     description:
-      - How long a new KEK is valid, as an ISO 8601 duration such as V(PT4H), counted by the vault's clock.
+      - How long a new KEK is valid, as an ISO 8601 duration such as V(PT4H), counted by the vault's
+        clock.
       - An existing KEK is not changed.
     type: str
   tags:
@@ -69,8 +70,10 @@ options:
     type: dict
   approved_keks:
     description:
-      - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that somebody compared with the vault.
-      - A KEK with one of them has RV(kek_trust=pinned), and any other V(unverified), even if this run made it.
+      - Fingerprints (SHA-256 of the SubjectPublicKeyInfo in hexadecimal digits) of KEKs that
+        somebody compared with the vault.
+      - A KEK with one of them has RV(kek_trust=pinned), and any other V(unverified), even if this
+        run made it.
       - Give M(keyferry.azure.byok_wrap) the same list. It compares on the host of the token.
     type: list
     elements: str
@@ -149,8 +152,10 @@ kek_trust:
     - Why the KEK is believed to be the vault's own, as this host can tell.
       M(keyferry.azure.byok_wrap) decides itself, because this host may be under somebody else's
       control.
-    - V(created), because this run made it and nobody made a version of that name before; V(pinned), because its fingerprint
-      is in O(approved_keks); else V(unverified). Where O(approved_keks) is given, it has to be in there.
+    - V(created), because this run made it and nobody made a version of that name before; V(pinned),
+      because its fingerprint
+      is in O(approved_keks); else V(unverified). Where O(approved_keks) is given, it has to be in
+      there.
   returned: O(state=present), V(null) in check mode when it would be made
   type: str
   sample: created
@@ -192,13 +197,15 @@ deleted:
   sample: [keyferry-kek-2026-11-22]
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

@@ -37,7 +37,8 @@ attributes:
 options:
   target_keys:
     description:
-      - The result RV(keyferry.azure.byok_target_key#module:target_keys) for the same keys, in check mode or not.
+      - The result RV(keyferry.azure.byok_target_key#module:target_keys) for the same keys, in check
+        mode or not.
     type: list
     elements: dict
     required: true
@@ -142,17 +143,21 @@ plan:
     action:
       description:
         - V(transfer), the key has to be brought to the vault.
-        - V(rotate), the key has to be replaced by a generation that has yet to be made. Only with O(rotate=true).
+        - V(rotate), the key has to be replaced by a generation that has yet to be made. Only with
+          O(rotate=true).
         - V(update), it is there, and attributes or Azure's own rotation policy have to change.
         - V(recover), a deleted key has to be recovered. Only with O(on_deleted=recover).
-        - V(lock), it is there as declared, and C(after_transfer) wants its CKA_EXTRACTABLE to become false in the token.
+        - V(lock), it is there as declared, and C(after_transfer) wants its CKA_EXTRACTABLE to
+          become false in the token.
         - V(none), it is there as declared.
-        - V(conflict), somebody has to decide, and nothing is done until then. For example, the newest version is a key that
+        - V(conflict), somebody has to decide, and nothing is done until then. For example, the
+          newest version is a key that
           is not in the token.
       type: str
     code:
       description:
-        - Why, as a word for programs, such as V(in_place), V(due) or V(foreign_version). The file docs/reasons.md of the
+        - Why, as a word for programs, such as V(in_place), V(due) or V(foreign_version). The file
+          docs/reasons.md of the
           collection lists all of them and what they mean.
         - Codes stay as they are, sentences can change. A later release can add codes.
       type: str
@@ -175,13 +180,15 @@ plan:
       description: Identifier of that version.
       type: str
     next_due:
-      description: When the newest version is due to be replaced, as the key's C(rotation) says; V(null) for never.
+      description: When the newest version is due to be replaced, as the key's C(rotation) says;
+        V(null) for never.
       type: str
     foreign:
       description: Whether the newest version in the vault is not of this token.
       type: bool
     changes:
-      description: The attributes that are updated, and CKA_EXTRACTABLE where the key is locked, with C(before) and C(after).
+      description: The attributes that are updated, and CKA_EXTRACTABLE where the key is locked,
+        with C(before) and C(after).
       type: dict
   sample:
     - name: signing-key
@@ -201,13 +208,15 @@ plan:
           after:
             owner: payments
 transfers:
-  description: The declarations of the keys to transfer, for M(keyferry.azure.byok_target_key) and M(keyferry.azure.byok_wrap).
+  description: The declarations of the keys to transfer, for M(keyferry.azure.byok_target_key) and
+    M(keyferry.azure.byok_wrap).
   returned: always
   type: list
   elements: dict
   sample: []
 rotations:
-  description: The keys of which a generation has to be made, for O(keyferry.azure.byok_target_key#module:rotations).
+  description: The keys of which a generation has to be made, for
+    O(keyferry.azure.byok_target_key#module:rotations).
   returned: always
   type: list
   elements: dict
@@ -226,7 +235,8 @@ rotations:
       type: str
   sample: []
 versions:
-  description: All versions of the keys in this vault, for O(keyferry.azure.byok_target_key#module:versions).
+  description: All versions of the keys in this vault, for
+    O(keyferry.azure.byok_target_key#module:versions).
   returned: with O(all_versions=true), else V(null)
   type: dict
   contains:
@@ -254,13 +264,16 @@ versions:
           description: When the newest version is due to be replaced.
           type: str
         versions:
-          description: The versions, newest first, each with C(version), C(kid), C(type), C(thumbprint), C(generation), C(ours)
-            (whether a generation of the token is this key), C(active) (whether it is the newest), C(created), C(operations),
+          description: The versions, newest first, each with C(version), C(kid), C(type),
+            C(thumbprint), C(generation), C(ours)
+            (whether a generation of the token is this key), C(active) (whether it is the newest),
+            C(created), C(operations),
             C(enabled), C(not_before), C(expires) and C(tags).
           type: list
           elements: dict
 unmanaged:
-  description: The keys of the vault that are not declared, without those that belong to certificates.
+  description: The keys of the vault that are not declared, without those that belong to
+    certificates.
   returned: with O(unmanaged=report), else V(null)
   type: list
   elements: dict
@@ -291,7 +304,8 @@ unmanaged:
       expires: null
       marked: true
 imports:
-  description: The declarations of the keys to transfer or update, for M(keyferry.azure.byok_import).
+  description: The declarations of the keys to transfer or update, for
+    M(keyferry.azure.byok_import).
   returned: always
   type: list
   elements: dict
@@ -305,13 +319,15 @@ imports:
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

@@ -74,8 +74,10 @@ options:
     default: 300
   target_keys:
     description:
-      - The result RV(keyferry.azure.byok_target_key#module:target_keys), for O(stage=retire) on a host without the token. An oct
-        key is not retired then, because its versions are shown to be the token's by an operation of the token.
+      - The result RV(keyferry.azure.byok_target_key#module:target_keys), for O(stage=retire) on a
+        host without the token. An oct
+        key is not retired then, because its versions are shown to be the token's by an operation of
+        the token.
     type: list
     elements: dict
     suboptions:
@@ -203,7 +205,8 @@ rotations:
       description: The key's name.
       type: str
     action:
-      description: As RV(keyferry.azure.byok_plan#module:plan[].action), and V(retire) where versions were disabled.
+      description: As RV(keyferry.azure.byok_plan#module:plan[].action), and V(retire) where
+        versions were disabled.
       type: str
     code:
       description: Why, as a word for programs. As RV(keyferry.azure.byok_plan#module:plan[].code).
@@ -213,7 +216,8 @@ rotations:
       description: Why, as a sentence for people.
       type: str
     generation:
-      description: CKA_ID of the generation that the vault has now, or will have; V(null) for one that would be made.
+      description: CKA_ID of the generation that the vault has now, or will have; V(null) for one
+        that would be made.
       type: str
     thumbprint:
       description: Its thumbprint.
@@ -234,7 +238,8 @@ rotations:
       description: Azure's request id of the import.
       type: str
     identity:
-      description: Why the version is believed to be the key, as M(keyferry.azure.byok_import) returns it.
+      description: Why the version is believed to be the key, as M(keyferry.azure.byok_import)
+        returns it.
       type: str
     proof:
       description: What proved it.
@@ -283,13 +288,15 @@ rotation:
   contains: *rotation
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

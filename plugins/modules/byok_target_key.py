@@ -71,7 +71,8 @@ options:
     elements: str
     default: []
   confirm:
-    description: Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for O(state=absent).
+    description: Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for
+      O(state=absent).
     type: list
     elements: str
     default: []
@@ -193,7 +194,8 @@ target_keys:
       type: bool
       returned: always
     generation:
-      description: CKA_ID of the generation that is meant, in hexadecimal digits; V(null) for a key that would be made.
+      description: CKA_ID of the generation that is meant, in hexadecimal digits; V(null) for a key
+        that would be made.
       type: str
       returned: always
     thumbprint:
@@ -201,7 +203,8 @@ target_keys:
       type: str
       returned: always
     generations:
-      description: All generations of the key in the token, oldest first; those made elsewhere before all others.
+      description: All generations of the key in the token, oldest first; those made elsewhere
+        before all others.
       type: list
       elements: dict
       returned: always
@@ -220,11 +223,13 @@ target_keys:
           type: str
         public_only:
           description:
-            - Whether only its public key was seen, because nobody logged in. Nothing is known of a private key then, C(origin) is
+            - Whether only its public key was seen, because nobody logged in. Nothing is known of a
+              private key then, C(origin) is
               V(unknown), and all CKA_* are V(null).
           type: bool
         half_made:
-          description: Whether it is a private key of ours without its public key, as a run leaves it that is killed. It is
+          description: Whether it is a private key of ours without its public key, as a run leaves
+            it that is killed. It is
             passed over.
           type: bool
         made:
@@ -237,7 +242,8 @@ target_keys:
           description: Whether CKA_ID has the form that this module gives it (UUIDv7).
           type: bool
         origin:
-          description: V(token) when the token says that it made the key and never gave it out in the clear, V(external) when
+          description: V(token) when the token says that it made the key and never gave it out in
+            the clear, V(external) when
             it says otherwise, V(unknown) when it does not say.
           type: str
         CKA_LOCAL:
@@ -322,13 +328,15 @@ token:
     library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

@@ -126,7 +126,8 @@ vault:
       type: str
     kind:
       description:
-        - V(managed_hsm), as the URL says. V(premium), as one of the first 25 keys there is protected by an HSM.
+        - V(managed_hsm), as the URL says. V(premium), as one of the first 25 keys there is
+          protected by an HSM.
         - V(unknown) where nothing shows that. The vault itself does not tell.
       type: str
     reachable:
@@ -134,14 +135,17 @@ vault:
       type: bool
     firewall:
       description:
-        - V(open), the requests were let through. V(refused), the vault does not let this host through, or takes private endpoints
+        - V(open), the requests were let through. V(refused), the vault does not let this host
+          through, or takes private endpoints
           only. V(unknown) where no request got that far.
       type: str
     authenticated:
-      description: Whether there was a token, and the vault took it; V(null) where that was not tried.
+      description: Whether there was a token, and the vault took it; V(null) where that was not
+        tried.
       type: bool
     recovery_level:
-      description: What becomes of deleted keys, in Azure's words, as any key there has it; V(null) where there is none to read.
+      description: What becomes of deleted keys, in Azure's words, as any key there has it; V(null)
+        where there is none to read.
       type: str
     purge_protection:
       description: Whether nobody can purge a deleted key; V(null) where no key tells.
@@ -156,8 +160,10 @@ vault:
         source:
           description:
             - V(vault), by the Date header of the vault's answers.
-            - V(entra), by that of the answer with which Entra ID gave the token. A Managed HSM sends no Date header.
-            - V(host), by this host's clock, where neither told. That is so with a Managed HSM where the az CLI or a managed
+            - V(entra), by that of the answer with which Entra ID gave the token. A Managed HSM
+              sends no Date header.
+            - V(host), by this host's clock, where neither told. That is so with a Managed HSM where
+              the az CLI or a managed
               identity fetches the token.
           type: str
         time:
@@ -178,7 +184,8 @@ vault:
           type: str
         granted:
           description:
-            - Whether it was not refused; V(null) where the answer does not tell, or it was not asked for because the vault
+            - Whether it was not refused; V(null) where the answer does not tell, or it was not
+              asked for because the vault
               does not serve this run.
           type: bool
         needed_for:
@@ -189,10 +196,12 @@ vault:
           description: Whether one of them cannot do without.
           type: bool
         access_policy:
-          description: The key permission in the vault's access policy; V(null) for a Managed HSM, which has none.
+          description: The key permission in the vault's access policy; V(null) for a Managed HSM,
+            which has none.
           type: str
         rbac_action:
-          description: The data action, of Azure RBAC for a vault, of its local RBAC for a Managed HSM.
+          description: The data action, of Azure RBAC for a vault, of its local RBAC for a Managed
+            HSM.
           type: str
         role:
           description: The built-in role that has it.
@@ -201,7 +210,8 @@ vault:
           description: What Azure answered; V(null) where it was not asked.
           type: str
     missing:
-      description: Operations that are required and were refused. A vault that does not serve this run refuses none of them.
+      description: Operations that are required and were refused. A vault that does not serve this
+        run refuses none of them.
       type: list
       elements: str
     problems:
@@ -240,14 +250,18 @@ vault:
     missing:
       - import
     problems:
-      - In the vault contoso the identity may not import keys. It is needed to transfer. Give it the role Key Vault Crypto
-        Officer, or one of your own with the data actions in the result; a new assignment takes some minutes.
+      - In the vault contoso the identity may not import keys. It is needed to transfer. Give it the
+        role Key Vault Crypto
+        Officer, or one of your own with the data actions in the result; a new assignment takes some
+        minutes.
     notes: []
 vault_keys:
   description:
-    - All keys of the vault with their newest versions, sorted by name. V(null) without O(list_keys=true).
+    - All keys of the vault with their newest versions, sorted by name. V(null) without
+      O(list_keys=true).
     - Not named C(keys), because that is a method of every dict in a template.
-  returned: always, unless the options name no vault or no credential, or the keys could not be listed
+  returned: always, unless the options name no vault or no credential, or the keys could not be
+    listed
   type: list
   elements: dict
   contains:
@@ -264,7 +278,8 @@ vault_keys:
       description: Type with size or curve, as far as Azure tells.
       type: str
     type:
-      description: Azure's type. One that ends with C(-HSM) is protected by an HSM, as all that was imported by BYOK.
+      description: Azure's type. One that ends with C(-HSM) is protected by an HSM, as all that was
+        imported by BYOK.
       type: str
     size:
       description: Bits of an RSA key. Of an oct key Azure does not tell them.
@@ -303,19 +318,22 @@ vault_keys:
   sample: null
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str
   sample: vault_unavailable
 failures:
-  description: Keys of O(declarations) that the vault does not take, and listed ones that could not be read.
+  description: Keys of O(declarations) that the vault does not take, and listed ones that could not
+    be read.
   returned: always
   type: list
   elements: dict

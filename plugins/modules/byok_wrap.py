@@ -93,8 +93,10 @@ options:
     default: false
   escrow_public_key:
     description:
-      - An RSA public key as PEM, whose private key an HSM of your own holds. Every key is wrapped under it as well, in the same
-        run, so that it is not lost with the token, as on a Luna partition whose private keys can be wrapped and therefore not
+      - An RSA public key as PEM, whose private key an HSM of your own holds. Every key is wrapped
+        under it as well, in the same
+        run, so that it is not lost with the token, as on a Luna partition whose private keys can be
+        wrapped and therefore not
         be cloned or backed up.
       - An escrow package is for no vault, and M(keyferry.azure.byok_import) rejects it. If you need
         escrow packages only, omit the KEK's options.
@@ -186,7 +188,8 @@ packages:
       description: Whether this run wrapped the key, and did not keep a package that was there.
       type: bool
     challenge:
-      description: For oct keys, something encrypted in the token that only a vault with the same key can decrypt.
+      description: For oct keys, something encrypted in the token that only a vault with the same
+        key can decrypt.
       type: dict
     receipt:
       description: The receipt, an in-toto Statement v1; docs/receipt.schema.json describes it.
@@ -205,7 +208,8 @@ packages:
       receipt: {}
 escrows:
   description:
-    - The same for the escrow packages, with V(null) as RV(escrows[].kek_id) and RV(escrows[].challenge).
+    - The same for the escrow packages, with V(null) as RV(escrows[].kek_id) and
+      RV(escrows[].challenge).
   returned: always, and empty without O(escrow_public_key)
   type: list
   elements: dict
@@ -232,13 +236,15 @@ rehearsal:
     finding: RFC 5649 over PKCS#8
 aborted:
   description:
-    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done before that is returned.
+    - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
+      before that is returned.
   returned: always
   type: bool
   sample: false
 code:
   description:
-    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md has all codes.
+    - Why the module failed as a whole, for programs; C(msg) says it in a sentence. docs/reasons.md
+      has all codes.
     - What was done before is in the other return values.
   returned: when it failed as a whole
   type: str

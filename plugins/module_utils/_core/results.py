@@ -306,6 +306,7 @@ class ImportedKey(Shape):
     :ivar current: whether it is the newest version
     :ivar origin: why the package is believed to hold our key
     :ivar identity: why the version is believed to be our key; None in check mode before an import
+    :ivar created: when the vault made the version
     """
 
     name: str
@@ -321,6 +322,7 @@ class ImportedKey(Shape):
     proof: Mapping[str, t.Any] | None = None
     attributes: Mapping[str, t.Any] | None = None
     hsm_platform: str | None = None
+    created: datetime | None = None
     request_id: str | None = None
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None

@@ -700,4 +700,5 @@ def _describe(wanted: Import, version: Version | None) -> ImportedKey:
         identity="public_key" if version.public_key else "tag_only",
         attributes=version.attributes(),
         hsm_platform=version.hsm_platform,
+        created=version.created,
     )

@@ -272,7 +272,8 @@ class _Driver:
         if key.imported:
             rotation = self.declarations[key.name].rotation or UNSCHEDULED
             expires = key.attributes and key.attributes["expires"]
-            due = rotation.due_at(self.vault.now, parse_moment(expires) if expires else None)
+            created = key.created or self.vault.now
+            due = rotation.due_at(created, parse_moment(expires) if expires else None)
             result = replace(result, next_due=due)
         self.results[key.name] = result
 
