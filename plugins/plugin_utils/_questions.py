@@ -127,6 +127,18 @@ def _escrow_directory(request: Mapping[str, t.Any]) -> str | None:
     return str(request["escrow_directory"])
 
 
+def _listing(run: Transfer, path: str | None) -> str:
+    """Return the path of the stored listing that a run looks by; empty where it does not."""
+    if not (path and run.request.looks_only):
+        return ""
+    return os.path.normpath(os.path.join(os.path.realpath("."), path))
+
+
+def _given(options: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that are set; ansible-core before 2.19 makes '' of none."""
+    return {name: value for name, value in options.items() if value not in (None, "")}
+
+
 def _planned(
     run: Transfer,
     token: Result,
@@ -260,6 +272,7 @@ def _listing_name(listing: Mapping[str, t.Any]) -> str:
 #: Questions about a run, by the name that the role's tasks use
 _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "declarations": lambda run: list(run.declared),
+    "listing": _listing,
     "looks_only": lambda run: run.request.looks_only,
     "rotates": lambda run: run.request.rotates,
     "force": lambda run: list(run.request.force) if run.request.rotates else [],
@@ -294,6 +307,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
 
 #: Questions about what people named, and about many vaults
 _OTHERS: Mapping[str, t.Callable[..., t.Any]] = {
+    "given": _given,
     "begin": _begin,
     "names": names,
     "kek_name": _kek_name,

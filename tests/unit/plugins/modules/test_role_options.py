@@ -119,9 +119,7 @@ class Task:
         given: dict[str, t.Any] = {}
         for group, variable in self.defaults.items():
             if self.module in GROUPS[group.removeprefix("group/keyferry.azure.")]:
-                given.update(
-                    role_variables()[f"{variable.strip('{} ')[: -len('_options')]}_variables"]
-                )
+                given.update(role_variables()[variable.strip("{} ").partition(" ")[0]])
         return {**given, **self.fields[f"keyferry.azure.{self.module}"]}
 
 
