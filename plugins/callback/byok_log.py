@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: byok_log
 type: notification
-short_description: Write what becomes of keys to a job log
+short_description: Write the events of keys to a job log
 version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
@@ -16,7 +16,7 @@ description:
     imported or deleted, and what
     failed. docs/log.md describes every member of a line.
   - Only runs that use modules of this collection are logged. PINs, secrets and keys never are.
-  - A log that cannot be written never stops a play; the run says so once, and goes on without it.
+  - A log that cannot be written never stops a play. The run warns once and continues without it.
 requirements:
   - C(callbacks_enabled = keyferry.azure.byok_log) in the section C([defaults]) of ansible.cfg, or
     E(ANSIBLE_CALLBACKS_ENABLED)

@@ -11,11 +11,10 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Takes the texts of job logs as P(keyferry.azure.byok_log#callback) writes them and returns the
-    events that are wanted, in the
-    order of their time. The playbook C(keyferry.azure.log) does so for a log and those that were
-    renamed.
-  - A line that is no event, such as one that a full disk cut off, is left out and counted.
+  - Reads the texts of job logs as P(keyferry.azure.byok_log#callback) writes them and returns the
+    chosen events in the order of their time. The playbook C(keyferry.azure.log) uses it for a log
+    and its rotated files.
+  - A line that is not an event, such as one that a full disk cut off, is skipped and counted.
 positional: _input
 options:
   _input:
@@ -32,13 +31,13 @@ options:
     choices: [jsonl, csv]
     default: jsonl
   start:
-    description: The first moment that is wanted, ISO 8601 with a time zone.
+    description: The first moment to include, ISO 8601 with a time zone.
     type: str
   end:
-    description: The first moment that is not wanted any more, ISO 8601 with a time zone.
+    description: The first moment to exclude, ISO 8601 with a time zone.
     type: str
   level:
-    description: The least level that is wanted.
+    description: The lowest level to include.
     type: str
     choices: [INFO, WARNING, ERROR]
     default: INFO

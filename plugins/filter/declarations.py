@@ -49,7 +49,7 @@ seealso:
 
 EXAMPLES = r"""
 ---
-- name: See what is declared
+- name: Show the declared keys
   ansible.builtin.debug:
     msg: "{{ keys | keyferry.azure.declarations(defaults) }}"
   vars:

@@ -11,12 +11,10 @@ version_added: 0.1.0
 author:
   - Keyferry contributors (@keyferry)
 description:
-  - Takes the text of a configuration of Thales' C(hsmbyok), such as a file that was slurped from a
-    Luna client, and returns
-    what it says in the words of this collection.
-  - What a copy out of the guide's PDF does to the text is tolerated, such as wrapped lines,
-    typographic quotes and lost
-    underscores. What is unknown or cannot be honoured is an error that says what to do.
+  - Reads the text of a configuration of Thales' C(hsmbyok), such as a file that was slurped from a
+    Luna client, and returns its settings as variables and a declaration of this collection.
+  - Accepts a text that was copied from the guide's PDF, with wrapped lines, typographic quotes and
+    lost underscores. If a setting is unknown or not supported, the error tells what to do.
 positional: _input
 options:
   _input:
@@ -29,8 +27,6 @@ options:
       - Needed where the text names a library for Windows.
     type: str
 seealso:
-  - plugin: keyferry.azure.hsm_config
-    plugin_type: lookup
   - module: keyferry.azure.byok_kek
 """
 
@@ -41,7 +37,7 @@ EXAMPLES = r"""
     src: /opt/hsmbyok/HsmConfig.ini
   register: file
 
-- name: See that its key is in the token
+- name: Ensure that its key exists in the token
   keyferry.azure.byok_target_key:
     pkcs11_library: "{{ config.pkcs11_library }}"
     token_label: "{{ config.token_label }}"
@@ -53,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What the file says.
+  description: The settings of the file.
   type: dict
   contains:
     pkcs11_library:
@@ -76,7 +72,7 @@ _value:
           C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create).
       type: dict
     notes:
-      description: Sentences that say what is done otherwise than C(hsmbyok) and C(az keyvault key
+      description: Sentences that tell the differences from C(hsmbyok) and C(az keyvault key
         import) would.
       type: list
       elements: str

@@ -12,21 +12,17 @@ author:
   - Keyferry contributors (@keyferry)
 description:
   - Reads files in which teams declare keys, and makes a host for each vault, with the keys that it
-    shall have from its first
-    token. For each other token that the vault has keys from there is one more host, named
-    C(VAULT.TOKEN).
-  - The files of declarations are data. Nothing in them is rendered as a template, on no supported
-    version of ansible-core. They
-    may name vaults and tokens; what these names mean, and which of them a file may use, says the
-    configuration of this plugin,
-    whose name ends with C(byok.yml) or C(byok.yaml). That one is code, as everything else in an
-    inventory, and may hold
+    should have from its first token. If the vault has keys from other tokens, each of these tokens
+    gets another host, named C(VAULT.TOKEN).
+  - The files of declarations are data. Nothing in them is rendered as a template, on any supported
+    version of ansible-core. They may name vaults and tokens. The configuration of this plugin, whose
+    name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of them a
+    file may use. The configuration is code, as everything else in an inventory, and may contain
     templates.
-  - All problems of all files are told at once, each with its file, line, key and field, and no host
-    is made. Set
-    C(any_unparsed_is_failed) in the section C([inventory]) of C(ansible.cfg), or
-    E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED),
-    because Ansible goes on without hosts otherwise, and tells success.
+  - If a file has a problem, no host is made, and all problems of all files are reported at once,
+    each with its file, line, key and field. Set C(any_unparsed_is_failed) in the section
+    C([inventory]) of C(ansible.cfg), or E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED). Otherwise
+    Ansible continues without hosts and reports success.
 extends_documentation_fragment:
   - ansible.builtin.constructed
 options:

@@ -123,7 +123,7 @@ class FieldCheck:
 
 
 def kind_of(value: t.Any) -> str:
-    """Say what a value is, for a message."""
+    """Describe a value, for a message."""
     if value is None:
         return "empty"
     if isinstance(value, str):
@@ -161,7 +161,7 @@ def suggestion(name: t.Any, names: t.Iterable[str]) -> str:
 
 
 def check_texts(values: Fields) -> None:
-    """See that tags are texts, or whole numbers, which look the same.
+    """Check that tags are texts, or whole numbers, which look the same.
 
     :raises ByokError: otherwise, because true would become True, and 1.10 become 1.1
     """

@@ -38,7 +38,7 @@ def write_private(path: str, text: str) -> None:
 
 
 def see_directory(path: str, what: str) -> None:
-    """See that files can be made in a directory, before there is something to write.
+    """Check that files can be made in a directory, before there is something to write.
 
     :param what: what goes there, for an error
     :raises ByokError: when they cannot

@@ -146,7 +146,7 @@ def _remedy(findings: t.Collection[str], refusals: list[TokenError]) -> str:
 
 
 def classify(kek: t.Any, wrapped: bytes) -> str:
-    """Say what ``wrapped`` is, with the private key of a rehearsal's KEK.
+    """Describe ``wrapped``, with the private key of a rehearsal's KEK.
 
     :param kek: an RSA private key of the library cryptography
     """
