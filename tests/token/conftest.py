@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens as fixtures, and modules run against them, each in a process of its own as Ansible runs them."""
+"""Tokens as fixtures, and modules run against them.
+
+Each runs in a process of its own, as Ansible runs them.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ def plain(stand_in: Path) -> Callable[..., Options]:
 
 @pytest.fixture
 def run() -> Callable[..., dict[str, Any]]:
-    """Run a module: ``run("byok_target_key", luna(nss), name="key", type="EC", curve="P-256")`` returns its result."""
+    """Run a module and return its result.
+
+    ``run("byok_target_key", luna(nss), name="key", type="EC", curve="P-256")``
+    """
     return _run
 
 
@@ -72,9 +78,8 @@ def pem_and_fingerprint(key: rsa.RSAPrivateKey) -> tuple[str, str]:
     subject = serialization.PublicFormat.SubjectPublicKeyInfo
     public_key = key.public_key()
     der = public_key.public_bytes(serialization.Encoding.DER, subject)
-    return public_key.public_bytes(serialization.Encoding.PEM, subject).decode(), hashlib.sha256(
-        der
-    ).hexdigest()
+    pem = public_key.public_bytes(serialization.Encoding.PEM, subject).decode()
+    return pem, hashlib.sha256(der).hexdigest()
 
 
 def escrow_options(key: rsa.RSAPrivateKey) -> dict[str, str]:
@@ -89,7 +94,10 @@ def _made(directory: Path) -> Path:
 
 
 def _run(name: str, options: Options, check: bool = False, **params: Any) -> dict[str, Any]:
-    """Return the module's result; of one that was killed, ``{"killed_by": 9}``. One that crashes fails the test."""
+    """Return the module's result; of one that was killed, ``{"killed_by": 9}``.
+
+    One that crashes fails the test.
+    """
     ours = ("ANSIBLE_", "AZURE_", "BYOK_", "STAND_IN_", "SOFTHSM2_CONF", "FXPKCS11_CFG")
     environment = {
         variable: value for variable, value in os.environ.items() if not variable.startswith(ours)

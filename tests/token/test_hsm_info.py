@@ -142,11 +142,10 @@ def test_the_pin_s_state_is_told_and_the_last_try_is_not_taken(
     hsm = run("byok_hsm_info", luna(softhsm, pin=pin, trace=trace), rehearse=True)["hsm"]
     assert (hsm["pin"], hsm["logged_in"]) == (state, logged_in)
     assert ("C_Login 0x0" in trace.read_text()) is logged_in
-    assert (
-        (problem in hsm["problems"][0])
-        if problem
-        else hsm["problems"] == [] or "zero bytes" in hsm["problems"][0]
-    )
+    if problem:
+        assert problem in hsm["problems"][0]
+    else:
+        assert hsm["problems"] == [] or "zero bytes" in hsm["problems"][0]
 
 
 def test_the_last_try_is_taken_when_that_is_told(run: Run, softhsm: Options, luna: Front) -> None:
@@ -267,8 +266,8 @@ def test_a_futurex_wants_its_configuration_and_its_key(
         "byok_hsm_info", dict(ready, library_environment=environment, hsm_profile="futurex")
     )
     assert (
-        "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable FXPKCS11_CFG"
-        in failed["msg"]
+        "C_Initialize returned CKR_GENERAL_ERROR (0x5). "
+        "The library reads the environment variable FXPKCS11_CFG" in failed["msg"]
     )
 
     not_ready = futurex(nss, token_key=tmp_path / "not there")

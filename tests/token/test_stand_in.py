@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in does what it says, seen by plain ctypes; what needs a token happens in a child process, one per opening."""
+"""The stand-in does what it says, seen by plain ctypes.
+
+What needs a token happens in a child process, one per opening.
+"""
 
 from __future__ import annotations
 
@@ -132,14 +135,14 @@ class TokenInfo(ctypes.Structure):
 
 
 def template(values: dict[int, Any]) -> tuple[ctypes.Array[Attribute], int]:
-    def octets(value: Any) -> bytes:
-        return (
-            bytes([value])
-            if isinstance(value, bool)
-            else bytes(ctypes.c_ulong(value))
-            if isinstance(value, int)
-            else value
-        )
+    """Return attributes as PKCS#11 takes them, and how many they are; None leaves one out."""
+
+    def octets(value: bytes | bool | int) -> bytes:
+        if isinstance(value, bool):
+            return bytes([value])
+        if isinstance(value, int):
+            return bytes(ctypes.c_ulong(value))
+        return value
 
     parts = [(kind, octets(value)) for kind, value in values.items() if value is not None]
     attributes = [
@@ -162,7 +165,7 @@ class Client:
         called = getattr(self.library, function, None) or self.listed(function)
         called.restype = ctypes.c_ulong
         code: int = called(
-            *(ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments)
+            *(ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments)
         )
         return code
 
@@ -257,15 +260,18 @@ class Client:
         return wrapped.raw[: length.value]
 
     def count(self, label: bytes) -> int:
-        found, count = (ctypes.c_ulong * 9)(), ctypes.c_ulong()
+        handles, count = (ctypes.c_ulong * 9)(), ctypes.c_ulong()
         self.call("C_FindObjectsInit", self.session, *template({LABEL: label}))
-        self.call("C_FindObjects", self.session, found, 9, ctypes.byref(count))
+        self.call("C_FindObjects", self.session, handles, 9, ctypes.byref(count))
         return count.value
 
 
 @dataclass
 class Job:
-    """What to make and how to wrap it; attributes that differ from the usual ones, None leaves one out."""
+    """What to make and how to wrap it.
+
+    Attributes are those that differ from the usual ones; None leaves one out.
+    """
 
     kind: dict[int, Any] = field(default_factory=lambda: P_256)
     by: int | None = None
@@ -285,7 +291,10 @@ def answer_of(function: Callable[[], Any]) -> Any:
 
 
 def wrap_all(options: Options, modulus: bytes, jobs: Iterable[Job]) -> list[Any]:
-    """Bring each job's key under a KEK; returns the wrapped AES key and the wrapped key, or what refused and its code."""
+    """Bring each job's key under a KEK.
+
+    Returns the wrapped AES key and the wrapped key, or what refused and its code.
+    """
     client = Client(options)
     client.open()
     return [answer_of(functools.partial(wrap_one, client, modulus, job)) for job in jobs]
@@ -293,7 +302,9 @@ def wrap_all(options: Options, modulus: bytes, jobs: Iterable[Job]) -> list[Any]
 
 def wrap_one(client: Client, modulus: bytes, job: Job) -> tuple[bytes, bytes]:
     secret = {TOKEN: False, PRIVATE: True, SENSITIVE: True, EXTRACTABLE: True}
-    by = job.by if job.by is not None else 0x1040 if EC_PARAMS in job.kind else LUNA_RSA_PRIME
+    by = job.by
+    if by is None:
+        by = 0x1040 if EC_PARAMS in job.kind else LUNA_RSA_PRIME
     public = {**job.kind, TOKEN: False, PRIVATE: False, VERIFY: True}
     _public, key = client.generate_pair(by, public, {**secret, SIGN: True, **job.private})
     aes = client.generate(0x1080, {**secret, VALUE_LEN: 32, WRAP: True, **job.temporary})
@@ -428,17 +439,20 @@ def read_mechanisms(options: Options) -> tuple[set[int], list[int]]:
     client = Client(options)
     slot = client.open()
     asked = (0x0, RSA_AES_WRAP, KWP, LUNA_KWP, LUNA_RSA_PRIME)
-    codes = [
-        client.code("C_GetMechanismInfo", slot, each, ctypes.byref(ctypes.create_string_buffer(24)))
-        for each in asked
-    ]
+    codes = []
+    for mechanism in asked:
+        info = ctypes.byref(ctypes.create_string_buffer(24))
+        codes.append(client.code("C_GetMechanismInfo", slot, mechanism, info))
     (listed,) = client.numbers("C_GetMechanismList", slot)
     assert len(listed) == len(set(listed))
     return set(listed), codes
 
 
 def list_two_mechanisms(options: Options) -> int:
-    """What C_GetMechanismList returns where there is room for two (NSS itself would write beyond)."""
+    """What C_GetMechanismList returns where there is room for two.
+
+    NSS itself would write beyond.
+    """
     client, count = Client(options), ctypes.c_ulong(2)
     return client.code(
         "C_GetMechanismList",
@@ -450,13 +464,14 @@ def list_two_mechanisms(options: Options) -> int:
 
 def test_mechanisms(nss: Options, luna: Shape, futurex: Shape) -> None:
     of_nss, _codes = in_child(read_mechanisms, nss)
-    standard = {each for each in of_nss if each < 0x80000000}
+    standard = {mechanism for mechanism in of_nss if mechanism < 0x80000000}
     own = {LUNA_KW, LUNA_KWP, 0x80000142, LUNA_RSA_PRIME}
 
     of_luna, codes = in_child(read_mechanisms, luna(nss))
     assert of_luna >= own | standard - {0x1054, 0x2109, 0x210A, 0x210B, 0x210C}
     assert not of_luna & {0x1054, 0x2109, 0x210A, 0x210B, 0x210C, 0xCE534351, 0xCE534352}
-    assert {each for each in of_luna - own if each >= 0x80000000}, "no mechanism that nobody knows"
+    unknown = {mechanism for mechanism in of_luna - own if mechanism >= 0x80000000}
+    assert unknown, "no mechanism that nobody knows"
     assert codes == [0, 0x70, 0x70, 0, 0]
     assert in_child(list_two_mechanisms, luna(nss)) == 0x150
 
@@ -473,17 +488,17 @@ def read_infos(options: Options) -> dict[str, dict[str, Any]]:
     """What C_GetTokenInfo tells of each token, by its label."""
     client = Client(options)
     client.initialize()
-    infos = {label: client.info(slot) for label, slot in client.slots().items()}
     numbers = ("flags", "total_public", "free_public", "total_private", "free_private")
-    return {
-        label: {
+    infos = {}
+    for label, slot in client.slots().items():
+        info = client.info(slot)
+        infos[label] = {
             "manufacturer": info.manufacturer.decode().rstrip(),
             "model": info.model.decode().rstrip(),
             "firmware": list(info.firmware),
             **{name: getattr(info, name) for name in numbers},
         }
-        for label, info in infos.items()
-    }
+    return infos
 
 
 def test_token_info(
@@ -613,7 +628,10 @@ def test_function_list(softhsm: Options, plain: Shape) -> None:
 
 
 def make_signing_pair(options: Options) -> Any:
-    """What a pair that may sign and not verify says: CKA_LOCAL of both, CKA_VERIFY, and CKA_KEY_TYPE read with room to spare."""
+    """What a pair that may sign and not verify says.
+
+    That is CKA_LOCAL of both, CKA_VERIFY, and CKA_KEY_TYPE read with room to spare.
+    """
     client = Client(options)
     client.open()
     private = {TOKEN: True, PRIVATE: True, SENSITIVE: True, SIGN: True}

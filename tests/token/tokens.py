@@ -1,7 +1,9 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens without hardware, as the modules' token options: SoftHSM, NSS, and stand-ins for Luna and Futurex in front of them.
+"""Tokens without hardware, as the modules' token options.
+
+There are SoftHSM, NSS, and stand-ins for Luna and Futurex in front of them.
 
     python tokens.py luna-over-nss DIR --set STAND_IN_FIPS=1
 
@@ -11,6 +13,7 @@ prints such options as JSON. A directory that holds the token already is used as
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -64,12 +67,14 @@ _SETTINGS = {
 
 
 def build_stand_in(directory: Path) -> Path:
-    """Compile the stand-in into a directory, unless it is there and up to date; returns the library."""
+    """Compile the stand-in into a directory, unless it is there and up to date.
+
+    Returns the library.
+    """
     library = directory / "stand_in.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
-        made = (
-            directory / f"stand_in.{os.getpid()}.so"
-        )  # renamed when complete: another process may load the library
+        # Renamed when complete: another process may load the library.
+        made = directory / f"stand_in.{os.getpid()}.so"
         options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
         _run("gcc", *options, "-o", made, SOURCE, "-ldl")
         made.rename(library)
@@ -92,7 +97,10 @@ def softhsm(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
 
 
 def nss(directory: Path, pin: str = "1234") -> Options:
-    """Make an NSS token, which wraps byte for byte as RFC 5649 says (by 0x210B); returns its options."""
+    """Make an NSS token, which wraps byte for byte as RFC 5649 says (by 0x210B).
+
+    Returns its options.
+    """
     options = _options(directory, _NSS, NSS_LABEL, pin)
     database = directory / "nss"
     options["library_parameters"] = (
@@ -109,7 +117,8 @@ def luna(base: Options, library: Path | None = None, **settings: object) -> Opti
 
     :param base: what softhsm() or nss() returned
     :param library: what build_stand_in() returned; otherwise it is built beside the token
-    :param settings: the variables of stand_in.c without STAND_IN_ and in lower case: ``fips=1, policies="1=0"``
+    :param settings: the variables of stand_in.c without STAND_IN_ and in lower case:
+        ``fips=1, policies="1=0"``
     """
     return _in_front(base, library, "luna", {"label": "byok", "kwp": _kwp(base), **settings})
 
@@ -124,7 +133,10 @@ def futurex(base: Options, library: Path | None = None, **settings: object) -> O
 
 
 def plain(base: Options, library: Path | None = None, **settings: object) -> Options:
-    """Put a stand-in that only traces and fails on demand in front of a SoftHSM token; parameters as luna()."""
+    """Put a stand-in that only traces and fails on demand in front of a SoftHSM token.
+
+    The parameters are those of luna().
+    """
     if "library_parameters" in base:
         raise ValueError("plain passes no pReserved, which NSS needs: use softhsm()")
     return _in_front(base, library, "plain", settings)
@@ -153,6 +165,7 @@ def _kwp(base: Options) -> str:
 
 
 def _options(directory: Path, libraries: tuple[str, ...], label: str, pin: str) -> Options:
+    """Return the token options of the first of the libraries that is installed."""
     library = next((path for path in libraries if Path(path).exists()), None)
     if library is None:
         raise RuntimeError(
@@ -171,6 +184,7 @@ def _options(directory: Path, libraries: tuple[str, ...], label: str, pin: str) 
 
 
 def _run(program: str, *arguments: object, environment: dict[str, str] | None = None) -> None:
+    """Run a program; raises RuntimeError where it is missing or fails."""
     command = [program, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -192,15 +206,8 @@ def main() -> None:
     """Print the options of the token that the command line names."""
     bases: dict[str, Callable[[Path], Options]] = {"softhsm": softhsm, "nss": nss}
     shapes: dict[str, Callable[..., Options]] = {"luna": luna, "futurex": futurex, "plain": plain}
-    kinds = [
-        *bases,
-        *(
-            f"{shape}-over-{base}"
-            for shape in shapes
-            for base in bases
-            if (shape, base) != ("plain", "nss")
-        ),
-    ]
+    fronts = [f"{shape}-over-{base}" for shape, base in itertools.product(shapes, bases)]
+    kinds = [*bases, *(front for front in fronts if front != "plain-over-nss")]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -216,12 +223,11 @@ def main() -> None:
     options = bases[base](directory)
     if shape:
         try:
-            settings = dict(
-                each.removeprefix("STAND_IN_").split("=", 1) for each in arguments.settings
-            )
-            options = shapes[shape](
-                options, **{name.lower(): value for name, value in settings.items()}
-            )
+            settings = {}
+            for setting in arguments.settings:
+                name, value = setting.removeprefix("STAND_IN_").split("=", 1)
+                settings[name.lower()] = value
+            options = shapes[shape](options, **settings)
         except ValueError as error:
             parser.error(str(error))
     elif arguments.settings:
