@@ -19,6 +19,7 @@ name. What is made and wrapped is what the inventory declares, whatever Azure's 
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -149,7 +150,8 @@ class Transfer(Shape):
     @classmethod
     def begin(cls, request: Request, declared: Iterable[Item]) -> Transfer:
         """Begin a run for the declared keys, but for those that are held back."""
-        kept = tuple(item for item in declared if item["name"] not in request.held_back)
+        held_back = frozenset(request.held_back)
+        kept = tuple(item for item in declared if item["name"] not in held_back)
         return cls(request, kept)
 
     # What each side saw
@@ -167,25 +169,17 @@ class Transfer(Shape):
     def planned(self, result: Result) -> Transfer:
         """Take in what byok_plan says has to be done, of which host it is the authority.
 
-        :raises ByokError: when it plans a key that is not declared, or is no such result
+        :raises ByokError: when it plans a key that is not declared or that it was not asked about,
+            or plans one twice, or is no such result
         """
         entries = tuple(PlanEntry.from_dict(entry) for entry in result.get("plan") or [])
         orders = [MakeOrder.from_dict(order) for order in result.get("rotations") or []]
-        held = {key.name: key for key in self.held}
-        strange = sorted({entry.name for entry in entries} - set(held))
-        if strange:
-            raise ByokError(
-                f"The host that reaches Azure plans keys that this host does not declare: "
-                f"{', '.join(strange)}",
-                _TAMPERED,
-            )
+        self._refuse_strange([entry.name for entry in entries])
         failures = []
         for entry in entries:
-            if entry.action != "conflict" and entry.generation not in (
-                None,
-                held[entry.name].generation,
-            ):
-                failures.append(_contradiction(entry, held[entry.name]))
+            contradiction = self._contradiction(entry)
+            if contradiction:
+                failures.append(Failure(entry.name, contradiction, "contradiction"))
         now = next((order.made_at for order in orders if order.made_at), None)
         return replace(self, plan=entries, now=now)._with(failures)._failed(result)
 
@@ -216,7 +210,7 @@ class Transfer(Shape):
 
     def in_token(self) -> list[Item]:
         """Return the declarations of the keys that the token could be asked about."""
-        names = {key.name for key in self.held}
+        names = {key.name for key in self.held} - self._names_failed
         return [item for item in self.declared if item["name"] in names]
 
     def to_bring(self) -> list[Item]:
@@ -257,7 +251,8 @@ class Transfer(Shape):
         wanted: dict[str, str] = {}
         for entry in self._going_on():
             identity = entry.name in arrived and arrived[entry.name].identity
-            if identity and _EXTRACTABLE in entry.changes:
+            declared = self._declared_by_name[entry.name].get("after_transfer") == "lock"
+            if identity and declared and _EXTRACTABLE in entry.changes:
                 wanted[entry.name] = identity
         return wanted
 
@@ -317,12 +312,47 @@ class Transfer(Shape):
             if entry.action in _ARRIVED and entry.thumbprint:
                 arrived[entry.name] = self._held(entry.name)
         arrived.update({key.name: key for key in self.progress.arrived})
-        return list(arrived.values())
+        # Of a key that failed it is not certain, and other vaults' runs lock what has arrived here
+        return [key for name, key in arrived.items() if name not in self._names_failed]
+
+    def _refuse_strange(self, planned: Sequence[str]) -> None:
+        strange = sorted(set(planned) - {item["name"] for item in self.in_token()})
+        if strange:
+            raise ByokError(
+                "The host that reaches Azure plans keys that this host does not declare, or did "
+                f"not ask about: {', '.join(strange)}",
+                _TAMPERED,
+            )
+        twice = sorted(name for name, count in Counter(planned).items() if count > 1)
+        if twice:
+            raise ByokError(
+                f"The host that reaches Azure plans keys twice: {', '.join(twice)}", _TAMPERED
+            )
+
+    def _contradiction(self, entry: PlanEntry) -> str | None:
+        """Return how a plan contradicts the token or the request; None where it does not."""
+        held = self._held(entry.name)
+        if entry.action == "conflict":
+            return None
+        for fact, planned, there in (
+            ("generation", entry.generation, held.generation),
+            ("thumbprint", entry.thumbprint, held.thumbprint),
+        ):
+            if planned not in (None, there):
+                return (
+                    f"The host that reaches Azure plans the {fact} {planned} of this key, and the "
+                    f"token's is {there}. {_TAMPERED}."
+                )
+        if entry.action == "rotate" and not self.request.rotates:
+            return (
+                "The host that reaches Azure plans to replace this key, and this run replaces "
+                f"none. {_TAMPERED}."
+            )
+        return None
 
     def _going_on(self) -> list[PlanEntry]:
         """Return the plan of the keys that did not fail."""
-        failed = {failure.name for failure in self.failures}
-        return [entry for entry in self.plan if entry.name not in failed]
+        return [entry for entry in self.plan if entry.name not in self._names_failed]
 
     def _held(self, name: str) -> Held:
         return self._held_by_name[name]
@@ -330,6 +360,10 @@ class Transfer(Shape):
     @cached_property
     def _held_by_name(self) -> dict[str, Held]:
         return {key.name: key for key in self.held}
+
+    @cached_property
+    def _names_failed(self) -> frozenset[str]:
+        return frozenset(failure.name for failure in self.failures)
 
     @cached_property
     def _declared_by_name(self) -> dict[str, Item]:
@@ -341,8 +375,7 @@ class Transfer(Shape):
     def _with(self, failures: Sequence[Failure]) -> Transfer:
         if not failures:
             return self
-        known = {failure.name for failure in self.failures}
-        new = [failure for failure in failures if failure.name not in known]
+        new = [failure for failure in failures if failure.name not in self._names_failed]
         return replace(self, failures=(*self.failures, *new))
 
 
@@ -450,8 +483,12 @@ class Batch:
         for entry in self.transfer._going_on():
             if entry.name in self._among:
                 imports.append(self._import(entry))
-        # byok_import gets the contents, because it may run on another host than where they lie
-        packages = [replace(package, path=None) for package in self.packages]
+        names = {item["name"] for item in imports}
+        packages = []
+        for package in self.packages:
+            if package.name in names:
+                # byok_import gets the content, because it may run on another host than the file's
+                packages.append(replace(package, path=None))
         return ImportInput(imports, packages)
 
     def imported(self, result: Result) -> Transfer:
@@ -459,27 +496,33 @@ class Batch:
         progress, held = self.transfer.progress, {key.name: key for key in self.keys}
         imported, updated = dict(progress.imported), list(progress.updated)
         standing, arrived = dict(progress.standing), list(progress.arrived)
-        for key in (ImportedKey.from_dict(each) for each in result.get("imports") or []):
-            if key.name not in self._among:
+        asked = {item["name"] for item in self.to_import().imports}
+        keys = [ImportedKey.from_dict(key) for key in result.get("imports") or []]
+        for key in keys:
+            if key.name not in asked:
                 continue
             if key.imported:
                 imported[key.name] = key.kid
             if key.updated:
                 updated.append(key.name)
-            if key.current:
-                standing[key.name] = key.generation
             ours = held.get(key.name) or self.transfer._held(key.name)
-            if self._is_shown(key, ours):
+            is_ours = key.generation in (None, ours.generation)
+            if key.current and is_ours:
+                standing[key.name] = key.generation
+            if is_ours and self._is_shown(key, ours):
                 arrived.append(ours)
         done = Progress(imported, tuple(updated), standing, tuple(arrived))
         return replace(self.transfer, progress=done)._failed(result)
 
     def _is_shown(self, key: ImportedKey, ours: Held) -> bool:
         """Tell whether it is more than a name that says which of our generations arrived."""
+        if ours.generation is None:  # in check mode, of one that would be made
+            return False
         if key.identity is None:  # in check mode, of what would be imported
-            return self.transfer.request.looks_only and ours.generation is not None
-        same = key.thumbprint == ours.thumbprint if ours.thumbprint else True
-        return key.identity in _SHOWN and same and key.generation in (None, ours.generation)
+            return self.transfer.request.looks_only
+        if ours.thumbprint:
+            return key.identity in _SHOWN and key.thumbprint == ours.thumbprint
+        return key.identity == "proved" and key.generation == ours.generation
 
     def _import(self, entry: PlanEntry) -> Item:
         """Return what byok_import is told of a key: what it supersedes, or which key is there."""
@@ -502,8 +545,9 @@ class Batch:
         """Return where the packages of a key go; an escrow package is kept, so it is named after
         its generation."""
         request, paths = self.transfer.request, {}
-        if key.name in request.package_paths:
-            paths["path"] = str(request.package_paths[key.name])
+        path = request.package_paths.get(key.name)
+        if path:
+            paths["path"] = str(path)
         if request.escrow_directory is not None and key.generation:
             file_name = f"{key.name}-{key.generation}.escrow"
             paths["escrow_path"] = f"{request.escrow_directory}/{file_name}"
@@ -517,15 +561,6 @@ class Batch:
 def _held(key: TargetKey) -> Held:
     whole = [generation.generation for generation in key.generations if not generation.half_made]
     return Held(key.name, key.generation, key.thumbprint, whole[-1] if whole else None)
-
-
-def _contradiction(entry: PlanEntry, held: Held) -> Failure:
-    return Failure(
-        entry.name,
-        f"The host that reaches Azure plans the generation {entry.generation} of this key, and the "
-        f"token's is {held.generation}. {_TAMPERED}.",
-        "contradiction",
-    )
 
 
 def _needs_prepare(name: str, hosts: Collection[str], job: Job) -> Failure:

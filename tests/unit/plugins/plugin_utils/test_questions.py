@@ -1,0 +1,379 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import DeclarationError
+from ansible_collections.keyferry.azure.plugins.plugin_utils import _questions
+from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
+
+Fields = dict[str, t.Any]
+
+TASKS = Path(__file__).parents[4] / "roles/byok/tasks"
+VAULT = "https://contoso.vault.azure.net"
+KEYS: list[Fields] = [
+    {"name": "signing", "type": "EC", "curve": "P-256", "after_transfer": "lock"},
+    {"name": "new", "type": "RSA", "size": 3072},
+    {"name": "session", "type": "oct", "size": 256},
+]
+REQUEST: Fields = {
+    "keys": KEYS,
+    "key_defaults": {"tags": {"owner": "payments"}},
+    "held_back": [],
+    "vault_url": VAULT,
+    "token_host": "hsm1",
+    "plan_rotates": False,
+    "force": "",
+    "confirm": "",
+    "prove": False,
+    "batch_size": 2,
+    "package_paths": {},
+    "escrow_public_key": None,
+    "escrow_fingerprint": None,
+    "escrow_directory": None,
+}
+LOCKS = {"CKA_EXTRACTABLE": {"before": True, "after": False}}
+
+
+def held(name: str, generation: str | None, thumbprint: str | None) -> Fields:
+    there = [{"generation": generation, "thumbprint": thumbprint}] if generation else []
+    return {
+        "name": name,
+        "generation": generation,
+        "thumbprint": thumbprint,
+        "generations": there,
+        "locked": False,
+    }
+
+
+def entry(name: str, action: str = "transfer", **facts: t.Any) -> Fields:
+    return {"name": name, "action": action, "reason": "why", "kind": "kind", **facts}
+
+
+TOKEN: Fields = {
+    "target_keys": [
+        held("signing", "01", "T1"),
+        held("new", None, None),
+        held("session", "03", None),
+    ]
+}
+PLAN: Fields = {
+    "plan": [
+        entry("signing", generation="01", thumbprint="T1", changes=LOCKS),
+        entry("new"),
+        entry("session", "none", generation="03"),
+    ]
+}
+HOSTS: list[Fields] = [
+    {"inventory_hostname": "v", "byok_vault_url": VAULT, "byok_keys": KEYS},
+    {"inventory_hostname": "w", "byok_vault_url": "https://w.vault.azure.net", "byok_keys": KEYS},
+]
+
+
+def ask(value: t.Any, question: str, *positional: t.Any, **named: t.Any) -> t.Any:
+    return answer(question, value, positional, named)
+
+
+def begin(job: str = "transfer", looks_only: bool = False, **request: t.Any) -> str:
+    run: str = ask({**REQUEST, **request}, "begin", job, looks_only)
+    return run
+
+
+def observed(job: str = "transfer", **request: t.Any) -> str:
+    run: str = ask(begin(job, **request), "planned", TOKEN, PLAN)
+    return run
+
+
+def names(items: t.Iterable[Fields]) -> list[str]:
+    return [item["name"] for item in items]
+
+
+# How a run begins
+
+
+def test_a_run_begins_with_what_is_declared_and_its_defaults() -> None:
+    run = begin(held_back=["new"])
+    assert run.startswith("keyferry run {")
+    expected = [
+        {**KEYS[0], "tags": {"owner": "payments"}},
+        {**KEYS[2], "tags": {"owner": "payments"}},
+    ]
+    assert ask(run, "declarations") == expected
+
+
+@pytest.mark.parametrize(
+    ("job", "plan_rotates", "rotates"),
+    [
+        ("transfer", True, False),
+        ("rotate", False, True),
+        ("prepare", False, True),
+        ("show", False, True),
+        ("retire", True, False),
+        ("plan", True, True),
+        ("plan", False, False),
+    ],
+)
+def test_who_rotates_and_what_is_forced_then(job: str, plan_rotates: bool, rotates: bool) -> None:
+    run = begin(job, plan_rotates=plan_rotates, force="T1, 03", looks_only=True)
+    assert ask(run, "rotates") is rotates
+    assert ask(run, "force") == (["T1", "03"] if rotates else [])
+    assert ask(run, "looks_only") is True
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"escrow_public_key": "pem"}, "byok_escrow_fingerprint or byok_escrow_directory is not"),
+        ({"escrow_public_key": "pem", "escrow_fingerprint": "f"}, "on hsm1"),
+        ({"force": 123}, "byok_force holds the number 123"),
+        ({"confirm": 123}, "byok_confirm holds the number 123"),
+    ],
+)
+def test_what_was_asked_for_by_half_ends_the_run(request_: Fields, says: str) -> None:
+    with pytest.raises(ByokError, match=re.escape(says)):
+        begin(**request_)
+
+
+@pytest.mark.parametrize("keys", ["signing", [{"name": "a"}], [KEYS[0], KEYS[0]]])
+def test_what_is_declared_wrongly_ends_the_run(keys: t.Any) -> None:
+    with pytest.raises(DeclarationError):
+        begin(keys=keys)
+
+
+@pytest.mark.parametrize("text", [None, "", "signing", {}, [], "keyferry", {"request": {}}])
+@pytest.mark.parametrize("question", ["declarations", "planned", "report"])
+def test_a_value_that_was_not_begun_is_refused(text: t.Any, question: str) -> None:
+    with pytest.raises(ByokError, match="This run was not begun"):
+        ask(text, question)
+
+
+def test_a_question_that_nobody_knows_names_those_that_are_known() -> None:
+    with pytest.raises(ByokError, match=r"the question deklarations\. .*\bdeclarations, "):
+        ask(begin(), "deklarations")
+
+
+# What the host that reaches Azure may say
+
+
+def test_a_key_that_was_not_declared_is_never_brought() -> None:
+    """What a compromised byok_azure_host answered, to get a key that its vault does not declare."""
+    stolen = {"name": "a-rsa", "type": "RSA", "size": 2048}
+    facts: Fields = {
+        "version": None,
+        "kid": None,
+        "foreign": False,
+        "next_due": None,
+        "changes": {},
+    }
+    result = {
+        "changed": False,
+        "failures": [],
+        "plan": [
+            {**entry("a-rsa"), "reason": "x", "generation": None, "thumbprint": None, **facts}
+        ],
+        "transfers": [stolen],
+        "rotations": [],
+        "imports": [stolen],
+        "unmanaged": None,
+        "versions": None,
+    }
+    with pytest.raises(ByokError, match=r"does not declare.* a-rsa\. Nothing was made or wrapped"):
+        ask(begin(), "planned", TOKEN, result)
+
+
+def test_the_lists_beside_the_plan_count_for_nothing() -> None:
+    stolen = [{"name": "a-rsa", "type": "RSA", "size": 2048}, {"name": "signing", "type": "RSA"}]
+    orders = [{"name": name, "newer_than": "ff"} for name in ("a-rsa", "signing", "session")]
+    result = {**PLAN, "transfers": stolen, "imports": stolen, "rotations": orders}
+    run = ask(begin(), "planned", TOKEN, result)
+    (batch,) = ask(run, "batches")
+    assert batch == ["signing", "new"]
+    assert ask(run, "make", batch) == ask(begin(), "declarations")[:2]
+    assert [(order["name"], order["newer_than"]) for order in ask(run, "rotations", batch)] == [
+        ("new", None)
+    ]
+
+
+# Who makes a generation
+
+
+@pytest.mark.parametrize(
+    ("job", "running", "makes"),
+    [
+        ("transfer", ["v"], False),
+        ("rotate", ["v"], False),
+        ("transfer", ["v", "w"], True),
+        ("prepare", ["v"], True),
+        ("plan", ["v"], True),
+    ],
+)
+def test_a_run_without_all_hosts_of_a_key_makes_none(
+    job: str, running: list[str], makes: bool
+) -> None:
+    run = ask(begin(job), "planned", TOKEN, PLAN, HOSTS, "v", running)
+    assert names(ask(run, "to_bring")) == (["signing", "new"] if makes else ["signing"])
+    assert names(ask(run, "make_all")) == names(ask(run, "to_bring"))
+    assert bool(ask(run, "failures")) is not makes
+
+
+@pytest.mark.parametrize("job", ["transfer", "rotate", "prepare"])
+def test_a_slice_makes_none(job: str) -> None:
+    here = {**HOSTS[0], "byok_keys_also_on": {"new": ["w"]}}
+    run = ask(begin(job), "planned", TOKEN, PLAN, [here], "v", ["v"])
+    assert names(ask(run, "to_bring")) == ["signing"]
+    (problem,) = ask(run, "problems")
+    assert problem.startswith("new: A generation of this key has to be made")
+
+
+# From the first task to the last
+
+
+def test_a_whole_run_by_its_questions() -> None:
+    run = ask(begin(prove=True, confirm=f"{VAULT}/keys/new/1"), "planned", TOKEN, PLAN)
+    run = ask(run, "rehearsed", {"failures": []})
+    (batch,) = ask(run, "batches")
+    made = {"target_keys": [held("signing", "01", "T1"), held("new", "0a", "T10")]}
+    assert names(ask(run, "wrap", batch, made)) == batch
+    packages = []
+    for key in made["target_keys"]:
+        facts = {fact: key[fact] for fact in ("name", "generation", "thumbprint")}
+        rest = {"kek_id": "kek", "path": "/p", "content": "{}", "sha256": "0", "wrapped": True}
+        packages.append({**facts, **rest, "receipt": None})
+    wrapped = {"packages": packages}
+    imports = ask(run, "import", batch, made, wrapped)
+    assert [item.get("thumbprint") for item in imports] == ["T1", None]
+    assert [item.get("confirm") for item in imports] == [None, f"{VAULT}/keys/new/1"]
+    assert [item["prove"] for item in imports] == [True, True]
+    on_their_way = ask(run, "packages", batch, made, wrapped)
+    assert [package["path"] for package in on_their_way] == [None, None]
+    arrived = {"kid": "kid", "version": "1", "imported": True, "updated": False}
+    arrived.update(current=True, origin="token", identity="public_key")
+    results = [
+        {
+            **{fact: package[fact] for fact in ("name", "generation", "thumbprint")},
+            **arrived,
+        }
+        for package in packages
+    ]
+    run = ask(run, "imported", batch, made, wrapped, {"imports": results})
+    assert ask(run, "standing") == {"signing": "01", "new": "0a", "session": "03"}
+    assert ask(run, "arrived") == {"signing": "01", "new": "0a"}
+    assert ask(run, "lockable") == ["signing"]
+    assert ask(run, "awaited", HOSTS, "v") == {"signing": "w"}
+    assert ask(run, "lock", {"signing": "w"}) == []
+    there = [HOSTS[0], {**HOSTS[1], "byok_arrived": {"signing": "01"}}]
+    assert ask(run, "awaited", there, "v") == {}
+    assert names(ask(run, "lock", {})) == ["signing"]
+    assert ask(run, "transferred", {}) == ["T1"]
+    run = ask(run, "locked", {"target_keys": [{**held("signing", "01", "T1"), "locked": True}]})
+    report = ask(run, "report", VAULT)
+    assert report["locked"] == ["signing"]
+    assert report["imported"] == {"signing": "kid", "new": "kid"}
+    assert (report["problems"], ask(run, "problems"), ask(run, "failures")) == ([], [], [])
+
+
+def test_a_batch_without_packages_is_brought_in_line() -> None:
+    plan = {"plan": [entry("signing", "update", generation="01", thumbprint="T1")]}
+    run = ask(begin(), "planned", TOKEN, plan)
+    skipped = {"skipped": True, "changed": False}
+    (batch,) = ask(run, "batches")
+    assert ask(run, "make", batch) == []
+    assert names(ask(run, "import", batch, skipped, skipped)) == ["signing"]
+    assert ask(run, "packages", batch, skipped, skipped) == []
+
+
+def test_what_failed_on_the_way_is_told_once_and_in_order() -> None:
+    run = ask(observed(), "rehearsed", {"failures": [{"name": "new", "msg": "no such curve"}]})
+    (batch,) = ask(run, "batches")
+    wrapped = {"failures": [{"name": "signing", "msg": "no room"}]}
+    made = {"target_keys": [held("signing", "01", "T1")]}
+    assert ask(run, "import", batch, made, wrapped) == []
+    nothing = {"msg": "Connection lost", "failures": [{"name": "signing", "msg": "later"}]}
+    run = ask(run, "imported", batch, made, wrapped, nothing)
+    assert ask(run, "problems") == ["new: no such curve", "signing: no room"]
+    assert ask(run, "batches") == []
+
+
+def test_prepare_records_what_could_not_be_made() -> None:
+    made = {
+        "target_keys": [held("new", "0a", "T10")],
+        "failures": [{"name": "signing", "msg": "x"}],
+    }
+    run = ask(observed("prepare"), "all_made", made)
+    assert ask(run, "problems") == ["signing: x"]
+    assert ask(observed("prepare"), "all_made", {"skipped": True}) == observed("prepare")
+
+
+def test_retire_tells_which_data_were_reencrypted() -> None:
+    seen = {**TOKEN, "failures": [{"name": "new", "msg": "unfit"}]}
+    items = ask(begin("retire"), "retire", seen, "session, signing")
+    assert [(item["name"], item["data_reencrypted"]) for item in items] == [
+        ("signing", True),
+        ("session", True),
+    ]
+    retired = {"failures": [{"name": "session", "msg": "403"}]}
+    assert ask(begin("retire"), "not_retired", seen, retired) == ["new: unfit", "session: 403"]
+
+
+# Questions about what people named
+
+
+def test_what_people_named_is_told_by_vault() -> None:
+    named = f"{VAULT}/keys/a/1 https://w.vault.azure.net/keys/a/2"
+    assert ask(named, "named", "byok_delete", VAULT) == [
+        {"name": "a", "confirm": f"{VAULT}/keys/a/1"}
+    ]
+    assert ask(None, "named", "byok_delete", VAULT) == []
+    assert ask("a,b a", "recover") == [{"name": "a"}, {"name": "b"}]
+
+
+def test_keks_and_keys_of_others_are_not_unmanaged() -> None:
+    found = [{"name": name} for name in ("old", "Keyferry-kek-1", "my-kek", "elsewhere")]
+    plan = {"unmanaged": found}
+    assert ask(plan, "unmanaged", "keyferry-kek-", "my-kek", ["elsewhere"]) == [{"name": "old"}]
+    assert ask({"unmanaged": None}, "unmanaged", "keyferry-kek-") == []
+
+
+def test_what_is_kept_and_how_a_listing_is_named() -> None:
+    keys = [{"name": "a", "kept": [{"version": "1", "reason": "x"}]}, {"name": "b", "kept": []}]
+    assert ask({"rotations": keys}, "kept") == {"a": [{"version": "1", "reason": "x"}]}
+    assert ask({"token": {"serial": "12/3 4:é"}}, "listing_name") == "12-3-4-é.json"
+
+
+# The role
+
+
+def tasks_of(path: Path) -> t.Iterator[Fields]:
+    """All tasks and blocks of a file."""
+    waiting = list(yaml.safe_load(path.read_text()))
+    while waiting:
+        task = waiting.pop()
+        yield task
+        for part in ("block", "rescue", "always"):
+            waiting += task.get(part, [])
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.glob("*.yml")), ids=lambda path: path.name)
+def test_what_a_block_always_does_has_no_condition_of_the_run(path: Path) -> None:
+    """A block's tasks inherit its condition and ask it anew, and a run that failed answers no."""
+    for task in tasks_of(path):
+        if "always" in task:
+            assert "when" not in task, task.get("name")
+
+
+def test_the_role_asks_only_what_is_answered_and_no_answer_is_idle() -> None:
+    known = {*_questions._ABOUT_A_RUN, *_questions._OTHERS}
+    asked = set()
+    root = TASKS.parents[2]
+    for path in [*root.glob("roles/**/*.yml"), *root.glob("playbooks/**/*.yml")]:
+        asked |= set(re.findall(r"byok_ask\(\s*'(\w+)'", path.read_text()))
+    assert asked <= known
+    assert asked >= set(_questions._ABOUT_A_RUN)
