@@ -24,6 +24,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,
+    BY_ROLE,
     LAB_OPTIONS,
     ROOT,
     Declare,
@@ -221,7 +222,6 @@ def lock_of(vault: Vault, folder: Path) -> Path:
     return path
 
 
-@BOTH
 def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(
     vault: Vault, key: Declare, tmp_path: Path
 ) -> None:
@@ -256,6 +256,22 @@ def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(
         warning,
     )
     assert vault.rotate(declared)["warnings"] == []
+
+
+@BY_ROLE
+def test_the_role_imports_only_while_no_other_run_holds_the_lock_of_the_vault(
+    vault: Vault, key: Declare, tmp_path: Path
+) -> None:
+    vault.options["lock_directory"] = str(tmp_path)
+    only(vault.rotate(key()))
+    declared = key()
+    with lock_of(vault, tmp_path).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ByokError, match=r"Another run holds the lock .*keyferry-byok-vault"):
+            vault.rotate(declared, lock_timeout=0)
+    assert vault.versions(declared) == vault.keks() == []
+    assert only(vault.rotate(declared))["action"] == "transfer"
+    assert len(vault.generations(declared)) == 1
 
 
 @BOTH
