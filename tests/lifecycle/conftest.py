@@ -8,38 +8,47 @@ The lab's clock moves: years in seconds.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import requests
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     HOST_OPTIONS,
     TOKEN_OPTIONS,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core import clock as _clock
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
+from ansible_collections.keyferry.azure.tests.lifecycle import modules, role
+from ansible_collections.keyferry.azure.tests.lifecycle.modules import Result as Result
+from ansible_collections.keyferry.azure.tests.lifecycle.modules import params_of
+from ansible_collections.keyferry.azure.tests.lifecycle.modules import run as run
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Reaper, reaping
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400.0
-Result = dict[str, Any]
 Declare = Callable[..., Result]
+
+#: What performs the steps of a run: a module in one task, or the role, which most users run
+DRIVERS = ("byok_rotate", "role")
+
+#: For tests, or files of them, that each driver has to pass
+BOTH = pytest.mark.parametrize("driver", DRIVERS, indirect=True)
+BY_ROLE = pytest.mark.parametrize("driver", ["role"], indirect=True)
+
+#: What a run in the lab has to be told: SoftHSM leaves zeros behind keys, and a small KEK is quick
+LAB_OPTIONS: Result = {"last_vault": True, "allow_trailing_zeros": True, "kek_size": 2048}
 
 
 def run_lab(*arguments: str) -> str:
@@ -107,10 +116,13 @@ def shift_host_clock(offset: float) -> None:
 
 
 class Vault:
-    """A vault of the lab that no other test uses, and the modules with its options."""
+    """A vault of the lab that no other test uses, and the modules with its options.
 
-    def __init__(self, lab: Lab, host: str) -> None:
-        self.lab, self.host, self.url = lab, host, f"https://{host}"
+    :ivar driver: what rotates in it
+    """
+
+    def __init__(self, lab: Lab, host: str, driver: str = "byok_rotate") -> None:
+        self.lab, self.host, self.url, self.driver = lab, host, f"https://{host}", driver
         self.options: dict[str, Any] = {}
 
     def run(self, module: str, check: bool = False, **options: Any) -> Result:
@@ -121,15 +133,15 @@ class Vault:
         return run(module, check, vault_url=self.url, **{**self.options, **options})
 
     def rotate(self, *keys: Result, check: bool = False, **options: Any) -> Result:
-        """Run byok_rotate for these keys, which go to no other vault unless the test says so."""
-        options = {"last_vault": True, "allow_trailing_zeros": True, **options}
-        return self.run(
-            "byok_rotate",
-            check,
-            rotations=list(keys),
-            kek_size=2048,
-            **options,
-        )
+        """Rotate these keys, which go to no other vault unless the test says so."""
+        return rotate(self.driver, {**self._options(), **options}, keys, check)
+
+    def transfer(self, *keys: Result, check: bool = False, **options: Any) -> Result:
+        """Bring these keys by the role; nothing is replaced."""
+        return role.perform({**self._options(), "stage": "transfer", **options}, keys, check)
+
+    def _options(self) -> Result:
+        return {"vault_url": self.url, **LAB_OPTIONS, **self.options}
 
     def versions(self, key: Result) -> list[Result]:
         """All versions of a key, newest first, as byok_plan tells them."""
@@ -182,37 +194,20 @@ class Vault:
         ]
 
 
-def run(module: str, check: bool = False, **options: Any) -> Result:
-    """Run a module in this process as its frame does, and return its result."""
-    act, spec, constraints = _interface(module)
-    params = _params(spec, options, **constraints)
-    outcome = Outcome()
-    act(params, check, outcome)
-    return {
-        **outcome.result,
-        "changed": bool(outcome.changes),
-        "changes": outcome.changes,
-        "planned": outcome.planned,
-        "failures": outcome.failures.as_result(),
-        "warnings": outcome.warnings,
-    }
+def rotate(driver: str, options: Result, keys: Sequence[Result], check: bool = False) -> Result:
+    """Rotate keys by a driver.
 
-
-def _params(spec: dict[str, Any], options: dict[str, Any], **constraints: Any) -> dict[str, Any]:
-    """What Ansible makes of options."""
-    checked = ArgumentSpecValidator(spec, **constraints).validate(options)
-    assert not checked.error_messages, checked.error_messages
-    params = dict(checked.validated_parameters)
-    for name, option in spec.items():
-        for variable in option.get("fallback", (None, ()))[1]:
-            params[name] = params[name] if params[name] is not None else os.environ.get(variable)
-    return params
+    A failure of all is raised as ByokError, those of single keys are in ``failures``.
+    """
+    if driver == "role":
+        return role.perform(options, keys, check)
+    return run(driver, check, rotations=list(keys), **options)
 
 
 @contextmanager
 def token_session() -> Iterator[Session]:
     """A session of the token, to do what others do there."""
-    with open_token(_params({**HOST_OPTIONS, **TOKEN_OPTIONS}, {})) as token:
+    with open_token(params_of({**HOST_OPTIONS, **TOKEN_OPTIONS}, {})) as token:
         yield token.session
 
 
@@ -235,15 +230,6 @@ def failure(result: Result) -> str:
     """What the one failure of a run says."""
     (failed,) = result["failures"]
     return str(failed["msg"])
-
-
-def _interface(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """What a module gives to run_module(): what it does, its argument spec, and its constraints."""
-    module = importlib.import_module(f"ansible_collections.keyferry.azure.plugins.modules.{name}")
-    with mock.patch.object(module, "run_module") as frame:
-        module.main()
-    act, spec = frame.call_args.args
-    return act, spec, dict(frame.call_args.kwargs)
 
 
 @pytest.fixture(scope="session")
@@ -269,6 +255,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for name, value in variables.items():
             patch.setenv(name, value)
         patch.setenv("AZURE_SECRET", Path(variables["AZURE_SECRET_FILE"]).read_text())
+        patch.setattr(modules, "lock_directory", str(tmp_path_factory.mktemp("locks")))
         yield Lab(folder)
     run_lab("stop", "--dir", str(folder))
 
@@ -287,9 +274,19 @@ def _numbers() -> Iterator[int]:
 
 
 @pytest.fixture
-def new_vault(lab: Lab, _numbers: Iterator[int]) -> Callable[..., Vault]:
+def driver(request: pytest.FixtureRequest) -> str:
+    """What rotates, unless a test is run for both drivers (``BOTH``)."""
+    return str(getattr(request, "param", DRIVERS[0]))
+
+
+@pytest.fixture
+def new_vault(lab: Lab, _numbers: Iterator[int], driver: str) -> Callable[..., Vault]:
     """Name a vault that no other test uses."""
-    return lambda domain="vault.azure.net": Vault(lab, f"keyferry-lab-l{next(_numbers)}.{domain}")
+
+    def name_vault(domain: str = "vault.azure.net") -> Vault:
+        return Vault(lab, f"keyferry-lab-l{next(_numbers)}.{domain}", driver)
+
+    return name_vault
 
 
 @pytest.fixture

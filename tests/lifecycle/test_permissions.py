@@ -8,7 +8,6 @@ And with each of them taken away.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -50,8 +49,6 @@ KINDS_OF_VAULT = pytest.mark.parametrize("domain", [VAULT, HSM])
 #: What to do about a permission that is missing
 REMEDIES = ("access policy", "Managed HSM Crypto", "a Managed HSM wants", "by hand")
 
-_kek_numbers = itertools.count(1)
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_login() -> Iterator[None]:
@@ -67,11 +64,11 @@ def _one_login() -> Iterator[None]:
 
 
 @pytest.fixture
-def new_vault(lab: Lab) -> NewVault:
+def new_vault(lab: Lab, driver: str) -> NewVault:
     """One vault of each kind for all tests, so that one KEK does; each test has its own keys."""
 
     def reset(domain: str = VAULT) -> Vault:
-        vault = Vault(lab, f"keyferry-lab-allowed.{domain}")
+        vault = Vault(lab, f"keyferry-lab-allowed.{domain}", driver)
         lab.control("PUT", f"/vaults/{vault.host}", {"roles": {}})
         return vault
 
@@ -193,7 +190,11 @@ class Transfer(Work):
     """What byok.yml does: a new key, and one whose tags have to be brought in line."""
 
     kinds: tuple[str, ...] = ("transfer",)
-    purge = False
+
+    @property
+    def options(self) -> Result:
+        """Variables of the role, without their byok_."""
+        return {}
 
     def begin(self, count: int) -> None:
         self.items = [self.declare(), *(self.declare()[:1] for _each in range(count - 1))]
@@ -205,42 +206,8 @@ class Transfer(Work):
             {**self.key(), "rotation": None, "tags": {"owner": "payments"}},
         ]
 
-    def kek_options(self) -> Result:
-        return {"name": self.name, "size": 2048, "lifetime": "PT4H"}
-
     def run(self, keys: list[Result]) -> Result:
-        self.name = f"keyferry-kek-{next(_kek_numbers)}"
-        in_token = run("byok_target_key", True, target_keys=keys)["target_keys"]
-        plan = self.vault.run("byok_plan", declarations=keys, target_keys=in_token)
-        results, packages = [plan], []
-        kek: Result = {"changed": False}
-        try:
-            if plan["transfers"]:
-                run("byok_target_key", target_keys=plan["transfers"])
-                kek = self.vault.run("byok_kek", **self.kek_options())
-                options: Result = {
-                    fact: kek[fact] for fact in ("kek_id", "kek_public_key", "kek_fingerprint")
-                }
-                options["approved_keks"] = self.kek_options().get("approved_keks", [])
-                options["kek_created"] = kek["kek_trust"] == "created"
-                wrapped = run(
-                    "byok_wrap", packages=plan["transfers"], allow_trailing_zeros=True, **options
-                )
-                packages = [{**package, "path": None} for package in wrapped["packages"]]
-            if plan["imports"]:
-                results.append(
-                    self.vault.run("byok_import", imports=plan["imports"], packages=packages)
-                )
-        finally:
-            if kek["changed"]:
-                self.vault.run("byok_kek", state="absent", purge=self.purge, name=self.name)
-                self.vault.run(
-                    "byok_kek", state="absent", purge=self.purge, expired_prefix="keyferry-kek-"
-                )
-        return {
-            what: [each for one in results for each in one[what]]
-            for what in ("failures", "warnings")
-        }
+        return self.vault.transfer(*keys, **self.options)
 
     def check(self, item: list[Result], read: dict[str, Result], made: dict[str, int]) -> None:
         new, *others = (read[key["name"]]["versions"] for key in item)
@@ -254,7 +221,10 @@ class TransferAndPurge(Transfer):
     """The same with byok_kek_purge."""
 
     kinds: tuple[str, ...] = ("transfer", "purge_keks")
-    purge = True
+
+    @property
+    def options(self) -> Result:
+        return {"kek_purge": True}
 
     def taken_away(self, required: list[str]) -> list[str]:
         return [self.identity.permission("purge")]
@@ -265,12 +235,16 @@ class TransferByHsmbyok(Transfer):
 
     ephemeral_kek = False
 
-    def kek_options(self) -> Result:
+    @property
+    def options(self) -> Result:
         return {"kek_id": self.kek["kek_id"], "approved_keks": [self.kek["kek_fingerprint"]]}
 
 
 class Rotate(Work):
-    """What byok_rotate does: a key that is due, and one whose tags have to be brought in line."""
+    """What rotate.yml does, or byok_rotate.
+
+    That is for a key that is due, and for one whose tags have to be brought in line.
+    """
 
     kinds: tuple[str, ...] = ("rotate",)
     options: ClassVar[Result] = {}
@@ -315,7 +289,7 @@ class Prepare(Rotate):
 
 
 class Retire(Work):
-    """What retire.yml does; in a Managed HSM with oct keys."""
+    """What retire.yml does, or byok_rotate; in a Managed HSM with oct keys."""
 
     kinds: tuple[str, ...] = ("retire",)
 
@@ -329,11 +303,8 @@ class Retire(Work):
         return [self.key("oct" if self.identity.is_hsm else "EC", every="P30D", retire="disable")]
 
     def run(self, keys: list[Result]) -> Result:
-        return self.vault.run(
-            "byok_rotate",
-            stage="retire",
-            rotations=[{**key, "data_reencrypted": True} for key in keys],
-        )
+        reencrypted = [{**key, "data_reencrypted": True} for key in keys]
+        return self.vault.rotate(*reencrypted, stage="retire")
 
     def check(self, item: list[Result], read: dict[str, Result], made: dict[str, int]) -> None:
         assert [each["enabled"] for each in read[item[0]["name"]]["versions"]] == [True, False]
@@ -414,24 +385,27 @@ def _journal(vault: Vault) -> list[Result]:
     return [each for each in answers if each["vault"] == vault.host]
 
 
+#: Each kind of work and who does it; only the role transfers
 ALL_WORK = [
-    Transfer,
-    TransferAndPurge,
-    TransferByHsmbyok,
-    Rotate,
-    RotateAndPurge,
-    Prepare,
-    Retire,
-    Delete,
-    DeleteAndPurge,
-    Purge,
-    Recover,
-    Show,
+    (Transfer, "role"),
+    (TransferAndPurge, "role"),
+    (TransferByHsmbyok, "role"),
+    (Rotate, "role"),
+    (Rotate, "byok_rotate"),
+    (RotateAndPurge, "role"),
+    (Prepare, "role"),
+    (Prepare, "byok_rotate"),
+    (Retire, "role"),
+    (Delete, "role"),
+    (DeleteAndPurge, "role"),
+    (Purge, "role"),
+    (Recover, "role"),
+    (Show, "role"),
 ]
 
 
 @KINDS_OF_VAULT
-@pytest.mark.parametrize("kind", ALL_WORK)
+@pytest.mark.parametrize(("kind", "driver"), ALL_WORK, indirect=["driver"])
 def test_the_least_permissions_do_and_none_of_them_can_be_missing(
     kind: type[Work], domain: str, new_vault: NewVault, key: Declare, no_sleep: list[float]
 ) -> None:

@@ -23,6 +23,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
     Session,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    BOTH,
+    BY_ROLE,
+    LAB_OPTIONS,
     ROOT,
     Declare,
     Lab,
@@ -55,15 +58,11 @@ class Controller:
         assert self.process.stdout.readline() == "ready\n"
 
     def begin(self, vault: Vault, *keys: Result, **options: Any) -> None:
-        """Let it run byok_rotate."""
+        """Let it rotate by the vault's driver."""
         assert self.process.stdin
-        lab = {"kek_size": 2048, "allow_trailing_zeros": True}
-        options = {"vault_url": vault.url, "rotations": keys, **lab, **self.options, **options}
-        print(
-            json.dumps(["byok_rotate", False, options, vault.lab.offset]),
-            file=self.process.stdin,
-            flush=True,
-        )
+        options = {"vault_url": vault.url, **LAB_OPTIONS, **self.options, **options}
+        order = [vault.driver, options, keys, vault.lab.offset]
+        print(json.dumps(order), file=self.process.stdin, flush=True)
 
     def end(self) -> Result:
         """Wait for its result."""
@@ -122,6 +121,7 @@ def see_that_nothing_is_lost(
     } == newest, said
 
 
+@BOTH
 def test_two_controllers_that_rotate_at_the_same_moment(
     lab: Lab, vault: Vault, key: Declare, controllers: list[Controller]
 ) -> None:
@@ -153,6 +153,7 @@ MOMENTS = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_whole_run_of_another_host_in_the_midst_of_one(
     lab: Lab,
@@ -257,6 +258,23 @@ def test_a_second_run_on_one_host_waits_for_the_first_and_says_so(
     assert vault.rotate(declared)["warnings"] == []
 
 
+@BY_ROLE
+def test_the_role_imports_only_while_no_other_run_holds_the_lock_of_the_vault(
+    vault: Vault, key: Declare, tmp_path: Path
+) -> None:
+    vault.options["lock_directory"] = str(tmp_path)
+    only(vault.rotate(key()))
+    declared = key()
+    with lock_of(vault, tmp_path).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ByokError, match=r"Another run holds the lock .*keyferry-byok-vault"):
+            vault.rotate(declared, lock_timeout=0)
+    assert (vault.versions(declared), vault.keks()) == ([], [])
+    assert only(vault.rotate(declared))["action"] == "transfer"
+    assert len(vault.generations(declared)) == 1
+
+
+@BOTH
 def test_a_key_that_another_host_destroys_after_it_was_found_stops_no_listing(
     vault: Vault, key: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

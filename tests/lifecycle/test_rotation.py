@@ -12,6 +12,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    BOTH,
     DAY,
     Declare,
     Lab,
@@ -80,6 +81,7 @@ def test_a_version_is_due_when_its_expiry_is_near(lab: Lab, vault: Vault, key: D
     assert only(vault.rotate(declared))["changed"] is False
 
 
+@BOTH
 def test_what_check_mode_says_is_what_a_run_does(lab: Lab, vault: Vault, key: Declare) -> None:
     same = {"valid_for": "P120D", "notify_before": "P20D"}
     keys = [
@@ -121,6 +123,7 @@ def test_what_check_mode_says_is_what_a_run_does(lab: Lab, vault: Vault, key: De
         assert said.after.keys() | {"version"} == came.after.keys() | {"version"}
 
 
+@BOTH
 def test_force_names_what_it_replaces_and_does_so_once(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -140,6 +143,7 @@ def test_force_names_what_it_replaces_and_does_so_once(
     assert (only(again)["action"], again["changed"], again["warnings"]) == ("none", False, [])
 
 
+@BOTH
 def test_a_key_that_names_its_generation_is_not_forced_to_another(
     vault: Vault, key: Declare, lab: Lab
 ) -> None:
@@ -154,6 +158,7 @@ def test_a_key_that_names_its_generation_is_not_forced_to_another(
     assert only(vault.rotate(named))["changed"] is False
 
 
+@BOTH
 def test_a_version_that_is_due_waits_for_min_interval_after_any_generation(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -177,6 +182,7 @@ def withdraw(declared: Result, *identities: str) -> Result:
     return run("byok_target_key", target_keys=[declared], withdraw=list(identities))
 
 
+@BOTH
 def test_a_generation_made_ahead_is_brought_by_a_later_run(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -197,6 +203,7 @@ def test_a_generation_made_ahead_is_brought_by_a_later_run(
     assert len(vault.generations(declared)) == 2
 
 
+@BOTH
 def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -293,6 +300,7 @@ def for_wrap(kek: Result) -> Result:
     }
 
 
+@BOTH
 def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -304,7 +312,8 @@ def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(
     (failed,) = result["failures"]
     assert failed["name"] == keys[0]["name"]
     assert "is a key that is not in the token" in failed["msg"]
-    assert "nothing was imported over it" in failed["msg"]
+    if vault.driver == "byok_rotate":  # the role tells no remedy with a conflict
+        assert "nothing was imported over it" in failed["msg"]
     assert [each["action"] for each in result["rotations"]] == ["conflict", "rotate"]
     assert [each["ours"] for each in vault.versions(keys[0])] == [False, True]
     assert len(vault.generations(keys[0])) == 1
@@ -312,6 +321,7 @@ def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(
     assert "is a key that is not in the token" in failure(forced)
 
 
+@BOTH
 def test_a_foreign_newest_version_is_superseded_once_where_that_is_declared(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:
@@ -349,6 +359,7 @@ def test_a_name_that_was_somebody_else_s_is_taken_over_only_where_that_is_declar
     assert only(vault.rotate(declared))["changed"] is False
 
 
+@BOTH
 def test_tags_are_merged_and_those_that_lie_change_nothing(
     lab: Lab, vault: Vault, key: Declare
 ) -> None:

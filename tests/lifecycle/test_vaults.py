@@ -12,12 +12,15 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    BOTH,
     Declare,
     Lab,
     Vault,
     failure,
     only,
 )
+
+pytestmark = BOTH
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    DRIVERS,
     Lab,
     Result,
     Vault,
@@ -116,7 +117,10 @@ DEADLY: dict[tuple[str, ...], Callable[[int, int], int]] = {
 
 @dataclass
 class Year:
-    """Twenty keys in three vaults, and what the policies ask of them so far."""
+    """Twenty keys in three vaults, and what the policies ask of them so far.
+
+    Each run is by the one or the other driver, which go on with each other's work.
+    """
 
     lab: Lab
     vaults: dict[str, Vault]
@@ -306,9 +310,10 @@ class Year:
         assert "firewall" in result["failures"][0]["msg"]
 
     def _run(self, place: str, dies: bool, work: int, **options: Any) -> Result | None:
-        """Run byok_rotate; None if it died, which it does not where it ends before."""
+        """Rotate or retire; None if it died, which it does not where it ends before."""
         self.count["runs"] += 1
         vault, items, doomed = self.vaults[place], self.items(place), self.reaper
+        vault.driver = self.chance.choice(DRIVERS)
         doomed.calls, doomed.moment, doomed.dead = [], None, False
         if dies:
             names = self.chance.choice(list(DEADLY))
@@ -320,11 +325,9 @@ class Year:
             return vault.rotate(*items, **options)
         except Killed:
             self.count["kills"] += 1
-            last = next(
-                name for name in reversed(doomed.calls) if name != "C_Logout"
-            )  # which the dead still do
-            when = f"{'after' if after else 'before'} {last}"
-            print(f"{self.now:%F %R} {place}, {options['stage']} with {work} to do: {when}")
+            when = f"{'after' if after else 'before'} {doomed.calls[-1]}"
+            what = f"{options['stage']} by {vault.driver} with {work} to do"
+            print(f"{self.now:%F %R} {place}, {what}: {when}")
             return None
         finally:
             doomed.calls, doomed.moment, doomed.dead = [], None, False
