@@ -154,12 +154,13 @@ def bring(vault: Vault, declared: Result, tag: str) -> tuple[Result, list[Result
     """Import one package under three names, the second of which gets the altered answers."""
     keys = [dict(declared, name=f"{tag}-{name}") for name in ("one", "evil", "three")]
     kek = vault.run("byok_kek", name=f"kek-{tag}", size=2048, lifetime="PT4H")
-    facts = ("kek_id", "kek_public_key", "kek_fingerprint", "kek_trust")
+    facts = ("kek_id", "kek_public_key", "kek_fingerprint")
     run("byok_target_key", target_keys=[declared])
     wrapped = run(
         "byok_wrap",
         packages=[declared],
         allow_trailing_zeros=True,
+        kek_created=kek["kek_trust"] == "created",
         **{fact: kek[fact] for fact in facts},
     )
     (package,) = wrapped["packages"]
