@@ -225,7 +225,7 @@ def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(
         run("byok_target_key", target_keys=[declared])["changed"] is False
     )  # its public key is no leftover
     with pytest.raises(
-        ByokError, match=r"No generation of the keys .* is nobody, so it was not withdrawn"
+        ByokError, match=r"No generation of the keys .* is nobody, so nothing was withdrawn"
     ):
         withdraw(declared, "nobody")
 
