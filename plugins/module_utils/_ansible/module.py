@@ -79,13 +79,13 @@ def _diff(outcome: Outcome) -> list[dict[str, str]]:
 
 
 def items_of(params: Params, list_option: str) -> list[Params]:
-    """Return the keys that a module was given: of its list option, or the one of its own options."""
+    """Return the keys that a module was given: of its list option, or of its own options."""
     many = params[list_option]
     return [params] if many is None else many
 
 
 def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str) -> None:
-    """Return the only entry of a list under its own name as well, where the module was given one key.
+    """Return the only entry of a list under its own name as well, where a module got one key.
 
     :param lists: the return values that are lists, by the names of their only entries
     """

@@ -41,7 +41,9 @@ class MissingLibrary(ByokError):
 
 
 class Unexpected(ByokError):
-    """An exception that nobody foresaw, told by its type and place alone: its text may hold a secret."""
+    """An exception that nobody foresaw, told by its type and place alone: its text may hold a
+    secret.
+    """
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(

@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_hsm_info does: say what a token is, what state it is in, and which keys can be made there and wrapped."""
+"""What byok_hsm_info does: say what a token is, what state it is in, and which keys can be made
+there and wrapped.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ _PIN_STATES = {
 
 @dataclass
 class _Verdict:
-    """Whether keys of one kind can be made here and wrapped; None where that was not tried and nothing else tells."""
+    """Whether keys of one kind can be made here and wrapped; None where that was not tried and
+    nothing else tells.
+    """
 
     spec: KeySpec
     make: bool | None = None
@@ -128,7 +132,8 @@ class _Findings:
 def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the token and change nothing, not even in normal mode.
 
-    :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in the outcome's failures
+    :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in
+        the outcome's failures
     """
     declarations = [parse_declaration(item) for item in params["declarations"] or []]
 
@@ -339,13 +344,15 @@ def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> Non
         for reason in relevant:
             verdict.deny("wrap", reason)
     elif findings.unmet:
-        pass  # a policy about private keys; the rehearsal is one with such a key, so it tells nothing about secret ones
+        # A policy about private keys; the rehearsal is one with such a key, so it tells nothing
+        # about secret ones.
+        pass
     elif findings.no_wrap:
         verdict.deny("wrap", findings.no_wrap)
 
 
 def _try_to_make(token: Token, verdict: _Verdict) -> None:
-    """Make a session key of the kind where that is quick, because a list of mechanisms names no curves."""
+    """Make a session key of the kind where that is quick: a list of mechanisms names no curves."""
     spec, session = verdict.spec, token.session
     private: dict[str, Value] = {
         "TOKEN": False,
@@ -435,7 +442,10 @@ def _refuse(
             if impossible
         ]
         if verbs:
-            what = f"The key {declaration.name} ({declaration.spec}) cannot be {' or '.join(verbs)} in the {token.info}"
+            what = (
+                f"The key {declaration.name} ({declaration.spec}) cannot be "
+                f"{' or '.join(verbs)} in the {token.info}"
+            )
             remedy = "Change that, or declare a key that this token can make and wrap"
             failures.add(
                 declaration.name, ByokError(f"{what}: {'; '.join(verdict.reasons)}", remedy)

@@ -663,11 +663,11 @@ def _disable(vault: Vault, name: str, why: str, *versions: str) -> NotOurKey:
     listed = ", ".join(versions)
     if refusals:
         return NotOurKey(
-            f"{why} The version {listed} could not be disabled",
+            f"{why} The version could not be disabled ({listed})",
             f"Disable it by hand at once ({' '.join(refusals)})",
         )
     return NotOurKey(
-        f"{why} The version {listed} was disabled",
+        f"{why} The version was disabled ({listed})",
         "It cannot be deleted alone; leave it disabled",
     )
 

@@ -47,7 +47,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import read_import
 
-#: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service limits; Key Vault backup)
+#: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service
+#: limits; Key Vault backup)
 _MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the key up with more")}
 
 #: What locking a key changes in the token, before and after
@@ -60,7 +61,8 @@ _NEAR = 0.9
 def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Return the plan for the declared keys; nothing is changed, in check mode or not.
 
-    :raises ByokError: when the vault cannot be looked at; what fails for one key is in the outcome's failures
+    :raises ByokError: when the vault cannot be looked at; what fails for one key is in the
+        outcome's failures
     """
     vault = open_vault(params)
     items = items_of(params, "declarations")
@@ -90,7 +92,7 @@ def plan(
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
-    :param force: identities of generations that are replaced whatever their age; None rotates nothing
+    :param force: identities of generations that are replaced whatever their age; None rotates none
     :param outcome: is filled as this goes, and returned; a new one where none is given
     """
     observed = {result["name"]: result for result in target_keys}
@@ -123,7 +125,7 @@ def plan(
         name_taken = on_deleted if in_vault.deleted else None
         wanted = _import_of(item, action)
         part.planned += _changes(
-            vault, {**item, **wanted}, declaration, action, before, policy_changes, name_taken
+            vault, {**item, **wanted}, action, before, policy_changes, name_taken
         )
         result = part.result
         part.add("plan", _entry(declaration, action, before))
@@ -142,7 +144,9 @@ def plan(
 def warn_of_unknown(
     force: t.Iterable[str], target_keys: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome
 ) -> None:
-    """Say which of the identities that are to be replaced are of no generation; one that was replaced already is no news."""
+    """Say which of the identities that are to be replaced are of no generation; one that was
+    replaced already is no news.
+    """
     known = {
         each["thumbprint"] or each["generation"]
         for key in target_keys
@@ -169,7 +173,6 @@ def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
 def _changes(
     vault: Vault,
     item: t.Mapping[str, t.Any],
-    declaration: Declaration,
     action: Action,
     before: t.Mapping[str, t.Any],
     policy_changes: t.Mapping[str, t.Any],
@@ -179,9 +182,11 @@ def _changes(
 
     :param item: the options of the key, with what byok_import is told
     :param before: what the newest version and its rotation policy are
-    :param name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None where there is none
+    :param name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None
+        where there is none
     """
-    where = f"key {declaration.name} in the {vault}"
+    name = item["name"]
+    where = f"key {name} in the {vault}"
     changes = []
     if name_taken and action.action != "conflict":
         after = {"purge": "purged", "recover": "recovered"}[name_taken]
@@ -198,16 +203,15 @@ def _changes(
         facts = read_import(
             parse_declaration(options), options, None, allow_unverified=False
         ).facts(vault.now)
-        there = (
-            {"version": action.version.version, **{at: before[at] for at in policy_changes}}
-            if action.version
-            else {}
-        )
+        there: dict[str, t.Any] = {}
+        if action.version:
+            there = {"version": action.version.version}
+            there.update({attribute: before[attribute] for attribute in policy_changes})
         changes.append(Change(where, there, {**facts, **policy_changes}))
     elif wanted := {**action.changes, **policy_changes}:
         changes.append(Change(where, {at: before[at] for at in wanted}, wanted))
     if action.locks:
-        changes.append(Change(f"key {declaration.name} in its token", *_LOCKED))
+        changes.append(Change(f"key {name} in its token", *_LOCKED))
     return changes
 
 
@@ -248,7 +252,9 @@ def _as_declared(item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _import_of(item: t.Mapping[str, t.Any], action: Action) -> dict[str, t.Any]:
-    """Return what byok_import has to be told of this key: the version that it supersedes, or the key that is there."""
+    """Return what byok_import has to be told of this key: the version that it supersedes, or the
+    key that is there.
+    """
     known: dict[str, t.Any] = {}
     if action.action in ("transfer", "rotate") and action.version:
         known["replaces"] = action.version.version

@@ -286,7 +286,9 @@ def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) ->
 def _one_maker(
     token: Token, params: t.Mapping[str, t.Any], check_mode: bool
 ) -> t.ContextManager[t.Any]:
-    """Keep other runs on this host from making keys: PKCS#11 has no unique labels, so two that miss a key would make it."""
+    """Keep other runs on this host from making keys: PKCS#11 has no unique labels, so two that miss
+    a key would make it.
+    """
     if check_mode:
         return nullcontext()
     return process_lock(

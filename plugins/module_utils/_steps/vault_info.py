@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_vault_info does: say what a vault is, whether it can be reached, and what the identity may do there."""
+"""What byok_vault_info does: say what a vault is, whether it can be reached, and what the identity
+may do there.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,8 @@ class _Answer:
 class _Findings:
     """What is found on the way to the result.
 
-    :ivar answers: by operation; of those that were not asked for because of ``stopped`` there is none
+    :ivar answers: by operation; of those that were not asked for because of ``stopped`` there is
+        none
     :ivar stopped: why the vault does not serve this run
     """
 
@@ -129,8 +132,9 @@ class _Findings:
 def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the vault and change nothing, not even in normal mode.
 
-    :raises ByokError: when the options name no vault or credential, or its keys shall be listed and cannot be; declared keys that
-        the vault cannot take are in the outcome's failures, and all else that is wrong is in the result
+    :raises ByokError: when the options name no vault or credential, or its keys should be listed
+        and cannot be; declared keys that the vault cannot take are in the outcome's failures, and all
+        else that is wrong is in the result
     """
     vault = open_vault(params)
     declarations = _declared(vault, params["declarations"] or [], outcome)
@@ -226,7 +230,9 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
 
 def _granted(error: AzureError) -> bool | None:
-    """Return what an answer tells of the permission: what is wrong with the request itself was looked at behind it."""
+    """Return what an answer tells of the permission: what is wrong with the request itself was
+    looked at behind it.
+    """
     if error.status == 403:
         return None if "purge protection" in error.what.lower() else False
     return True if error.status in (400, 404, 409) else None
@@ -261,7 +267,8 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
             )
         )
         findings.problems.append(
-            f"In the {vault} the identity may not {does}. It is needed to {kinds}. {_remedy(role, code, operations)}."
+            f"In the {vault} the identity may not {does}. It is needed to {kinds}. "
+            f"{_remedy(role, code, operations)}."
         )
 
 
@@ -273,7 +280,10 @@ def _remedy(role: str, code: str | None, operations: t.Iterable[str]) -> str:
     if code == "ForbiddenByPolicy":
         names = dict.fromkeys(PERMISSIONS[operation].access_policy for operation in operations)
         return f"Add to its access policy the key permissions {', '.join(names)}"
-    return f"Give it the role {role}, or one of your own with the data actions in the result; a new assignment takes some minutes"
+    return (
+        f"Give it the role {role}, or one of your own with the data actions in the result; a new "
+        "assignment takes some minutes"
+    )
 
 
 def _clock(vault: Vault, findings: _Findings) -> dict[str, t.Any] | None:

@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""A vault, and the one way in which requests go to it: outcome-aware, because a repeated import makes a second version."""
+"""A vault, and the one way in which requests go to it: outcome-aware, because a repeated import
+makes a second version.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,8 @@ class Vault:
         return self.clock.now(str(self))
 
     def read(self, what: str, call: t.Callable[..., T]) -> T:
-        """Send a request that changes nothing; repeat it while the vault is throttled or not reached.
+        """Send a request that changes nothing; repeat it while the vault is throttled or not
+        reached.
 
         :param what: what is done, for an error, such as ``Reading the key x``
         :param call: sends it, with the keyword arguments that it is given passed on to the SDK
@@ -141,7 +144,8 @@ class Vault:
             raise
 
     def write(self, what: str, call: t.Callable[..., T], landed: t.Callable[[], T | None]) -> T:
-        """Send a request that changes something, and carry it out exactly once as far as that can be known.
+        """Send a request that changes something, and carry it out exactly once as far as that can
+        be known.
 
         429 is a certain no, so it is repeated; so is 409 while a deletion or recovery of the same
         name is on its way. When the answer is lost or 5xx: read back; wait for the settle time, for
@@ -298,7 +302,8 @@ def _explain(error: Exception, what: str, verdict: Verdict) -> Exception:
     if verdict == "no_token":
         return VaultUnavailable(
             f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
-            "Correct federated_token_file, and ensure that the user who runs the module can read it",
+            "Correct federated_token_file, and ensure that the user who runs the module can read "
+            "it",
         )
     return explain(error, what)
 
@@ -365,7 +370,9 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
 
 
 def _transport(url: str, concurrency: int) -> t.Any:
-    """Return azure-core's transport for one vault, with as many connections as are used at a time; by itself it keeps ten."""
+    """Return azure-core's transport for one vault, with as many connections as are used at a time;
+    by itself it keeps ten.
+    """
     import requests
     from azure.core.pipeline.transport import RequestsTransport
 
@@ -373,7 +380,8 @@ def _transport(url: str, concurrency: int) -> t.Any:
     session.mount(
         "https://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
     )
-    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts a ~/.netrc before the token.
+    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts a
+    # ~/.netrc before the token.
     found = session.merge_environment_settings(url, {}, None, None, None)
     session.proxies, session.trust_env = found["proxies"], False
     return RequestsTransport(

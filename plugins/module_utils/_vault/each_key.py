@@ -29,7 +29,7 @@ def each_key(
 
     :param items: the options of one key each
     :param outcome: takes the results in the order of the items
-    :param work: is given the options of a key, and an outcome of its own with the same lists as results
+    :param work: is given the options of a key, and an outcome of its own with the same lists
     """
     lists = [name for name, value in outcome.result.items() if isinstance(value, list)]
     unavailable = False

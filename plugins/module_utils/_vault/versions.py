@@ -123,7 +123,8 @@ def list_versions(vault: Vault, name: str) -> list[Listed]:
 def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version | T | None:
     """Return the newest version of the deleted key that holds the name, None where there is none.
 
-    :param forbidden: the answer where the identity may not look at deleted keys (403): what stands in the way, Azure says later
+    :param forbidden: the answer where the identity may not look at deleted keys (403): what stands
+        in the way, Azure says later
     """
     try:
         return vault.read_if_there(
@@ -141,12 +142,14 @@ def read_deleted(vault: Vault, name: str, forbidden: T | None = None) -> Version
 def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.Any]) -> Version:
     """Change attributes of one version.
 
-    :param changes: new values by the names of Version.attributes(); tags as the whole new set, as Azure replaces it
+    :param changes: new values by the names of Version.attributes(); tags as the whole new set, as
+        Azure replaces it
     :raises ByokError: when Azure refuses
     """
     if len(changes.get("tags", {})) > MAX_TAGS:
         raise ByokError(
-            f"The key {name} in the {vault} would have {len(changes['tags'])} tags, and Azure takes {MAX_TAGS}",
+            f"The key {name} in the {vault} would have {len(changes['tags'])} tags, and Azure "
+            f"takes {MAX_TAGS}",
             "Declare fewer tags, or remove some from the key",
         )
     wanted = {
