@@ -269,7 +269,7 @@ def test_the_role_imports_only_while_no_other_run_holds_the_lock_of_the_vault(
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ByokError, match=r"Another run holds the lock .*keyferry-byok-vault"):
             vault.rotate(declared, lock_timeout=0)
-    assert vault.versions(declared) == vault.keks() == []
+    assert (vault.versions(declared), vault.keks()) == ([], [])
     assert only(vault.rotate(declared))["action"] == "transfer"
     assert len(vault.generations(declared)) == 1
 
