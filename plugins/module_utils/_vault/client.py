@@ -4,13 +4,16 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""A vault, and the one way in which requests go to it: outcome-aware, because a repeated import makes a second version."""
+"""A vault, and the one way in which requests go to it: outcome-aware, because a repeated import
+makes a second version.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 import typing as t
+from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import VAULT, Clock
@@ -75,14 +78,24 @@ class UncertainUnavailable(Uncertain, VaultUnavailable):
     """The same, because the vault does not answer any more."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a vault is waited for.
+
+    :ivar settle_time: seconds after which an unanswered request counts as not carried out
+    :ivar throttle_timeout: seconds to wait in all for a vault that answers 429
+    """
+
+    settle_time: float
+    throttle_timeout: float
+
+
 class Vault:
     """A vault or Managed HSM.
 
     It may be used by several threads at once.
 
     :param client: a KeyClient of azure-keyvault-keys
-    :param settle_time: seconds after which an unanswered request counts as not carried out
-    :param throttle_timeout: seconds to wait in all for a vault that answers 429
     :param clock: hears Entra ID's Date of this vault's credential as well
     """
 
@@ -90,8 +103,7 @@ class Vault:
         self,
         address: Address,
         client: t.Any,
-        settle_time: float,
-        throttle_timeout: float,
+        patience: Patience,
         pace: Pace,
         sleep: t.Callable[[float], None] = time.sleep,
         *,
@@ -101,8 +113,7 @@ class Vault:
         self.client = client
         self.pace = pace
         self._answered = threading.local()
-        self._settle_time = settle_time
-        self._throttle_timeout = throttle_timeout
+        self._patience = patience
         self.sleep = sleep
         self.clock = clock or Clock()
 
@@ -123,7 +134,8 @@ class Vault:
         return self.clock.now(str(self))
 
     def read(self, what: str, call: t.Callable[..., T]) -> T:
-        """Send a request that changes nothing; repeat it while the vault is throttled or not reached.
+        """Send a request that changes nothing; repeat it while the vault is throttled or not
+        reached.
 
         :param what: what is done, for an error, such as ``Reading the key x``
         :param call: sends it, with the keyword arguments that it is given passed on to the SDK
@@ -141,7 +153,8 @@ class Vault:
             raise
 
     def write(self, what: str, call: t.Callable[..., T], landed: t.Callable[[], T | None]) -> T:
-        """Send a request that changes something, and carry it out exactly once as far as that can be known.
+        """Send a request that changes something, and carry it out exactly once as far as that can
+        be known.
 
         429 is a certain no, so it is repeated; so is 409 while a deletion or recovery of the same
         name is on its way. When the answer is lost or 5xx: read back; wait for the settle time, for
@@ -171,7 +184,7 @@ class Vault:
 
         :raises Uncertain: when that cannot be looked up
         """
-        for wait in (0, self._settle_time):
+        for wait in (0, self._patience.settle_time):
             self.sleep(wait)
             try:
                 outcome = landed()
@@ -229,8 +242,8 @@ class Vault:
             if kind == "write" and verdict in ("lost", "unreadable"):
                 raise _Unanswered(what, failure, verdict) from failure
             if verdict == "throttled":
-                again = waited < self._throttle_timeout
-                pause = min(wait, self._throttle_timeout - waited)
+                left = self._patience.throttle_timeout - waited
+                again, pause = left > 0, min(wait, left)
             else:
                 again = verdict in ("lost", "unsent") and tries < _UNSENT_TRIES
                 pause = wait
@@ -240,6 +253,7 @@ class Vault:
             waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
 
     def _send_once(self, call: t.Callable[..., T], kind: str) -> T:
+        """Send a request in its turn, and note what was answered."""
         from azure.core.exceptions import HttpResponseError
 
         self._answered.status = None
@@ -298,7 +312,8 @@ def _explain(error: Exception, what: str, verdict: Verdict) -> Exception:
     if verdict == "no_token":
         return VaultUnavailable(
             f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
-            "Correct federated_token_file, and ensure that the user who runs the module can read it",
+            "Correct federated_token_file, and ensure that the user who runs the module can read "
+            "it",
         )
     return explain(error, what)
 
@@ -346,6 +361,7 @@ def is_about_token(error: BaseException | None) -> bool:
 def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
     """Return the vault of a module's options; nothing is sent yet.
 
+    :param options: VAULT_OPTIONS of ``_ansible/arguments.py``
     :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
     """
     address = parse_address(options["vault_url"], options["cloud_environment"])
@@ -358,27 +374,29 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
     client = KeyClient(
         address.url, credential, transport=_transport(address.url, options["concurrency"])
     )
+    patience = Patience(options["settle_time"], options["throttle_timeout"])
     pace = Pace(options["concurrency"], options["max_rate"])
-    return Vault(
-        address, client, options["settle_time"], options["throttle_timeout"], pace, clock=clock
-    )
+    return Vault(address, client, patience, pace, clock=clock)
 
 
 def _transport(url: str, concurrency: int) -> t.Any:
-    """Return azure-core's transport for one vault, with as many connections as are used at a time; by itself it keeps ten."""
+    """Return azure-core's transport for one vault, with as many connections as are used at a time.
+
+    By itself it keeps ten.
+    """
     import requests
     from azure.core.pipeline.transport import RequestsTransport
 
     session = requests.Session()
-    session.mount(
-        "https://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
-    )
-    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts a ~/.netrc before the token.
-    found = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.trust_env = found["proxies"], False
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
+    session.mount("https://", adapter)
+    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts
+    # a ~/.netrc before the token.
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.trust_env = settings["proxies"], False
     return RequestsTransport(
         session=session,
-        connection_verify=found["verify"],
+        connection_verify=settings["verify"],
         connection_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
     )
