@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 
-#: cloud -> (suffix of vaults, suffix of Managed HSMs, login host); Microsoft's lists of endpoints per cloud
+#: cloud -> (suffix of vaults, suffix of Managed HSMs, login host); Microsoft's lists of endpoints
+#: per cloud
 CLOUDS = {
     "AzureCloud": ("vault.azure.net", "managedhsm.azure.net", "login.microsoftonline.com"),
     "AzureChinaCloud": ("vault.azure.cn", "managedhsm.azure.cn", "login.chinacloudapi.cn"),
@@ -55,15 +57,19 @@ def parse_address(url: str | None, cloud: str) -> Address:
     if not match or match[2] not in (vault_suffix, hsm_suffix):
         raise ByokError(
             f"vault_url {url!r} is no vault or Managed HSM in {cloud}",
-            f"Give https://NAME.{vault_suffix} or https://NAME.{hsm_suffix}, or another cloud_environment",
+            f"Give https://NAME.{vault_suffix} or https://NAME.{hsm_suffix}, "
+            "or another cloud_environment",
         )
-    return Address(f"https://{match[1]}.{match[2]}", match[1], match[2] == hsm_suffix, login_host)
+    name, suffix = match.groups()
+    return Address(comparable_url(match[0]), name, suffix == hsm_suffix, login_host)
 
 
 def refuse_type(address: Address, declaration: Declaration) -> None:
-    """Refuse oct keys for a vault (Microsoft, "Import HSM-protected keys": only supported on Managed HSM).
+    """Refuse oct keys for a vault; only a Managed HSM takes them.
 
-    :raises ByokError: for one
+    Source: Microsoft, "Import HSM-protected keys".
+
+    :raises ByokError: for an oct key and a vault
     """
     if declaration.spec.type == "oct" and not address.managed_hsm:
         raise ByokError(

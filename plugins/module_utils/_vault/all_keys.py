@@ -28,27 +28,29 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
 def list_all_keys(vault: Vault, outcome: Outcome) -> list[dict[str, t.Any]]:
     """Return all keys by name; one that could not be read is not among them, but in the failures.
 
+    :returns: of each key the fields of VaultKey
     :raises AzureError: when the vault cannot be listed
     """
-    listed = list_keys(vault)
-    found = Outcome({"keys": []})
+    listed = sorted(list_keys(vault), key=lambda key: str(key.name))
+    items = [{"name": key.name, "managed": key.managed} for key in listed]
+    described = Outcome({"keys": []})
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         version = read_version(vault, item["name"])
         if version:  # it was not deleted meanwhile
             part.add("keys", _describe(item["name"], version, item["managed"]))
 
-    items = [
-        {"name": each.name, "managed": each.managed}
-        for each in sorted(listed, key=lambda each: str(each.name))
-    ]
-    each_key(vault, items, found, add)
-    outcome.absorb(found)
-    keys: list[dict[str, t.Any]] = found.result["keys"]
+    each_key(vault, items, described, add)
+    outcome.absorb(described)
+    keys: list[dict[str, t.Any]] = described.result["keys"]
     return keys
 
 
 def _describe(name: str, version: Version, managed: bool) -> VaultKey:
+    """Return the public facts of a key, by its newest version.
+
+    :param managed: whether the key belongs to a certificate
+    """
     key = version.public_key
     return VaultKey(
         name=name,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 import typing as t
+from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import VAULT, Clock
@@ -77,14 +78,24 @@ class UncertainUnavailable(Uncertain, VaultUnavailable):
     """The same, because the vault does not answer any more."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a vault is waited for.
+
+    :ivar settle_time: seconds after which an unanswered request counts as not carried out
+    :ivar throttle_timeout: seconds to wait in all for a vault that answers 429
+    """
+
+    settle_time: float
+    throttle_timeout: float
+
+
 class Vault:
     """A vault or Managed HSM.
 
     It may be used by several threads at once.
 
     :param client: a KeyClient of azure-keyvault-keys
-    :param settle_time: seconds after which an unanswered request counts as not carried out
-    :param throttle_timeout: seconds to wait in all for a vault that answers 429
     :param clock: hears Entra ID's Date of this vault's credential as well
     """
 
@@ -92,8 +103,7 @@ class Vault:
         self,
         address: Address,
         client: t.Any,
-        settle_time: float,
-        throttle_timeout: float,
+        patience: Patience,
         pace: Pace,
         sleep: t.Callable[[float], None] = time.sleep,
         *,
@@ -103,8 +113,7 @@ class Vault:
         self.client = client
         self.pace = pace
         self._answered = threading.local()
-        self._settle_time = settle_time
-        self._throttle_timeout = throttle_timeout
+        self._patience = patience
         self.sleep = sleep
         self.clock = clock or Clock()
 
@@ -175,7 +184,7 @@ class Vault:
 
         :raises Uncertain: when that cannot be looked up
         """
-        for wait in (0, self._settle_time):
+        for wait in (0, self._patience.settle_time):
             self.sleep(wait)
             try:
                 outcome = landed()
@@ -233,8 +242,8 @@ class Vault:
             if kind == "write" and verdict in ("lost", "unreadable"):
                 raise _Unanswered(what, failure, verdict) from failure
             if verdict == "throttled":
-                again = waited < self._throttle_timeout
-                pause = min(wait, self._throttle_timeout - waited)
+                left = self._patience.throttle_timeout - waited
+                again, pause = left > 0, min(wait, left)
             else:
                 again = verdict in ("lost", "unsent") and tries < _UNSENT_TRIES
                 pause = wait
@@ -244,6 +253,7 @@ class Vault:
             waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
 
     def _send_once(self, call: t.Callable[..., T], kind: str) -> T:
+        """Send a request in its turn, and note what was answered."""
         from azure.core.exceptions import HttpResponseError
 
         self._answered.status = None
@@ -351,6 +361,7 @@ def is_about_token(error: BaseException | None) -> bool:
 def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
     """Return the vault of a module's options; nothing is sent yet.
 
+    :param options: VAULT_OPTIONS of ``_ansible/arguments.py``
     :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
     """
     address = parse_address(options["vault_url"], options["cloud_environment"])
@@ -363,30 +374,29 @@ def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
     client = KeyClient(
         address.url, credential, transport=_transport(address.url, options["concurrency"])
     )
+    patience = Patience(options["settle_time"], options["throttle_timeout"])
     pace = Pace(options["concurrency"], options["max_rate"])
-    return Vault(
-        address, client, options["settle_time"], options["throttle_timeout"], pace, clock=clock
-    )
+    return Vault(address, client, patience, pace, clock=clock)
 
 
 def _transport(url: str, concurrency: int) -> t.Any:
-    """Return azure-core's transport for one vault, with as many connections as are used at a time;
-    by itself it keeps ten.
+    """Return azure-core's transport for one vault, with as many connections as are used at a time.
+
+    By itself it keeps ten.
     """
     import requests
     from azure.core.pipeline.transport import RequestsTransport
 
     session = requests.Session()
-    session.mount(
-        "https://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
-    )
-    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts a
-    # ~/.netrc before the token.
-    found = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.trust_env = found["proxies"], False
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
+    session.mount("https://", adapter)
+    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts
+    # a ~/.netrc before the token.
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.trust_env = settings["proxies"], False
     return RequestsTransport(
         session=session,
-        connection_verify=found["verify"],
+        connection_verify=settings["verify"],
         connection_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
     )

@@ -18,9 +18,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 
 #: What makes a credential
 WAYS = (
-    "Give tenant and client_id with secret, x509_certificate_path or federated_token_file (or AZURE_TENANT, "
-    "AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set auth_source to cli, or set it to msi on a machine "
-    "with a managed identity"
+    "Give tenant and client_id with secret, x509_certificate_path or federated_token_file "
+    "(or AZURE_TENANT, AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set "
+    "auth_source to cli, or set it to msi on a machine with a managed identity"
 )
 
 #: Options by which a service principal shows who it is
@@ -32,8 +32,10 @@ def make_credential(
 ) -> t.Any:
     """Return a credential of azure-identity for the module's options.
 
+    :param options: VAULT_OPTIONS of ``_ansible/arguments.py``
     :param login_host: of the vault's cloud
-    :param clock: hears the Date of Entra ID's answers; where az or a managed identity fetches the token, there is none
+    :param clock: hears the Date of Entra ID's answers; where az or a managed identity fetches the
+        token, there is none
     :raises ByokError: when the options do not make one, or azure-identity is missing
     """
     try:
@@ -55,29 +57,42 @@ def make_credential(
             return credential
         if source != "auto":
             raise ByokError(f"No credential for auth_source {source} is complete", WAYS)
-        # Not the login of az instead, which may be somebody else's
-        if any(options[way] for way in _SHOWN) and bool(options["tenant"]) != bool(
-            options["client_id"]
-        ):
-            missing = "client_id" if options["tenant"] else "tenant"
-            raise ByokError(f"The credential is not complete: {missing} is not given", WAYS)
+        _refuse_half(options)
     return identity.AzureCliCredential(tenant_id=options["tenant"] or "")
+
+
+def _refuse_half(options: t.Mapping[str, t.Any]) -> None:
+    """Refuse a service principal of which tenant or client_id is missing.
+
+    The login of az would be used instead, which may be somebody else's.
+
+    :raises ByokError: for one
+    """
+    given = [option for option in ("tenant", "client_id") if options[option]]
+    if len(given) == 1 and any(options[option] for option in _SHOWN):
+        missing = "client_id" if given == ["tenant"] else "tenant"
+        raise ByokError(f"The credential is not complete: {missing} is not given", WAYS)
 
 
 def _service_principal(
     identity: t.Any, options: t.Mapping[str, t.Any], login_host: str, clock: Clock
 ) -> t.Any:
+    """Return the credential of a service principal; None where the options do not make one.
+
+    :param identity: the package azure.identity
+    :raises ValueError: by azure-identity, for options that do not fit together
+    :raises OSError: when the certificate cannot be read
+    """
     tenant, client = options["tenant"], options["client_id"]
     if not (tenant and client):
         return None
 
     def note(response: t.Any) -> None:
-        if (
-            response.http_request.method == "POST"
-        ):  # for a token; MSAL's other requests may be answered from a cache
+        # POST asks for a token; MSAL's other requests may be answered from a cache
+        if response.http_request.method == "POST":
             clock.hear(ENTRA, response.http_response.headers.get("Date"))
 
-    # azure-identity hands these on to azure-core's pipeline, whose CustomHookPolicy calls the hook
+    # azure-identity passes these to azure-core's pipeline, whose CustomHookPolicy calls the hook
     more = {"authority": login_host, "raw_response_hook": note}
     if options["auth_source"] != "workload_identity":
         if options["secret"]:

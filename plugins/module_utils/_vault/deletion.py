@@ -23,7 +23,10 @@ _POLL_SECONDS = 2
 
 
 def can_be_purged(recovery_level: str) -> bool:
-    """Tell whether a vault with this recovery level lets deleted keys be purged (Key Vault, "Soft-delete overview")."""
+    """Tell whether a vault with this recovery level lets deleted keys be purged.
+
+    Source: Key Vault, "Soft-delete overview".
+    """
     return "Purgeable" in recovery_level
 
 
@@ -35,8 +38,10 @@ def refuse_purge(vault: Vault, name: str, version: Version) -> None:
     if not can_be_purged(version.recovery_level):
         days = f", retention {version.retention_days} days" if version.retention_days else ""
         raise ByokError(
-            f"The key {name} cannot be purged: the {vault} has purge protection (recovery level {version.recovery_level}{days})",
-            "Set purge to false; the deleted name stays reserved until the vault's retention is over",
+            f"The key {name} cannot be purged: the {vault} has purge protection "
+            f"(recovery level {version.recovery_level}{days})",
+            "Set purge to false; the deleted name stays reserved until the vault's "
+            "retention is over",
         )
 
 
@@ -54,8 +59,8 @@ def delete(vault: Vault, name: str, timeout: float) -> bool:
     )
 
     def is_deleted() -> bool | None:
-        found = read_deleted(vault, name, forbidden=False)
-        return found if found is None or found is False else True
+        deleted = read_deleted(vault, name, forbidden=False)
+        return True if isinstance(deleted, Version) else deleted
 
     return _wait(
         vault, is_deleted, timeout, f"The {vault} has not finished deleting the key {name}"
@@ -98,11 +103,17 @@ T = t.TypeVar("T")
 
 
 def _wait(vault: Vault, look: t.Callable[[], T | None], timeout: float, what: str) -> T:
+    """Look until something but None is seen, and return that.
+
+    :param timeout: seconds
+    :param what: has not happened, for an error
+    :raises ByokError: after the timeout
+    """
     waited = 0.0
     while True:
-        found = look()
-        if found is not None:
-            return found
+        state = look()
+        if state is not None:
+            return state
         if waited >= timeout:
             raise ByokError(
                 f"{what} after {timeout:g} seconds",

@@ -24,12 +24,14 @@ def each_key(
 ) -> None:
     """Do ``work`` with each key; what fails for one key is in the outcome's failures.
 
-    When the vault does not serve this run now, or a clock is wrong, what was not begun is left to the next one. The first key
-    goes alone: it fetches the token for Azure, and finds out whether the vault serves this run at all.
+    When the vault does not serve this run now, or a clock is wrong, what was not begun is left to
+    the next one. The first key goes alone: it fetches the token for Azure, and finds out whether
+    the vault serves this run at all.
 
     :param items: the options of one key each
     :param outcome: takes the results in the order of the items
-    :param work: is given the options of a key, and an outcome of its own with the same lists
+    :param work: is given the options of a key, and an outcome of its own with the same lists as
+        results
     """
     lists = [name for name, value in outcome.result.items() if isinstance(value, list)]
     unavailable = False

@@ -13,29 +13,54 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import WAYS
 
-#: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints only
+#: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints
+#: only
 NOT_LET_THROUGH = ("ForbiddenByFirewall", "ForbiddenByConnection")
 
-#: The first row that fits wins: status, Azure's inner or outer code (None: any), a part of the text ("": any), remedy
+#: The first row that fits wins: status, Azure's inner or outer code (None: any), a part of the text
+#: ("": any), remedy
 _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
-    (401, None, "", "See that the credential belongs to the vault's tenant and cloud, and that this host's clock is right"),
-    (403, "ForbiddenByFirewall", "", "Let this host's address through the vault's firewall, or run where it is let through"),
-    (403, "ForbiddenByConnection", "", "Run where the vault's private endpoint is reached, and see that its name resolves to the "
+    (401, None, "",
+     "Check that the credential belongs to the vault's tenant and cloud, and that this host's "
+     "clock is right"),
+    (403, "ForbiddenByFirewall", "",
+     "Let this host's address through the vault's firewall, or run where it is let through"),
+    (403, "ForbiddenByConnection", "",
+     "Run where the vault's private endpoint is reached, and check that its name resolves to the "
      "private address there (behind a proxy, the proxy resolves it)"),
-    (403, None, "purge protection", "Leave purge off; the name is free again when the retention is over"),
-    (403, "ForbiddenByRbac", "", "Give the identity the role Key Vault Crypto Officer, or one of your own with the action; a new "
-     "assignment takes some minutes"),
-    (403, "ForbiddenByPolicy", "", "Add the missing key permission to the vault's access policy"),
-    (403, None, "", "See that the identity has the role for this action, and that the key is enabled"),
-    (404, None, "", "See that the name is right, and that the key was not deleted"),
-    (409, "ObjectIsDeletedButRecoverable", "", "Recover the deleted key, purge it, or use another name"),
-    (409, "ObjectIsBeingDeleted", "", "Wait until the deletion is done, then run again"),
-    (409, None, "", "Another request changes the same key; run again when it is done"),
-    (429, None, "", "The vault takes no more requests for now; run again later, or set throttle_timeout higher"),
-    (400, None, "", "Correct what Azure names; a package can be made again with byok_wrap"),
+    (403, None, "purge protection",
+     "Leave purge off; the name is free again when the retention is over"),
+    (403, "ForbiddenByRbac", "",
+     "Give the identity the role Key Vault Crypto Officer, or one of your own with the action; a "
+     "new assignment takes some minutes"),
+    (403, "ForbiddenByPolicy", "",
+     "Add the missing key permission to the vault's access policy"),
+    (403, None, "",
+     "Check that the identity has the role for this action, and that the key is enabled"),
+    (404, None, "",
+     "Check that the name is right, and that the key was not deleted"),
+    (409, "ObjectIsDeletedButRecoverable", "",
+     "Recover the deleted key, purge it, or use another name"),
+    (409, "ObjectIsBeingDeleted", "",
+     "Wait until the deletion is done, then run again"),
+    (409, None, "",
+     "Another request changes the same key; run again when it is done"),
+    (429, None, "",
+     "The vault takes no more requests for now; run again later, or set throttle_timeout higher"),
+    (400, None, "",
+     "Correct what Azure names; a package can be made again with byok_wrap"),
 )  # fmt: skip
 
-#: In the place of those rows, for what else a Managed HSM answers with 403: its codes are not documented
+#: For what no row fits
+_LATER = "Run again later"
+
+#: In the place of the rows about a role, for a Managed HSM: its codes are not documented
+_HSM_FORBIDDEN = (
+    "Give the identity the local role Managed HSM Crypto User, and for deleted keys one of your "
+    "own with keys/deletedKeys/read/action (to recover .../recover/action, to purge "
+    "keys/deletedKeys/delete) or Managed HSM Crypto Officer; and check that the key is enabled"
+)
+
 #: Status -> the code of the failure
 _BY_STATUS = {
     401: "forbidden",
@@ -45,22 +70,21 @@ _BY_STATUS = {
     429: "throttled",
 }
 
-_HSM_FORBIDDEN = (
-    "Give the identity the local role Managed HSM Crypto User, and for deleted keys one of your own with "
-    "keys/deletedKeys/read/action (to recover .../recover/action, to purge keys/deletedKeys/delete) or Managed HSM Crypto "
-    "Officer; and see that the key is enabled"
-)
-
+#: Entra ID's codes -> remedy
 _AADSTS = {
     "AADSTS7000215": "Give the secret's value (not its id), as it is now in the app registration",
     "AADSTS7000222": "The secret has expired: make a new one in the app registration",
     "AADSTS700027": "Register this certificate in the app registration, or give the registered one",
     "AADSTS700016": "Correct client_id and tenant",
     "AADSTS90002": "Correct tenant",
-    "AADSTS700211": "Correct the issuer of the app registration's federated credential, or take the token from that issuer",
-    "AADSTS700212": "Correct the audience of the federated credential, or of the token (api://AzureADTokenExchange)",
-    "AADSTS700213": "Correct the subject of the app registration's federated credential, or run as that subject",
-    "AADSTS700024": "The token of the workload identity has expired or is not valid yet: see that its file is written anew",
+    "AADSTS700211": "Correct the issuer of the app registration's federated credential, or take "
+    "the token from that issuer",
+    "AADSTS700212": "Correct the audience of the federated credential, or of the token "
+    "(api://AzureADTokenExchange)",
+    "AADSTS700213": "Correct the subject of the app registration's federated credential, or run as "
+    "that subject",
+    "AADSTS700024": "The token of the workload identity has expired or is not valid yet: check "
+    "that its file is written anew",
 }
 
 
@@ -140,49 +164,60 @@ def explain(error: Exception, what: str) -> AzureError:
         return _no_answer(error, what)
     code, text = code_and_text(error)
     response = getattr(error, "response", None)
-    remedy = _remedy(
-        status, code, text, str(getattr(getattr(response, "request", None), "url", ""))
-    )
+    url = getattr(getattr(response, "request", None), "url", "")
     request = getattr(response, "headers", {}).get("x-ms-request-id")
-    named = ", ".join(part for part in (code, f"request {request}" if request else None) if part)
+    references = [code] if code else []
+    if request:
+        references.append(f"request {request}")
     unavailable = status in (401, 408, 429) or status >= 500 or code in NOT_LET_THROUGH
     kind = VaultUnavailable if unavailable else AzureError
     return kind(
-        f"{what} failed: Azure answered {status} ({named}): {_first_line(text)}",
-        remedy,
+        f"{what} failed: Azure answered {status} ({', '.join(references)}): {_first_line(text)}",
+        _remedy(status, code, text, str(url)),
         status,
         code,
     )
 
 
 def _remedy(status: int, code: str | None, text: str, url: str) -> str:
-    known_code, part, remedy = next(
-        (known_code, part, remedy)
-        for known, known_code, part, remedy in (*_REMEDIES, (status, None, "", "Run again later"))
-        if known == status and known_code in (None, code) and part in text.lower()
-    )
-    about_role = status == 403 and known_code not in NOT_LET_THROUGH and not part
-    return _HSM_FORBIDDEN if about_role and ".managedhsm." in url else remedy
+    """Return what to do about an answer of Azure.
+
+    :param text: what the answer says
+    :param url: of the request
+    """
+    for row_status, row_code, part, remedy in _REMEDIES:
+        if row_status == status and row_code in (None, code) and part in text.lower():
+            about_role = status == 403 and row_code not in NOT_LET_THROUGH and not part
+            return _HSM_FORBIDDEN if about_role and ".managedhsm." in url else remedy
+    return _LATER
 
 
 def _no_answer(error: Exception, what: str) -> VaultUnavailable:
+    """Turn an exception of the SDK into a sentence where the vault did not answer."""
     text = str(getattr(error, "message", None) or error)
     if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError"):
         code = next((code for code in _AADSTS if code in text), None)
-        none_at_all = type(error).__name__ == "CredentialUnavailableError"
-        remedy = _AADSTS.get(
-            code or "", WAYS if none_at_all else "Correct the credential's options, or log in again"
-        )
-        return VaultUnavailable(
-            f"{what} failed: no token for Azure: {_first_line(text)}", remedy, code=code
-        )
+        sentence = f"{what} failed: no token for Azure: {_first_line(text)}"
+        return VaultUnavailable(sentence, _token_remedy(error, code), code=code)
     reason = next(words for part, words in _NO_ANSWER if part in text)
     detail = _first_line(text.rpartition("Tunnel connection failed:")[2].strip(" ')"))
     return VaultUnavailable(
         f"{what} failed: {reason} ({detail})",
-        "See that vault_url is right and that this host reaches it: name resolution, firewall, proxy (HTTPS_PROXY) and "
-        "certificates (REQUESTS_CA_BUNDLE)",
+        "Check that vault_url is right and that this host reaches it: name resolution, firewall, "
+        "proxy (HTTPS_PROXY) and certificates (REQUESTS_CA_BUNDLE)",
     )
+
+
+def _token_remedy(error: Exception, code: str | None) -> str:
+    """Return what to do where there is no token for Azure.
+
+    :param code: Entra ID's, one of _AADSTS; None where it gave none of them
+    """
+    if code:
+        return _AADSTS[code]
+    if type(error).__name__ == "CredentialUnavailableError":
+        return WAYS
+    return "Correct the credential's options, or log in again"
 
 
 def code_and_text(error: t.Any) -> tuple[str | None, str]:
@@ -195,4 +230,5 @@ def code_and_text(error: t.Any) -> tuple[str | None, str]:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0].rstrip(".") if text.strip() else "no reason given"
+    lines = text.strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no reason given"

@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""Everything that a vault holds of the declared keys: all their versions, and which generation each one is."""
+"""Everything that a vault holds of the declared keys: all their versions, and the generation of
+each.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    Declaration,
     parse_declaration,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
@@ -41,55 +44,64 @@ def take_inventory(
     target_keys: t.Iterable[t.Mapping[str, t.Any]],
     outcome: Outcome,
 ) -> dict[str, t.Any]:
-    """Return all versions of the declared keys; a key that could not be read is not among them, but in the failures.
+    """Return all versions of the declared keys; a key that could not be read is not among them,
+    but in the failures.
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
+    :returns: ``vault_url``, ``read_at`` by this host's clock (so that it tells whether that was in
+        this run), and ``target_keys`` with the fields of KeyVersions
     """
     observed = {result["name"]: result for result in target_keys}
-    found = Outcome({"target_keys": []})
+    inventory = Outcome({"target_keys": []})
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
         in_token = in_the_token(declaration, observed.get(declaration.name))
-        versions = read_versions(vault, declaration.name)
-        deleted = None if versions else read_deleted(vault, declaration.name, forbidden=False)
-        # Which one is the newest, a list does not tell: two may be of the same second.
-        newest = (
-            read_version(vault, declaration.name)
-            if len(versions) > 1
-            else next(iter(versions), None)
-        )
-        versions.sort(key=lambda version: newest is None or version.version != newest.version)
-        rotation, due = declaration.rotation or UNSCHEDULED, None
-        if newest and newest.created and in_token.holder_of(newest):
-            due = rotation.due_at(newest.created, newest.expires)
-        active = versions[0] if versions else None
-        part.add(
-            "target_keys",
-            KeyVersions(
-                name=declaration.name,
-                deleted=None if deleted is False else deleted is not None,
-                last_rotated=newest.created if newest and len(versions) > 1 else None,
-                next_due=due,
-                versions=tuple(
-                    _facts(version, in_token, active=version is active) for version in versions
-                ),
-            ),
-        )
+        part.add("target_keys", _take(vault, declaration, in_token))
 
-    each_key(vault, items, found, add)
-    outcome.absorb(found)
+    each_key(vault, items, inventory, add)
+    outcome.absorb(inventory)
     return {
         "vault_url": vault.address.url,
-        "read_at": format_moment(
-            host_clock()
-        ),  # by this host's clock: whether it was in this run, that tells
-        "target_keys": found.result["target_keys"],
+        "read_at": format_moment(host_clock()),
+        "target_keys": inventory.result["target_keys"],
     }
 
 
+def _take(vault: Vault, declaration: Declaration, in_token: InToken) -> KeyVersions:
+    """Return what a vault holds of one key.
+
+    :raises AzureError: when Azure refuses, or its answer cannot be read
+    """
+    name = declaration.name
+    versions = read_versions(vault, name)
+    deleted = None if versions else read_deleted(vault, name, forbidden=False)
+    newest = versions[0] if versions else None
+    rotated = len(versions) > 1
+    if rotated:  # which one is the newest, a list does not tell: two may be of the same second
+        newest = read_version(vault, name)
+    versions.sort(key=lambda version: newest is None or version.version != newest.version)
+    due = None
+    if newest and newest.created and in_token.holder_of(newest):
+        rotation = declaration.rotation or UNSCHEDULED
+        due = rotation.due_at(newest.created, newest.expires)
+    return KeyVersions(
+        name=name,
+        deleted=None if deleted is False else deleted is not None,
+        last_rotated=newest.created if newest and rotated else None,
+        next_due=due,
+        versions=tuple(
+            _facts(version, in_token, active=version is versions[0]) for version in versions
+        ),
+    )
+
+
 def _facts(version: Version, in_token: InToken, *, active: bool) -> VersionFacts:
+    """Return the public facts of a version.
+
+    :param active: whether Azure uses this version where none is named
+    """
     ours = in_token.holder_of(version)
     return VersionFacts(
         version=version.version,

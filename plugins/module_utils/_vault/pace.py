@@ -19,14 +19,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 #: More requests at a time than that are not of use to one vault
 _MOST_AT_A_TIME = 64
 
-#: Seconds over which Key Vault and Managed HSM count calls (Key Vault service limits), and a little for the way there
+#: Seconds over which Key Vault and Managed HSM count calls (Key Vault service limits), and a little
+#: for the way there
 _WINDOW = 10.2
 
-#: What one answer adds to the requests at a time, and to the calls in a window, after 429 has made them fewer
+#: What one answer adds to the requests at a time, and to the calls in a window, after 429 has made
+#: them fewer
 _MORE_AT_A_TIME = 1 / 16
 _MORE_IN_A_WINDOW = 0.1
 
-#: Half of the smallest documented limit: fewer calls in a window are not learned from 429, for which others may be the reason
+#: Half of the smallest documented limit: fewer calls in a window are not learned from 429, for
+#: which others may be the reason
 _FEWEST_IN_A_WINDOW = 5
 
 
@@ -41,8 +44,9 @@ class Turn:
 class Pace:
     """The requests of one run to one vault, of any thread.
 
-    Nothing is assumed of the vault's limits, because those of imports are not documented. 429 halves the requests at a time and
-    tells how many of that kind the vault takes in its window; both grow again slowly.
+    Nothing is assumed of the vault's limits, because those of imports are not documented. 429
+    halves the requests at a time and tells how many of that kind the vault takes in its window;
+    both grow again slowly.
 
     :param concurrency: requests at a time
     :param max_rate: requests in a second; None for no limit
@@ -56,12 +60,14 @@ class Pace:
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
-        if not 1 <= concurrency <= _MOST_AT_A_TIME or (max_rate is not None and max_rate <= 0):
+        fits = 1 <= concurrency <= _MOST_AT_A_TIME
+        if not fits or (max_rate is not None and max_rate <= 0):
             raise ByokError(
                 f"A vault cannot be asked with concurrency {concurrency} and max_rate {max_rate}",
                 f"Give concurrency from 1 to {_MOST_AT_A_TIME}, and a max_rate above 0 or none",
             )
-        self.concurrency, self._gap = concurrency, 1 / max_rate if max_rate else 0.0
+        self.concurrency = concurrency
+        self._gap = 1 / max_rate if max_rate else 0.0
         self._clock, self._sleep = clock, sleep
         self._changed = threading.Condition()
         self._at_a_time, self._running = float(concurrency), 0
@@ -94,11 +100,14 @@ class Pace:
     def _pause(self, kind: str) -> float:
         """Return the seconds until the next request may go; with 0, it counts as sent."""
         with self._changed:
-            now, sent, most = self._clock(), self._sent[kind], int(self._in_a_window.get(kind, 0))
+            now, sent = self._clock(), self._sent[kind]
             while sent and sent[0] <= now - _WINDOW:
                 sent.popleft()
-            full = sent[len(sent) - most] + _WINDOW if most and len(sent) >= most else now
-            pause = max(full, self._next) - now
+            free_at = now
+            most = int(self._in_a_window.get(kind, 0))
+            if most and len(sent) >= most:
+                free_at = sent[-most] + _WINDOW
+            pause = max(free_at, self._next) - now
             if pause <= 0:
                 self._next = now + self._gap
                 sent.append(now)

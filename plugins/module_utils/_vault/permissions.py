@@ -6,11 +6,12 @@
 
 """Which permissions each kind of work takes in a vault, by the names that Azure has for them; pure.
 
-Sources, all of Microsoft: for access policies the Key Vault REST reference ("This operation requires the keys/get
-permission") and for rotation policies "Configure key auto-rotation"; for Azure RBAC "Permissions for Security",
-Microsoft.KeyVault; for a Managed HSM "Local RBAC built-in roles for Managed HSM" and for rotation policies "Configure key
-autorotation in Managed HSM", which names the permission to set one. That reading one takes the permission to read keys there
-is a conclusion.
+Sources, all of Microsoft: for access policies the Key Vault REST reference ("This operation
+requires the keys/get permission") and for rotation policies "Configure key auto-rotation"; for
+Azure RBAC "Permissions for Security", Microsoft.KeyVault; for a Managed HSM "Local RBAC built-in
+roles for Managed HSM" and for rotation policies "Configure key autorotation in Managed HSM", which
+names the permission to set one. That reading one takes the permission to read keys there is a
+conclusion.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 
-#: The built-in role that allows all operations in a vault (data actions keys/* and keyrotationpolicies/*)
+#: The built-in role that allows all operations in a vault (data actions keys/* and
+#: keyrotationpolicies/*)
 CRYPTO_OFFICER = "Key Vault Crypto Officer"
 
 #: The built-in roles of a Managed HSM; neither has what the other one has
@@ -58,7 +60,8 @@ def _permission(
     )
 
 
-#: By the operation's name in our results
+#: By the operation's name in our results: words, key permission, data action of Azure RBAC, data
+#: action of a Managed HSM
 PERMISSIONS: t.Mapping[str, Permission] = {
     "list": _permission("list keys and versions", "list", "keys/read", "keys/read/action"),
     "get": _permission("read keys", "get", "keys/read", "keys/read/action"),
@@ -66,20 +69,33 @@ PERMISSIONS: t.Mapping[str, Permission] = {
     "import": _permission("import keys", "import", "keys/import/action", "keys/import/action"),
     "update": _permission("update keys", "update", "keys/update/action", "keys/write/action"),
     "delete": _permission("delete keys", "delete", "keys/delete", "keys/delete"),
-    "get_deleted": _permission("read deleted keys", "get", "keys/read", "keys/deletedKeys/read/action", HSM_CRYPTO_OFFICER),
-    "recover": _permission(
-        "recover deleted keys", "recover", "keys/recover/action", "keys/deletedKeys/recover/action", HSM_CRYPTO_OFFICER
+    "get_deleted": _permission(
+        "read deleted keys", "get", "keys/read",
+        "keys/deletedKeys/read/action", HSM_CRYPTO_OFFICER,
     ),
-    "purge": _permission("purge deleted keys", "purge", "keys/purge/action", "keys/deletedKeys/delete", HSM_CRYPTO_OFFICER),
+    "recover": _permission(
+        "recover deleted keys", "recover", "keys/recover/action",
+        "keys/deletedKeys/recover/action", HSM_CRYPTO_OFFICER,
+    ),
+    "purge": _permission(
+        "purge deleted keys", "purge", "keys/purge/action",
+        "keys/deletedKeys/delete", HSM_CRYPTO_OFFICER,
+    ),
     "get_policy": _permission(
-        "read rotation policies", "getrotationpolicy", "keyrotationpolicies/read", "keys/read/action"
+        "read rotation policies", "getrotationpolicy", "keyrotationpolicies/read",
+        "keys/read/action",
     ),
     "set_policy": _permission(
-        "set rotation policies", "setrotationpolicy", "keyrotationpolicies/write", "keys/write/action"
+        "set rotation policies", "setrotationpolicy", "keyrotationpolicies/write",
+        "keys/write/action",
     ),
     "sign": _permission("sign with keys", "sign", "keys/sign/action", "keys/sign/action"),
-    "decrypt": _permission("decrypt with keys", "decrypt", "keys/decrypt/action", "keys/decrypt/action"),
-    "unwrapKey": _permission("unwrap with keys", "unwrapKey", "keys/unwrap/action", "keys/unwrap/action"),
+    "decrypt": _permission(
+        "decrypt with keys", "decrypt", "keys/decrypt/action", "keys/decrypt/action"
+    ),
+    "unwrapKey": _permission(
+        "unwrap with keys", "unwrapKey", "keys/unwrap/action", "keys/unwrap/action"
+    ),
 }  # fmt: skip
 
 #: What proves that a key which arrived is the token's
@@ -171,11 +187,15 @@ def needed_operations(
 def _takes(
     kind: str, ephemeral_kek: bool, declarations: t.Collection[Declaration], prove: bool
 ) -> tuple[set[str], set[str]]:
+    """Return the operations that one kind of work cannot do without, and those that it can.
+
+    The parameters are those of needed_operations().
+    """
     musts, cans = map(set, WORK[kind])
     if kind in BRINGING and not ephemeral_kek:
         musts -= set(_EPHEMERAL_KEK)
     musts |= _proving_operations(kind, declarations, prove)
-    rotations = [each.rotation for each in declarations if each.rotation]
+    rotations = [declaration.rotation for declaration in declarations if declaration.rotation]
     if declarations and not rotations:
         cans -= set(_POLICY)
     if any(rotation.notify_before for rotation in rotations):
@@ -188,12 +208,13 @@ def _proving_operations(
 ) -> set[str]:
     """Return what keys are proved by: oct keys always, as they have no public key to compare."""
     if kind == "retire":
-        retired = [
-            each for each in declarations if each.rotation and each.rotation.retire == "disable"
-        ]
-        operations = {_proving_operation(each, False) for each in retired}
+        operations = {
+            _proving_operation(declaration, False)
+            for declaration in declarations
+            if declaration.rotation and declaration.rotation.retire == "disable"
+        }
     elif kind in BRINGING:
-        operations = {_proving_operation(each, prove) for each in declarations}
+        operations = {_proving_operation(declaration, prove) for declaration in declarations}
         if prove and not declarations:
             operations.update(PROVING)
     else:
@@ -202,6 +223,10 @@ def _proving_operations(
 
 
 def _proving_operation(declaration: Declaration, prove: bool) -> str | None:
+    """Return what one key is proved by; None where it is not proved.
+
+    :param prove: whether RSA and EC keys are proved as well
+    """
     allowed = [operation for operation in PROVING if operation in declaration.wanted_operations]
     if declaration.spec.type == "oct":
         # The token's challenge is encrypted where the key may encrypt there, and else wrapped.

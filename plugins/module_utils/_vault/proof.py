@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""Proving that the vault holds a key and can use it: an operation there, checked against the token's key."""
+"""Proving that the vault holds a key and can use it: an operation there, checked against the
+token's key.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +68,7 @@ def prove(
 def _prove_signature(
     vault: Vault, name: str, version: Version, public_key: RsaPublicKey | EcPublicKey
 ) -> dict[str, t.Any]:
+    """Have the vault sign, and verify the signature; what it takes and returns is as in prove()."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
@@ -84,18 +87,22 @@ def _prove_signature(
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
         else:
             half = len(signature) // 2  # RFC 7518, 3.4: r and s side by side
-            r, s = (int.from_bytes(part, "big") for part in (signature[:half], signature[half:]))
+            r = int.from_bytes(signature[:half], "big")
+            s = int.from_bytes(signature[half:], "big")
             key.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(prehashed))
     except InvalidSignature:
-        raise _disproved(
-            vault, name, version, f"its signature ({algorithm}) is not of this key"
-        ) from None
+        why = f"its signature ({algorithm}) is not of this key"
+        raise _disproved(vault, name, version, why) from None
     return {"operation": "sign", "algorithm": algorithm}
 
 
 def _prove_decryption(
     vault: Vault, name: str, version: Version, public_key: RsaPublicKey, operation: str
 ) -> dict[str, t.Any]:
+    """Have the vault decrypt a random secret, and compare; it returns what prove() does.
+
+    :param operation: ``decrypt`` or ``unwrapKey``
+    """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -103,21 +110,23 @@ def _prove_decryption(
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     ciphertext = to_cryptography(public_key).encrypt(secret, oaep)
     if _use(vault, name, version, operation, _RSA_ENCRYPTION, ciphertext) != secret:
-        raise _disproved(
-            vault,
-            name,
-            version,
-            f"it does not decrypt ({_RSA_ENCRYPTION}) what its public key encrypted",
-        )
+        why = f"it does not decrypt ({_RSA_ENCRYPTION}) what its public key encrypted"
+        raise _disproved(vault, name, version, why)
     return {"operation": operation, "algorithm": _RSA_ENCRYPTION}
 
 
 def _prove_oct(
     vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str] | None
 ) -> dict[str, t.Any]:
+    """Have the vault answer the token's challenge; what it takes and returns is as in prove().
+
+    :param challenge: ``algorithm``, ``ciphertext`` and perhaps ``iv`` in hexadecimal, and
+        ``sha256`` of the right answer
+    """
     if challenge is None:
         return {
-            "unprovable": "there is no challenge from the token; byok_wrap makes one for keys that may encrypt or wrap"
+            "unprovable": "there is no challenge from the token; byok_wrap makes one for keys that "
+            "may encrypt or wrap"
         }
     algorithm, ciphertext = challenge["algorithm"], bytes.fromhex(challenge["ciphertext"])
     operation = "unwrapKey" if algorithm.endswith("KW") else "decrypt"
@@ -131,13 +140,11 @@ def _prove_oct(
         if error.status != 400:
             raise
         # What another key makes of the challenge has no right padding or check value.
-        raise _disproved(
-            vault, name, version, f"it cannot take the token's challenge ({error.what})"
-        ) from error
+        why = f"it cannot take the token's challenge ({error.what})"
+        raise _disproved(vault, name, version, why) from error
     if hashlib.sha256(answer).hexdigest() != challenge["sha256"]:
-        raise _disproved(
-            vault, name, version, f"its answer ({algorithm}) to the token's challenge is wrong"
-        )
+        why = f"its answer ({algorithm}) to the token's challenge is wrong"
+        raise _disproved(vault, name, version, why)
     return {"operation": operation, "algorithm": algorithm}
 
 
@@ -152,12 +159,15 @@ def _use(
 ) -> bytes:
     """Return the outcome of an operation in the vault.
 
-    Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a random key of its own.
+    Not by the SDK's CryptographyClient: it computes some operations locally, for oct keys with a
+    random key of its own.
+
+    :param operation: an operation of a key, by Azure's name
+    :param algorithm: by its name in JSON Web Algorithms
+    :param more: further members of the request, such as ``iv``
     """
-    body = {
-        "alg": algorithm,
-        **{member: _encode(octets) for member, octets in {"value": value, **more}.items()},
-    }
+    octets = {"value": value, **more}
+    body = {"alg": algorithm, **{member: _encode(octets[member]) for member in octets}}
     path = f"/keys/{name}/{version.version}/{operation.lower()}"
 
     def send(**options: t.Any) -> bytes:
@@ -176,6 +186,7 @@ def _decode(text: str) -> bytes:
 
 def _disproved(vault: Vault, name: str, version: Version, why: str) -> NotOurKey:
     return NotOurKey(
-        f"The version {version.version} of the key {name} in the {vault} is not the key of the token: {why}",
+        f"The version {version.version} of the key {name} in the {vault} is not the key of the "
+        f"token: {why}",
         "Do not use this version; find out who imported it",
     )

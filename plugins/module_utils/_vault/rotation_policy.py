@@ -4,9 +4,11 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""Azure's own rotation policy of a key: it may announce an expiry, and must never make key material in Azure.
+"""Azure's own rotation policy of a key: it may announce an expiry, and must never make key material
+in Azure.
 
-What Rotate does with an imported key is documented nowhere; a version that it made would hold a key that no token has.
+What Rotate does with an imported key is documented nowhere; a version that it made would hold a key
+that no token has.
 """
 
 from __future__ import annotations
@@ -38,40 +40,44 @@ class Policy:
     attributes: t.Mapping[str, t.Any] | None = None
 
     def facts(self) -> dict[str, t.Any]:
-        """Return when Azure announces an expiry, and when it rotates by itself; None where it does not."""
+        """Return when Azure announces an expiry, and when it rotates by itself; None where it does
+        not.
+        """
         return {"notify_before": self._trigger(_NOTIFY), "azure_rotates": self._trigger(_ROTATE)}
 
     def changes(self, rotation: Rotation) -> dict[str, t.Any]:
         """Return which of the facts have to change, with their new values.
 
-        What is not declared stays as it is, so also the notification that a vault adds to every policy by itself.
+        What is not declared stays as it is, so also the notification that a vault adds to every
+        policy by itself.
         """
-        wanted: dict[str, str | None] = {"azure_rotates": None}
+        declared: dict[str, str | None] = {"azure_rotates": None}
         if rotation.notify_before:
-            wanted["notify_before"] = str(rotation.notify_before)
-        there = self.facts()
-        return {fact: value for fact, value in wanted.items() if value != there[fact]}
+            declared["notify_before"] = str(rotation.notify_before)
+        current = self.facts()
+        return {fact: value for fact, value in declared.items() if value != current[fact]}
 
     def _trigger(self, kind: str) -> str | None:
-        triggers = (
-            each.get("trigger") or {}
-            for each in self.actions
-            if each["action"]["type"].lower() == kind
-        )
-        return next(
-            (
-                trigger.get("timeBeforeExpiry")
-                or f"{trigger.get('timeAfterCreate')} after creation"
-                for trigger in triggers
-            ),
-            None,
-        )
+        """Return when the first action of a kind takes place; None where there is none."""
+        for action in self.actions:
+            if _kind(action) == kind:
+                trigger = action.get("trigger") or {}
+                after_creation = f"{trigger.get('timeAfterCreate')} after creation"
+                return trigger.get("timeBeforeExpiry") or after_creation
+        return None
+
+
+def _kind(action: t.Mapping[str, t.Any]) -> str:
+    """Return ``notify`` or ``rotate``, of one of the lifetimeActions."""
+    kind: str = action["action"]["type"].lower()
+    return kind
 
 
 def read_policy(vault: Vault, name: str, rotation: Rotation) -> Policy:
     """Return the rotation policy of a key.
 
-    :raises ByokError: when Azure refuses; where nothing about it is declared, a missing permission to look is none
+    :raises ByokError: when Azure refuses; but a missing permission to read it counts as no policy
+        where nothing about it is declared
     """
     try:
         policy = vault.read_if_there(
@@ -79,40 +85,44 @@ def read_policy(vault: Vault, name: str, rotation: Rotation) -> Policy:
             lambda **options: _to_policy(_send(vault, "GET", name, **options)),
         )
     except AzureError as error:
-        if error.status == 403 and error.code not in NOT_LET_THROUGH and not rotation.notify_before:
+        forbidden = error.status == 403 and error.code not in NOT_LET_THROUGH
+        if forbidden and not rotation.notify_before:
             return Policy()
         raise
     return policy or Policy()
 
 
 def refuse_notification(address: Address, name: str, rotation: Rotation) -> None:
-    """Refuse notify_before for a Managed HSM (Microsoft, "Configure key auto-rotation in Azure Managed HSM").
+    """Refuse notify_before for a Managed HSM, which announces no expiries.
 
-    :raises ByokError: for one
+    Source: Microsoft, "Configure key auto-rotation in Azure Managed HSM".
+
+    :raises ByokError: for both together
     """
     if rotation.notify_before and address.managed_hsm:
         raise ByokError(
-            f"The key {name} is declared with notify_before, and the {address} announces no expiries",
-            "Leave notify_before out for keys of a Managed HSM, and let a scheduled run tell what is due",
+            f"The key {name} is declared with notify_before, and the {address} announces no "
+            "expiries",
+            "Leave notify_before out for keys of a Managed HSM, and let a scheduled run tell what "
+            "is due",
         )
 
 
 def change_policy(vault: Vault, name: str, policy: Policy, changes: t.Mapping[str, t.Any]) -> None:
-    """Set the facts of a policy that have to change; the rest of it is sent as it was read, for a PUT replaces it.
+    """Set the facts of a policy that have to change; the rest of it is sent as it was read, for a
+    PUT replaces it.
 
+    :param changes: as Policy.changes() returns them
     :raises ByokError: when Azure refuses
     """
-    replaced = {_ROTATE} | ({_NOTIFY} if "notify_before" in changes else set())
-    actions = [
-        dict(each) for each in policy.actions if each["action"]["type"].lower() not in replaced
-    ]
+    replaced = {_ROTATE}
+    notifications = []
     if "notify_before" in changes:
-        actions.append(
-            {
-                "trigger": {"timeBeforeExpiry": changes["notify_before"]},
-                "action": {"type": "Notify"},
-            }
-        )
+        replaced.add(_NOTIFY)
+        trigger = {"timeBeforeExpiry": changes["notify_before"]}
+        notifications = [{"trigger": trigger, "action": {"type": "Notify"}}]
+    kept = [dict(action) for action in policy.actions if _kind(action) not in replaced]
+    actions = kept + notifications
     expiry = (policy.attributes or {}).get("expiryTime")
     body = {"lifetimeActions": actions, "attributes": {"expiryTime": expiry} if expiry else {}}
 

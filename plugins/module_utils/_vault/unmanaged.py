@@ -22,7 +22,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
 
 
 def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.Any]]:
-    """Return the keys of a vault that are not ``declared``, by name; keys that belong to certificates are none of ours.
+    """Return the keys of a vault that are not ``declared``, by name; keys that belong to
+    certificates are none of ours.
 
     A list has no key material, so whether one of them is in the token it does not tell.
 
@@ -32,10 +33,14 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
         listed = list_keys(vault)
     except AzureError as error:
         if error.status == 403 and error.code not in NOT_LET_THROUGH:
-            remedy = f"{error.remedy}. Without that, set unmanaged to ignore (byok_unmanaged of the role)"
+            remedy = (
+                f"{error.remedy}. Without that, set unmanaged to ignore (byok_unmanaged of the "
+                "role)"
+            )
             raise ByokError(error.what, remedy) from error
         raise
-    known = {name.lower() for name in declared}  # Azure compares names without regard to case
+    # Azure compares names without regard to case
+    declared_names = {name.lower() for name in declared}
     return [
         UnmanagedKey(
             name=key.name,
@@ -46,5 +51,5 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
             marked=GENERATION_TAG in key.tags,
         ).to_dict()
         for key in sorted(listed, key=lambda key: key.name.lower())
-        if key.name.lower() not in known and not key.managed
+        if key.name.lower() not in declared_names and not key.managed
     ]

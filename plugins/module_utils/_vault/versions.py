@@ -89,10 +89,9 @@ def observe(vault: Vault, name: str, is_wanted: t.Callable[[Version], bool]) -> 
         return InVault(None, deleted=read_deleted(vault, name))
     if is_wanted(current):
         return InVault(current)
-    return InVault(
-        current,
-        tuple(each for each in read_versions(vault, name) if each.version != current.version),
-    )
+    versions = read_versions(vault, name)
+    others = (version for version in versions if version.version != current.version)
+    return InVault(current, tuple(others))
 
 
 def list_keys(vault: Vault) -> list[Listed]:
@@ -152,7 +151,7 @@ def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.
             f"takes {MAX_TAGS}",
             "Declare fewer tags, or remove some from the key",
         )
-    wanted = {
+    properties = {
         "key_operations": changes.get("operations"),
         "enabled": changes.get("enabled"),
         "not_before": changes.get("not_before") and parse_moment(changes["not_before"]),
@@ -161,15 +160,18 @@ def update(vault: Vault, name: str, version: Version, changes: t.Mapping[str, t.
     }
 
     def landed() -> Version | None:
-        found = read_version(vault, name, version.version)
-        return found if found and {**found.attributes(), **changes} == found.attributes() else None
+        current = read_version(vault, name, version.version)
+        if current is None:
+            return None
+        attributes = current.attributes()
+        return current if {**attributes, **changes} == attributes else None
 
     return vault.write(
         f"Updating {', '.join(changes)} of the key {name} in the {vault}",
         lambda **options: version_of(
             vault,
             name,
-            vault.client.update_key_properties(name, version.version, **wanted, **options),
+            vault.client.update_key_properties(name, version.version, **properties, **options),
             version.version,
         ),
         landed,
@@ -183,9 +185,8 @@ def disable(vault: Vault, name: str, version: str) -> None:
     """
 
     def landed() -> bool | None:
-        listed = list_versions(vault, name)
-        disabled = any(each.version == version and each.enabled is False for each in listed)
-        return True if disabled else None
+        enabled = {listed.version: listed.enabled for listed in list_versions(vault, name)}
+        return True if enabled.get(version) is False else None
 
     def send(**options: t.Any) -> bool:
         properties = vault.client.update_key_properties(name, version, enabled=False, **options)

@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What an import is about: which key it must be and why that is believed, put together from all that tells."""
+"""What an import is about: which key it must be and why that is believed, put together from all
+that tells.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,14 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
-from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import digest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    PREDICATE_TYPE,
+    package_sha256,
+    path_beside,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     GENERATION_TAG,
     PACKAGE_TAG,
@@ -37,8 +43,13 @@ class Import:
 
     :ivar thumbprint: what the key must have; None for oct keys and where nobody told
     :ivar generation: CKA_ID in the token
-    :ivar origin: why the package is believed to hold our key: ``token``, ``declared`` or ``unverified``
+    :ivar origin: why the package is believed to hold our key: ``token``, ``declared`` or
+        ``unverified``
     :ivar replaces: the version that this one may supersede
+    :ivar text: the package itself; None before the key is wrapped
+    :ivar receipt: as docs/receipt.schema.json describes it
+    :ivar challenge: for oct keys what byok_wrap made in the token
+    :ivar prove: whether the key is proved where its public key could be compared as well
     """
 
     declaration: Declaration
@@ -61,12 +72,12 @@ class Import:
 
         :param now: when it is imported
         """
-        known = {
+        return {
             "kind": str(self.declaration.spec),
             "thumbprint": self.thumbprint,
             "generation": self.generation,
+            **self.attributes(now),
         }
-        return {**known, **self.attributes(now)}
 
     def attributes(self, now: datetime) -> dict[str, t.Any]:
         """Return the attributes that the version gets, as Version.attributes() gives them."""
@@ -75,18 +86,17 @@ class Import:
     def marks(self) -> dict[str, str]:
         """Return the tags that tell people where a version comes from, as far as it is known."""
         wrapped = (self.receipt or {}).get("predicate", {})
-        known = {
+        tags = {
             GENERATION_TAG: self.generation,
             THUMBPRINT_TAG: self.thumbprint,
             TOKEN_TAG: wrapped.get("token", {}).get("serial"),
-            PACKAGE_TAG: _package.digest(self.text) if self.text else None,
+            PACKAGE_TAG: digest(self.text) if self.text else None,
         }
-        if not self.text:
-            expected = set(known) - (
-                {THUMBPRINT_TAG} if self.declaration.spec.type == "oct" else set()
-            )
-            return {tag: str(known[tag] or _NOT_WRAPPED_YET) for tag in sorted(expected)}
-        return {tag: str(value) for tag, value in known.items() if value}
+        if self.text:
+            return {tag: str(value) for tag, value in tags.items() if value}
+        if self.declaration.spec.type == "oct":
+            del tags[THUMBPRINT_TAG]
+        return {tag: str(tags[tag] or _NOT_WRAPPED_YET) for tag in sorted(tags)}
 
 
 def read_import(
@@ -95,11 +105,13 @@ def read_import(
     wrapped: t.Mapping[str, t.Any] | None,
     allow_unverified: bool,
 ) -> Import:
-    """Put together what the options, the results of byok_wrap and the receipt say; they must not contradict.
+    """Put together what the options, the results of byok_wrap and the receipt say; they must not
+    contradict.
 
     :param item: the options of byok_import for this key
-    :param wrapped: byok_wrap's result for it
-    :param allow_unverified: import a package although nothing that can be trusted says which key it must hold
+    :param wrapped: byok_wrap's result for it, see PACKAGE_RESULT of ``_ansible/arguments.py``
+    :param allow_unverified: import a package although nothing that can be trusted says which key it
+        must hold
     :raises ByokError: when they contradict, or nothing says which key the package must hold
     """
     wrapped = wrapped or {}
@@ -110,43 +122,34 @@ def read_import(
             f"There is no package {path} on this host",
             "Wrap the key with byok_wrap, or correct path",
         )
-    receipt_path = path and _receipt.path_beside(path)
+    receipt_path = path and path_beside(path)
     receipt = wrapped.get("receipt") or _read_receipt(receipt_path)
-    receipt_key = _receipt_key(receipt) if receipt else {}
     declared = {"thumbprint": item["thumbprint"], "generation": declaration.generation}
-    told = {
-        fact: {str(source[fact]) for source in (declared, wrapped, receipt_key) if source.get(fact)}
-        for fact in ("thumbprint", "generation")
-    }
-    for fact, values in told.items():
-        if len(values) > 1:
-            raise ByokError(
-                f"Two different keys are named for {declaration.name}: {fact} {' and '.join(sorted(values))}",
-                "The package or its receipt may have been substituted: do not import it; wrap the key again",
-            )
-    if text and receipt and _receipt.package_sha256(receipt) != _package.digest(text):
+    sources = [declared, wrapped, _receipt_key(receipt) if receipt else {}]
+    thumbprint = _agreed(declaration.name, "thumbprint", sources)
+    generation = _agreed(declaration.name, "generation", sources)
+    if text and receipt and package_sha256(receipt) != digest(text):
         raise ByokError(
             f"The package of {declaration.name} is not the one that its receipt is about",
             "The package was edited, truncated or substituted: transfer package and receipt again",
         )
     identifying = "generation" if declaration.spec.type == "oct" else "thumbprint"
-    origin = (
-        "token"
-        if wrapped.get(identifying)
-        else "declared"
-        if declared[identifying]
-        else "unverified"
-    )
+    origin = "unverified"
+    if wrapped.get(identifying):
+        origin = "token"
+    elif declared[identifying]:
+        origin = "declared"
     if origin == "unverified" and text and not allow_unverified:
         raise ByokError(
-            f"Nothing shows that the package of {declaration.name} holds your key (origin: unverified): a KEK is "
-            "public, so anyone can make a package and a receipt",
-            f"Give {identifying} as byok_target_key returned it; allow_unverified_origin accepts the risk",
+            f"Nothing shows that the package of {declaration.name} holds your key (origin: "
+            "unverified): a KEK is public, so anyone can make a package and a receipt",
+            f"Give {identifying} as byok_target_key returned it; allow_unverified_origin accepts "
+            "the risk",
         )
     return Import(
         declaration=declaration,
-        thumbprint=next(iter(told["thumbprint"]), None),
-        generation=next(iter(told["generation"]), None),
+        thumbprint=thumbprint,
+        generation=generation,
         origin=origin,
         replaces=item["replaces"],
         text=text or None,
@@ -157,7 +160,27 @@ def read_import(
     )
 
 
+def _agreed(name: str, fact: str, sources: t.Iterable[t.Mapping[str, t.Any]]) -> str | None:
+    """Return what the sources say of a fact; None where none of them says anything.
+
+    :param name: of the key, for an error
+    :raises ByokError: when they contradict
+    """
+    values = {str(source[fact]) for source in sources if source.get(fact)}
+    if len(values) > 1:
+        raise ByokError(
+            f"Two different keys are named for {name}: {fact} {' and '.join(sorted(values))}",
+            "The package or its receipt may have been substituted: do not import it; wrap the key "
+            "again",
+        )
+    return values.pop() if values else None
+
+
 def _read_receipt(path: str | None) -> dict[str, t.Any] | None:
+    """Return the receipt in a file; None where there is none.
+
+    :raises ByokError: when the file is none
+    """
     text = path and read_text(path)
     if not text:
         return None
@@ -165,7 +188,7 @@ def _read_receipt(path: str | None) -> dict[str, t.Any] | None:
         receipt = json.loads(text)
     except ValueError:
         receipt = None
-    if not isinstance(receipt, dict) or receipt.get("predicateType") != _receipt.PREDICATE_TYPE:
+    if not isinstance(receipt, dict) or receipt.get("predicateType") != PREDICATE_TYPE:
         raise ByokError(
             f"The file {path} is not a receipt of Keyferry", "Transfer package and receipt again"
         )

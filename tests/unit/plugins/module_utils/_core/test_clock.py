@@ -76,8 +76,8 @@ def test_a_date_more_than_an_hour_from_this_hosts_clock_is_refused(
     said = read_date(date)
     assert said
     assert (
-        f"{whose} says {said:%Y-%m-%dT%H:%M:%SZ}, and the clock of this host says 2026-11-22T12:00:00Z"
-        in str(error.value)
+        f"{whose} says {said:%Y-%m-%dT%H:%M:%SZ}, and the clock of this host says "
+        "2026-11-22T12:00:00Z" in str(error.value)
     )
     assert "NTP" in error.value.remedy
     assert "proxy" in error.value.remedy

@@ -107,7 +107,8 @@ def test_vaults_that_lack_the_newest_generation_are_named() -> None:
     assert vaults_behind(even) == []
     [said] = vaults_behind([host("one", {"a": NEW, "b": OLD}), host("two", {"a": OLD, "b": OLD})])
     assert said == (
-        f"two (https://two.vault.azure.net): behind with the key a, of which one has the generation {NEW}."
+        "two (https://two.vault.azure.net): behind with the key a, of which one has the generation "
+        f"{NEW}."
     )
     [said] = vaults_behind([host("one", {"a": NEW}, keys=["a"]), host("two", {}, keys=["a"])])
     assert said.startswith("two ")

@@ -28,7 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import summarise
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import plan
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import list_unmanaged
 from azure.core.exceptions import ResourceNotFoundError
@@ -117,7 +117,7 @@ def in_token(name: str) -> dict[str, t.Any]:
 def planned(*items: dict[str, t.Any], force: frozenset[str] | None = None) -> dict[str, t.Any]:
     """The variables of a host after the role's entry point plan."""
     address = parse_address(URL, "AzureCloud")
-    vault = Vault(address, Client(), 0, 0, Pace(1, None), lambda seconds: None)
+    vault = Vault(address, Client(), Patience(0, 0), Pace(1, None), lambda seconds: None)
     outcome = plan(vault, items, [in_token(item["name"]) for item in items], force)
     assert not outcome.failures
     return {

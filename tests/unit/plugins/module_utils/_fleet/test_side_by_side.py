@@ -65,11 +65,10 @@ def test_generations_and_versions_stand_side_by_side() -> None:
     )
     assert lines[0] == "a, token byok (7)"
     assert lines[1].startswith(f"  generation {OLD}, P-256, made 2026")
-    assert (
-        lines[2]
-        == "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never"
-    )
-    assert lines[3] == "    https://two: -"
+    assert lines[2:4] == [
+        "    https://one: version 1, active, enabled, created 2026-11-22T10:00:00Z, expires never",
+        "    https://two: -",
+    ]
     assert lines[4].endswith("withdrawn")
     assert (
         "  foreign, https://one: version 2, enabled, created 2026-11-22T10:00:00Z, expires never"

@@ -14,7 +14,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import plan as _planning
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
@@ -42,7 +42,11 @@ def plan(
 
     address = parse_address("https://contoso.vault.azure.net", "AzureCloud")
     vault = Vault(
-        address, SimpleNamespace(get_key=get_key), 0, 0, Pace(1, None), lambda seconds: None
+        address,
+        SimpleNamespace(get_key=get_key),
+        Patience(0, 0),
+        Pace(1, None),
+        lambda seconds: None,
     )
     monkeypatch.setattr(_planning, "open_vault", lambda params: vault)
     empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}

@@ -19,7 +19,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import vault_info as _vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
     PERMISSIONS,
@@ -117,8 +117,7 @@ def look(
     vault = Vault(
         parse_address(url, "AzureCloud"),
         service,
-        0,
-        0,
+        Patience(0, 0),
         Pace(1, None),
         lambda seconds: None,
         clock=clock,

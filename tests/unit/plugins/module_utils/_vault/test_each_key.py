@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import VaultUnavailable
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
@@ -22,8 +22,7 @@ def vault(concurrency: int) -> Vault:
     return Vault(
         parse_address("https://contoso.vault.azure.net", "AzureCloud"),
         None,
-        60,
-        60,
+        Patience(60, 60),
         Pace(concurrency, None),
     )
 
