@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.utils.display import Display
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import REMOVAL
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet import variables
 
 #: The one list of the role's options
@@ -36,5 +35,10 @@ def unknown_variables(names: list[str], own: t.Any = None) -> list[str]:
     own = own.replace(",", " ").split() if isinstance(own, str) else own or ()
     for former, name in variables.RENAMED.items():
         if former in names:
-            Display().deprecated(f"{former} is now called {name}. Rename it.", **REMOVAL)
+            # ansible-test wants to read the version here
+            Display().deprecated(
+                f"{former} is now called {name}. Rename it.",
+                version="1.0.0",
+                collection_name="keyferry.azure",
+            )
     return variables.unknown_variables(names, role_options(), own)

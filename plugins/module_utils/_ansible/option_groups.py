@@ -7,7 +7,7 @@
 """Options of groups that a module is not in: ignored for one release, as it took them before.
 
 ``module_defaults`` of the group ``byok`` used to set the options of token and vault for every module.
-Such plays go on working until REMOVAL.
+Such plays go on working until 1.0.0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     OPTION_GROUPS,
-    REMOVAL,
     Spec,
 )
 
@@ -33,7 +32,12 @@ class GroupedModule(AnsibleModule):  # type: ignore[misc]  # Ansible has no type
         self.unused: list[str] = []
         super().__init__(**arguments)
         if self.unused:
-            self.deprecate(_unused(self._name, self.unused), **REMOVAL)
+            # ansible-test wants to read the version here
+            self.deprecate(
+                _unused(self._name, self.unused),
+                version="1.0.0",
+                collection_name="keyferry.azure",
+            )
 
     def _load_params(self) -> None:
         super()._load_params()
