@@ -29,13 +29,6 @@ WRITE_INSTEAD = {
     r"\bmend(s|ed|ing)?\b": "fix",
 }
 
-#: Files whose messages are still to be reworded; remove those that are
-STILL_TO_REWORD = {
-    "plugins/module_utils/_steps/import_keys.py",
-    "plugins/module_utils/_vault/client.py",
-    "plugins/module_utils/_vault/errors.py",
-}
-
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -69,16 +62,7 @@ def complaints(text: str) -> Iterator[str]:
             yield f"Instead of '{match[0]}', write {better}: ...{around}..."
 
 
-def paths() -> Iterator[object]:
-    """Yield the files as parameters; those still to be reworded may fail."""
-    for path in files():
-        marks = (
-            [pytest.mark.xfail(reason="still to be reworded")] if path in STILL_TO_REWORD else []
-        )
-        yield pytest.param(path, marks=marks)
-
-
-@pytest.mark.parametrize("path", list(paths()))
+@pytest.mark.parametrize("path", list(files()))
 def test_words_are_exact(path: str) -> None:
     found: list[str] = []
     for text in texts_of(path):
