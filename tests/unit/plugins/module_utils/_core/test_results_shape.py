@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core import results
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Shape
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -133,6 +133,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(data=st.data(), shape=st.sampled_from(SHAPES))
 def test_whatever_another_host_made_up_is_read_or_refused(
     data: st.DataObject, shape: type[Shape]

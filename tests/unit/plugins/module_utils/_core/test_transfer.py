@@ -764,7 +764,7 @@ class Witness:
             assert self.has_arrived(run, name)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     data=st.data(),
     looks_only=st.booleans(),
