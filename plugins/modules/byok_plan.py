@@ -214,13 +214,13 @@ transfers:
   type: list
   elements: dict
   sample: []
-rotations:
+orders:
   description: The keys of which a generation has to be made, for
-    O(keyferry.azure.byok_target_key#module:rotations).
+    O(keyferry.azure.byok_target_key#module:orders).
   returned: always
   type: list
   elements: dict
-  contains:
+  contains: &order
     name:
       description: The key's name.
       type: str
@@ -233,6 +233,13 @@ rotations:
     reason:
       description: Why.
       type: str
+  sample: []
+rotations:
+  description: The former name of RV(orders), until version 1.0.0.
+  returned: always
+  type: list
+  elements: dict
+  contains: *order
   sample: []
 versions:
   description: All versions of the keys in this vault, for

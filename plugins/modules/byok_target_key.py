@@ -13,7 +13,7 @@ author:
   - Keyferry contributors (@keyferry)
 description:
   - Finds the declared keys in the token by their label and makes missing keys, so that they can be
-    brought to a vault. An existing key is never replaced. If O(rotations) asks for a newer
+    brought to a vault. An existing key is never replaced. If O(orders) asks for a newer
     generation, the module makes it beside the existing one.
   - A key that was made by other means is adopted if it is of the declared type, extractable and
     sensitive, and was generated in the token.
@@ -32,20 +32,22 @@ attributes:
 options:
   state:
     description:
-      - V(present) makes missing keys. V(absent) destroys the generations that O(confirm) names, for
+      - V(present) makes missing keys. V(absent) destroys the generations that O(destroy) names, for
         ever, and makes nothing.
       - Destroying a key in the token does not delete it in any vault.
     type: str
     choices: [present, absent]
     default: present
-  rotations:
+  orders:
     description:
-      - The result RV(keyferry.azure.byok_plan#module:rotations), the keys that must get a newer
+      - The result RV(keyferry.azure.byok_plan#module:orders), the keys that must get a newer
         generation. If the token already has a newer generation, for example from an interrupted
         run, none is made.
+      - The alias V(rotations) is deprecated and will be removed in version 1.0.0.
     type: list
     elements: dict
     default: []
+    aliases: [rotations]
     suboptions:
       name:
         description: The key's name.
@@ -70,12 +72,15 @@ options:
     type: list
     elements: str
     default: []
-  confirm:
-    description: Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for
-      O(state=absent).
+  destroy:
+    description:
+      - Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for
+        O(state=absent).
+      - The alias V(confirm) is deprecated and will be removed in version 1.0.0.
     type: list
     elements: str
     default: []
+    aliases: [confirm]
   vaults:
     description: The URLs of all vaults that declare the keys, for O(state=absent).
     type: list
@@ -365,6 +370,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
     ROTATION_RESULT,
     TOKEN_OPTIONS,
     VERSIONS_RESULT,
+    formerly,
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
@@ -382,14 +388,20 @@ def main() -> None:
             **TOKEN_OPTIONS,
             **key_options("target_keys"),
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
-            "rotations": {
+            "orders": {
                 "type": "list",
                 "elements": "dict",
                 "options": ROTATION_RESULT,
                 "default": [],
+                **formerly("rotations"),
             },
             "withdraw": {"type": "list", "elements": "str", "default": []},
-            "confirm": {"type": "list", "elements": "str", "default": []},
+            "destroy": {
+                "type": "list",
+                "elements": "str",
+                "default": [],
+                **formerly("confirm"),
+            },
             "vaults": {"type": "list", "elements": "str"},
             "versions": {"type": "list", "elements": "dict", "options": VERSIONS_RESULT},
             "accept_last_copy": {"type": "bool", "default": False},

@@ -16,6 +16,7 @@ import json
 import os
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
@@ -85,15 +86,24 @@ def _write(run: Transfer) -> str:
 
 
 def _read(text: t.Any) -> Transfer:
+    """Return the run that a text keeps.
+
+    :raises ByokError: when it keeps none
+    """
     if not isinstance(text, str) or not text.startswith(_HEAD):
         raise ByokError("This run was not begun", "Run the entry points of the role unchanged")
+    return _parse(text)
+
+
+@lru_cache(maxsize=2)  # a task asks more than once, and reading takes longer than answering
+def _parse(text: str) -> Transfer:
     return Transfer.from_dict(json.loads(text[len(_HEAD) :]))
 
 
 def _begin(request: Mapping[str, t.Any], job: str, looks_only: bool = False) -> str:
     """Begin a run: check what is declared and what was asked for, before anything is touched."""
     keys = declared_keys(request["keys"], request["key_defaults"])
-    escrow_directory = _escrow_directory(request)
+    escrow_directory = _escrow_directory(request) if job in _MAKING else None
     confirmed = in_vault(names(request["confirm"], "byok_confirm"), request["vault_url"])
     wanted = Request(
         job=t.cast(t.Any, job),
@@ -283,9 +293,9 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "batches": lambda run: [list(batch.names) for batch in run.batches()],
     "span": lambda run, names: run.span(names),
     "make": lambda run, *batch: _batch(run, *batch).to_make().target_keys,
-    "rotations": lambda run, *batch: _dicts(_batch(run, *batch).to_make().rotations),
+    "orders": lambda run, *batch: _dicts(_batch(run, *batch).to_make().orders),
     "make_all": lambda run: run.all_at_once().to_make().target_keys,
-    "all_rotations": lambda run: _dicts(run.all_at_once().to_make().rotations),
+    "all_orders": lambda run: _dicts(run.all_at_once().to_make().orders),
     "all_made": _all_made,
     "wrap": lambda run, *batch: _batch(run, *batch).to_wrap(),
     "import": lambda run, *batch: _batch(run, *batch).to_import().imports,

@@ -26,7 +26,7 @@ def _env(*names: str) -> tuple[t.Any, list[str]]:
     return (env_fallback, list(names))
 
 
-def _formerly(name: str) -> dict[str, t.Any]:
+def formerly(name: str) -> dict[str, t.Any]:
     """Return what lets an option answer to the name that it had before."""
     return {"aliases": [name], "deprecated_aliases": [{"name": name, **REMOVAL}]}
 
@@ -48,7 +48,7 @@ TOKEN_OPTIONS: Spec = {
     "library_environment": {"type": "dict"},
     "library_parameters": {"type": "str"},
     "hsm_profile": {
-        **_formerly("profile"),
+        **formerly("profile"),
         "type": "str",
         "default": "auto",
         "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
@@ -190,7 +190,7 @@ def key_list(
     :param former: the name that the list had before
     """
     options = {**item, **{name: {**item[name], "required": True} for name in required}}
-    alias = _formerly(former) if former else {}
+    alias = formerly(former) if former else {}
     return {"type": "list", "elements": "dict", "options": options, "no_log": False, **alias}
 
 

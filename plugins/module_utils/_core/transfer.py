@@ -173,7 +173,7 @@ class Transfer(Shape):
             or plans one twice, or is no such result
         """
         entries = tuple(PlanEntry.from_dict(entry) for entry in result.get("plan") or [])
-        orders = [MakeOrder.from_dict(order) for order in result.get("rotations") or []]
+        orders = [MakeOrder.from_dict(order) for order in result.get("orders") or []]
         self._refuse_strange([entry.name for entry in entries])
         failures = []
         for entry in entries:
@@ -396,11 +396,11 @@ class MakeInput:
     """What byok_target_key is told to make.
 
     :ivar target_keys: declarations
-    :ivar rotations: for those of which a generation has to be made
+    :ivar orders: for those of which a generation has to be made
     """
 
     target_keys: list[Item]
-    rotations: list[MakeOrder]
+    orders: list[MakeOrder]
 
 
 @dataclass(frozen=True)
@@ -454,7 +454,7 @@ class Batch:
         In check mode a newer generation is not there yet, and the older one is not what would be
         wrapped.
         """
-        replaced = {order.name for order in self.to_make().rotations if order.newer_than}
+        replaced = {order.name for order in self.to_make().orders if order.newer_than}
         keys = {
             key.name: key
             for key in self.keys

@@ -97,7 +97,7 @@ def plan(
     """
     observed = {result["name"]: result for result in target_keys}
     outcome = Outcome() if outcome is None else outcome
-    outcome.result.update(plan=[], transfers=[], rotations=[], imports=[], unmanaged=None)
+    outcome.result.update(plan=[], transfers=[], orders=[], imports=[], unmanaged=None)
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
@@ -135,9 +135,10 @@ def plan(
             result["transfers"].append(_as_declared(item))
         if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
             order = MakeOrder(declaration.name, action.newer_than, now, action.reason)
-            part.add("rotations", order)
+            part.add("orders", order)
 
     each_key(vault, items, outcome, add)
+    outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
 
 

@@ -197,7 +197,7 @@ class _Driver:
         wanted = batch.to_make()
         if not wanted.target_keys:
             return batch
-        rotations = [order.to_dict() for order in wanted.rotations]
+        orders = [order.to_dict() for order in wanted.orders]
         with self._step() as made:
             find_or_make(
                 self.token,
@@ -205,7 +205,7 @@ class _Driver:
                 self.params,
                 self.check_mode,
                 outcome=made,
-                rotations=rotations,
+                orders=orders,
             )
         for key in map(TargetKey.from_dict, made.result["target_keys"]):
             self.results[key.name] = replace(

@@ -77,12 +77,12 @@ Listed = t.Mapping[str, Found]
 class Steps:
     """What is done besides making what is missing.
 
-    :ivar rotations: what byok_plan returned under this name
+    :ivar orders: what byok_plan returned under this name
     :ivar transferred: identities of generations that have arrived, and may be locked
     :ivar withdraw: identities of generations that must never be chosen again
     """
 
-    rotations: t.Sequence[Params] = ()
+    orders: t.Sequence[Params] = ()
     transferred: t.Collection[str] = ()
     withdraw: t.Sequence[str] = ()
 
@@ -165,7 +165,7 @@ def _open_and_work(
 
 
 def _steps(params: Params) -> Steps:
-    return Steps(params["rotations"], params["transferred"], params["withdraw"])
+    return Steps(params["orders"], params["transferred"], params["withdraw"])
 
 
 def _look_into_listing(
@@ -267,12 +267,12 @@ def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) ->
     for name in ("target_keys", "withdrawn"):
         outcome.result.setdefault(name, [])
     _withdraw(run, listed)
-    rotations = {rotation["name"]: rotation for rotation in run.steps.rotations}
+    orders = {order["name"]: order for order in run.steps.orders}
     nothing = Found([], [])  # of a name that a listing does not have
     keys = []
     for declaration in declarations:
         name = declaration.name
-        key = _Key(declaration, listed.get(name, nothing), rotations.get(name))
+        key = _Key(declaration, listed.get(name, nothing), orders.get(name))
         with outcome.failures.of(name):
             _choose(run.info, key)
         keys.append(key)

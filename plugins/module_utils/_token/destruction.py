@@ -33,11 +33,11 @@ def destroy_generations(
     check_mode: bool,
     outcome: Outcome,
 ) -> None:
-    """Destroy the generations that ``confirm`` names by thumbprint, for oct keys by CKA_ID.
+    """Destroy the generations that ``destroy`` names by thumbprint, for oct keys by CKA_ID.
 
     All are judged before the first is destroyed.
 
-    :param params: ``confirm``, ``vaults``, ``versions`` and ``accept_last_copy``
+    :param params: ``destroy``, ``vaults``, ``versions`` and ``accept_last_copy``
     :raises ByokError: when a vault was not looked at; what fails for one key is in the outcome's
         failures
     """
@@ -47,7 +47,7 @@ def destroy_generations(
     doomed: list[tuple[str, Generation]] = []
     for name in names:
         for generation in listed[name].generations:
-            if generation.identity not in params["confirm"]:
+            if generation.identity not in params["destroy"]:
                 continue
             with outcome.failures.of(name):
                 _refuse_last_copy(name, generation, read, params["accept_last_copy"])

@@ -34,6 +34,7 @@ RETURNED: dict[tuple[str, str], type[results.Shape]] = {
     ("byok_import", "deletion"): results.Deletion,
     ("byok_kek", "kek"): results.KekFacts,
     ("byok_plan", "plan"): results.PlanEntry,
+    ("byok_plan", "orders"): results.MakeOrder,
     ("byok_plan", "rotations"): results.MakeOrder,
     ("byok_plan", "unmanaged"): results.UnmanagedKey,
     ("byok_plan", "versions"): results.VaultVersions,

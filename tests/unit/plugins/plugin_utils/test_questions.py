@@ -180,7 +180,7 @@ def test_a_key_that_was_not_declared_is_never_brought() -> None:
             {**entry("a-rsa"), "reason": "x", "generation": None, "thumbprint": None, **facts}
         ],
         "transfers": [stolen],
-        "rotations": [],
+        "orders": [],
         "imports": [stolen],
         "unmanaged": None,
         "versions": None,
@@ -192,12 +192,12 @@ def test_a_key_that_was_not_declared_is_never_brought() -> None:
 def test_the_lists_beside_the_plan_count_for_nothing() -> None:
     stolen = [{"name": "a-rsa", "type": "RSA", "size": 2048}, {"name": "signing", "type": "RSA"}]
     orders = [{"name": name, "newer_than": "ff"} for name in ("a-rsa", "signing", "session")]
-    result = {**PLAN, "transfers": stolen, "imports": stolen, "rotations": orders}
+    result = {**PLAN, "transfers": stolen, "imports": stolen, "orders": orders}
     run = ask(begin(), "planned", TOKEN, result)
     (batch,) = ask(run, "batches")
     assert batch == ["signing", "new"]
     assert ask(run, "make", batch) == ask(begin(), "declarations")[:2]
-    assert [(order["name"], order["newer_than"]) for order in ask(run, "rotations", batch)] == [
+    assert [(order["name"], order["newer_than"]) for order in ask(run, "orders", batch)] == [
         ("new", None)
     ]
 

@@ -191,7 +191,7 @@ def test_a_conflict_may_name_any_generation_and_is_a_problem() -> None:
         {"plan": [{"name": "a"}]},
         {"plan": "a"},
         {"plan": [None]},
-        {"plan": [], "rotations": [{}]},
+        {"plan": [], "orders": [{}]},
         {"plan": [], "failures": [{"msg": "no name"}]},
     ],
 )
@@ -238,9 +238,9 @@ def test_what_is_brought_made_and_imported() -> None:
     (batch,) = run.batches()
     assert batch.names == ("t", "m", "u", "d")
     assert names(batch.to_make().target_keys) == ["d", "m", "t"]
-    orders = {order.name: order.newer_than for order in batch.to_make().rotations}
+    orders = {order.name: order.newer_than for order in batch.to_make().orders}
     assert orders == {"m": None, "d": "02"}
-    assert [order.reason for order in batch.to_make().rotations] == ["why", "why"]
+    assert [order.reason for order in batch.to_make().orders] == ["why", "why"]
 
 
 @pytest.mark.parametrize("kind", list(SPECS))
@@ -248,12 +248,12 @@ def test_what_half_made_generations_count_for(kind: str) -> None:
     token = [in_token("a", 1, 2, 3, kind=kind, half_made=(3,))]
     run = observed([declare(kind=kind)], token, [plan(action="rotate")])
     assert run.held == (Held("a", "02", thumb(2, kind), "02"),)
-    (order,) = run.all_at_once().to_make().rotations
+    (order,) = run.all_at_once().to_make().orders
     assert order.newer_than == "02"
     token = [in_token("a", 3, kind=kind, half_made=(3,))]
     run = observed([declare(kind=kind)], token, [plan()])
     assert run.to_be_made() == ["a"]
-    (order,) = run.all_at_once().to_make().rotations
+    (order,) = run.all_at_once().to_make().orders
     assert order.newer_than is None
 
 
@@ -262,15 +262,15 @@ def test_a_withdrawn_youngest_generation_is_what_a_new_one_is_newer_than() -> No
     key.update(generation="01", thumbprint=thumb(1))
     key["generations"][1]["withdrawn"] = True
     run = observed([declare()], [key], [plan(action="rotate")])
-    (order,) = run.all_at_once().to_make().rotations
+    (order,) = run.all_at_once().to_make().orders
     assert order.newer_than == "02"
 
 
 def test_the_time_of_the_plan_is_that_of_the_new_generations() -> None:
     run = Transfer.begin(Request(), [declare()]).seen_in_token({"target_keys": [in_token("a")]})
     order = {"name": "stranger", "newer_than": "ff", "made_at": NOW, "reason": "mine"}
-    run = run.planned({"plan": [plan()], "rotations": [order]})
-    (made,) = run.all_at_once().to_make().rotations
+    run = run.planned({"plan": [plan()], "orders": [order]})
+    (made,) = run.all_at_once().to_make().orders
     assert (made.name, made.newer_than, made.reason) == ("a", None, "why")
     assert made.made_at == parse_moment(NOW)
 
@@ -637,13 +637,13 @@ class World:
             "plan": entries,
             "transfers": stolen,
             "imports": stolen,
-            "rotations": orders,
+            "orders": orders,
             "failures": self.failures(),
         }
 
     def made(self, batch: Batch) -> Fields:
         made = []
-        orders = {order.name: order for order in batch.to_make().rotations}
+        orders = {order.name: order for order in batch.to_make().orders}
         for item in batch.to_make().target_keys:
             key = dict(self.token[item["name"]])
             if item["name"] in orders:
@@ -705,7 +705,7 @@ class Witness:
         entries = {entry.name: entry for entry in batch.transfer.plan}
         for item in wanted.target_keys:
             assert entries[item["name"]].action in ("transfer", "rotate")
-        for order in wanted.rotations:
+        for order in wanted.orders:
             name = order.name
             assert name in names(wanted.target_keys)
             assert name not in elsewhere  # (d)
