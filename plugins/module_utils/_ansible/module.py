@@ -67,6 +67,7 @@ def _invocation(params: Params) -> dict[str, t.Any]:
 
 
 def _diff(outcome: Outcome) -> list[dict[str, str]]:
+    """Return what Ansible shows as the diff, of what was done and of what a later step would do."""
     return [
         {
             "before_header": change.where,
@@ -79,13 +80,16 @@ def _diff(outcome: Outcome) -> list[dict[str, str]]:
 
 
 def items_of(params: Params, list_option: str) -> list[Params]:
-    """Return the keys that a module was given: of its list option, or the one of its own options."""
+    """Return the keys that a module was given: of its list option, or else the one of its own
+    options.
+    """
     many = params[list_option]
     return [params] if many is None else many
 
 
 def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str) -> None:
-    """Return the only entry of a list under its own name as well, where the module was given one key.
+    """Return the only entry of a list under its own name as well, where the module was given one
+    key.
 
     :param lists: the return values that are lists, by the names of their only entries
     """
@@ -97,9 +101,8 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
 
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
-    return "".join(
-        f"{name}: {_text(value)}\n" for name, value in facts.items() if value is not None
-    )
+    told = {name: value for name, value in facts.items() if value is not None}
+    return "".join(f"{name}: {_text(value)}\n" for name, value in told.items())
 
 
 def _text(value: t.Any) -> str:

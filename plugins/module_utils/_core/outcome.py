@@ -26,7 +26,7 @@ class Failures:
         self._errors: dict[str, ByokError] = {}
 
     def add(self, name: str, error: Exception) -> None:
-        """Remember that the key ``name`` failed; the first error of a key is the one that counts."""
+        """Remember that the key ``name`` failed; of a key, the first error counts."""
         self._errors.setdefault(name, as_byok_error(error))
 
     @contextmanager
