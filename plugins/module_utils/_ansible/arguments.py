@@ -23,6 +23,7 @@ REMOVAL: dict[str, str] = {"version": "1.0.0", "collection_name": "keyferry.azur
 
 
 def _env(*names: str) -> tuple[t.Any, list[str]]:
+    """Return what lets an option take its value from the first of these variables that is set."""
     return (env_fallback, list(names))
 
 
@@ -31,8 +32,8 @@ def formerly(name: str) -> dict[str, t.Any]:
     return {"aliases": [name], "deprecated_aliases": [{"name": name, **REMOVAL}]}
 
 
-#: What a module takes that locks something on its host. A module takes only the groups that it uses,
-#: and an action group of the same name (meta/runtime.yml) sets each of them once for a play.
+#: What a module takes that locks something on its host. A module takes only the groups that it
+#: uses, and an action group of the same name (meta/runtime.yml) sets each of them once for a play.
 HOST_OPTIONS: Spec = {
     "lock_directory": {"type": "path", "default": "/tmp"},
     "lock_timeout": {"type": "int", "default": 600},
@@ -133,7 +134,8 @@ DECLARATION_OPTIONS: Spec = {
     },
 }
 
-#: What byok_target_key, byok_plan and byok_wrap return of one key or vault, as options of the modules that take it
+#: What byok_target_key, byok_plan and byok_wrap return of one key or vault, as options of the
+#: modules that take it
 TARGET_KEY_RESULT: Spec = {
     "name": {"type": "str", "required": True},
     "created": {"type": "bool"},
@@ -172,7 +174,8 @@ def key_options(
     required: tuple[str, ...] = ("name", "type"),
     **item_options: dict[str, t.Any],
 ) -> Spec:
-    """Return the options of a module that takes one key, or many as ``declarations`` with the same fields.
+    """Return the options of a module that takes one key, or many as ``declarations`` with the same
+    fields.
 
     :param former: the name that the list had before
     :param required: of a dict of the list

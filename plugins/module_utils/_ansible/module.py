@@ -67,6 +67,7 @@ def _invocation(params: Params) -> dict[str, t.Any]:
 
 
 def _diff(outcome: Outcome) -> list[dict[str, str]]:
+    """Return what Ansible shows as the diff, of what was done and of what a later step would do."""
     return [
         {
             "before_header": change.where,
@@ -97,9 +98,8 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
 
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
-    return "".join(
-        f"{name}: {_text(value)}\n" for name, value in facts.items() if value is not None
-    )
+    told = {name: value for name, value in facts.items() if value is not None}
+    return "".join(f"{name}: {_text(value)}\n" for name, value in told.items())
 
 
 def _text(value: t.Any) -> str:

@@ -6,8 +6,8 @@
 
 """Options of groups that a module is not in: ignored for one release, as it took them before.
 
-``module_defaults`` of the group ``byok`` used to set the options of token and vault for every module.
-Such plays go on working until 1.0.0.
+``module_defaults`` of the group ``byok`` used to set the options of token and vault for every
+module. Such plays go on working until 1.0.0.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class Unexpected(ByokError):
     def __init__(self, error: BaseException) -> None:
         super().__init__(
             f"{type(error).__name__} was raised at {_place(error)}, which Keyferry did not expect",
-            "What was done before the error is in the result. Run again. If the error recurs, report "
-            "this sentence with the versions of keyferry.azure and of its Python libraries",
+            "What was done before the error is in the result. Run again. If the error recurs, "
+            "report this sentence with the versions of keyferry.azure and of its Python libraries",
             code="unexpected",
         )
 

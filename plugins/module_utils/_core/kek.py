@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     fingerprint as fingerprint_of,
@@ -357,7 +358,7 @@ def refuse_kek_of_other_vault(kid: str, vault_url: str) -> None:
     :raises ByokError: for a KEK of another vault, and for what is no identifier
     """
     vault = parse_kid(kid).vault
-    if vault != vault_url.lower().rstrip("/"):
+    if vault != comparable_url(vault_url):
         raise ByokError(
             f"The KEK {kid} is in {vault}, and the keys go to {vault_url}",
             "Use a KEK of the vault that the keys go to: no other vault can unwrap them",

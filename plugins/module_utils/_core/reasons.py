@@ -77,7 +77,8 @@ FAILURES: t.Mapping[str, str] = {
     "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
     "busy": "Another run holds the lock, or Azure still works on an earlier request.",
     "conflict": "What is there is not what was expected, so nothing was done over it.",
-    "contradiction": "The host that reaches Azure says something else than the token about the key.",
+    "contradiction": "The host that reaches Azure says something else than the token about the "
+    "key.",
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",

@@ -107,8 +107,8 @@ class _Judge:
         needed = sorted(_NEEDED_FOR_OLD_DATA & set(version.operations))
         if needed and not self.data_reencrypted:
             return (
-                f"it may {' and '.join(needed)}, and data_reencrypted does not declare that no data "
-                "is under it any more"
+                f"it may {' and '.join(needed)}, and data_reencrypted does not declare that no "
+                "data is under it any more"
             )
         return None
 

@@ -4,7 +4,7 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_hsm_info does: say what a token is, what state it is in, and which keys can be made
+"""What byok_hsm_info does: report what a token is, what state it is in, and which keys can be made
 there and wrapped.
 """
 
@@ -35,7 +35,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     PolicyFacts,
     ProfileFacts,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Slot, Value
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    Key,
+    Session,
+    Slot,
+    Value,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     choose,
     list_generations,
@@ -85,8 +90,8 @@ _PIN_STATES = {
     ),
     CKF_USER_PIN_FINAL_TRY: (
         "final_try",
-        "One more wrong PIN locks the token, so no login was tried. Log in once with the token's own tool, which resets the "
-        "count, or set accept_final_try.",
+        "One more wrong PIN locks the token, so no login was tried. Log in once with the token's "
+        "own tool, which resets the count, or set accept_final_try.",
     ),
     CKF_USER_PIN_COUNT_LOW: ("count_low", ""),
 }
@@ -115,7 +120,11 @@ class _Verdict:
 
 @dataclass
 class _Findings:
-    """What is found on the way to the verdicts."""
+    """What is found on the way to the verdicts.
+
+    :ivar unmet: policies that are not as they must be, each with a reason for a verdict
+    :ivar no_wrap: why the rehearsal failed
+    """
 
     policies: list[PolicyFacts] = field(default_factory=list)
     unmet: list[tuple[Policy, str]] = field(default_factory=list)
@@ -138,16 +147,15 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
     declarations = [parse_declaration(item) for item in params["declarations"] or []]
 
     def login(slot: Slot) -> bool:
+        blocking = CKF_USER_PIN_LOCKED
+        if not params["accept_final_try"]:
+            blocking |= CKF_USER_PIN_FINAL_TRY
         given = bool(params["pin"] or params["pin_file"])
-        blocked = slot.flags & CKF_USER_PIN_LOCKED or (
-            slot.flags & CKF_USER_PIN_FINAL_TRY and not params["accept_final_try"]
-        )
-        return given and not blocked
+        return given and not slot.flags & blocking
 
     with open_token(params, login, final_try=params["accept_final_try"]) as token:
-        pin, pin_problem = next(
-            (state for flag, state in _PIN_STATES.items() if token.slot.flags & flag), ("ok", "")
-        )
+        pin_states = (state for flag, state in _PIN_STATES.items() if token.slot.flags & flag)
+        pin, pin_problem = next(pin_states, ("ok", ""))
         findings = _Findings()
         logged_in = login(token.slot)
         usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
@@ -156,8 +164,19 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         _examine(token, params["rehearse"] and usable, params["allow_trailing_zeros"], findings)
         in_token = _already_there(token, declarations) if usable else set()
         listing = _list_keys(token, usable) if params["list_keys"] else None
+    hsm = _describe(token, pin, logged_in, findings)
+    outcome.result.update(hsm=hsm.to_dict(), listing=listing)
+    outcome.warnings += findings.problems
+    _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
+
+
+def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> HsmInfo:
+    """Return what is told of a token.
+
+    :param pin: the state of the user PIN, one of those of _PIN_STATES, or ``ok``
+    """
     profile = token.profile
-    described = HsmInfo(
+    return HsmInfo(
         token={**token.info.to_dict(), "firmware": findings.firmware},
         profile=ProfileFacts(token.profile_name, profile.title, profile.source),
         pin=pin,
@@ -175,9 +194,6 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
     )
-    outcome.result.update(hsm=described.to_dict(), listing=listing)
-    outcome.warnings += findings.problems
-    _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
 
 
 def refuse_untransferable(
@@ -192,9 +208,8 @@ def refuse_untransferable(
     """
     findings = _Findings()
     _examine(token, True, allow_trailing_zeros, findings)
-    wanted = list(declarations)
-    in_token = _already_there(token, wanted)
-    _refuse(token, wanted, in_token, findings.verdicts, outcome.failures)
+    in_token = _already_there(token, declarations)
+    _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
 
 
 def _examine(
@@ -208,53 +223,54 @@ def _examine(
     if rehearsing:
         _rehearse(token, allow_trailing_zeros, findings)
     findings.fips, findings.fips_source = _fips_mode(token, values)
-    findings.verdicts = [
-        _judge(token, spec, findings.firmware, findings.fips, findings) for spec in _SPECS
-    ]
+    findings.verdicts = [_judge(token, spec, findings) for spec in _SPECS]
     if rehearsing:
         for verdict in findings.verdicts:
             _try_to_make(token, verdict)
 
 
 def _judge_policies(token: Token, values: t.Mapping[int, int], findings: _Findings) -> None:
+    """Say which partition policies are not as they must be.
+
+    :param values: by the policy's number; empty where the token does not report them
+    """
     profile = token.profile
     for policy in profile.policies:
-        if policy.number not in values:
-            continue
-        value = values[policy.number]
-        met = policy.wanted is None or value == policy.wanted
-        command = (
-            "" if met else profile.policy_command.format(number=policy.number, value=policy.wanted)
-        )
-        findings.policies.append(
-            PolicyFacts(
-                number=policy.number,
-                name=policy.name,
-                value=value,
-                wanted=policy.wanted,
-                met=met,
-                why=policy.why,
-                command=command,
-            )
-        )
-        if not met:
-            findings.unmet.append(
-                (policy, f"partition policy {policy.number} ({policy.name}) is {value} ({command})")
-            )
-            findings.problems.append(
-                f"Partition policy {policy.number} ({policy.name}) is {value} but must be "
-                f"{policy.wanted}: {policy.why}. "
-                f"As the partition's Security Officer: {command}."
-            )
+        if policy.number in values:
+            _judge_policy(token, policy, values[policy.number], findings)
     if profile.policies and not values:
         findings.notes.append(
             "The token does not report its partition policies; check them with the vendor's own "
             "tool."
         )
-    if profile.no_backup_when and all(
-        values.get(number) == value for number, value in profile.no_backup_when.items()
-    ):
+    without_backup = profile.no_backup_when
+    if without_backup and without_backup.items() <= values.items():
         findings.notes.append(profile.no_backup)
+
+
+def _judge_policy(token: Token, policy: Policy, value: int, findings: _Findings) -> None:
+    """Say whether a partition policy is as it must be, and what to do otherwise."""
+    met = policy.wanted is None or value == policy.wanted
+    command = ""
+    if not met:
+        command = token.profile.policy_command.format(number=policy.number, value=policy.wanted)
+        state = f"policy {policy.number} ({policy.name}) is {value}"
+        findings.unmet.append((policy, f"partition {state} ({command})"))
+        findings.problems.append(
+            f"Partition {state} but must be {policy.wanted}: {policy.why}. "
+            f"As the partition's Security Officer: {command}."
+        )
+    findings.policies.append(
+        PolicyFacts(
+            number=policy.number,
+            name=policy.name,
+            value=value,
+            wanted=policy.wanted,
+            met=met,
+            why=policy.why,
+            command=command,
+        )
+    )
 
 
 def _rehearse(token: Token, allow_trailing_zeros: bool, findings: _Findings) -> None:
@@ -268,53 +284,49 @@ def _rehearse(token: Token, allow_trailing_zeros: bool, findings: _Findings) -> 
 def _fips_mode(token: Token, values: t.Mapping[int, int]) -> tuple[bool | None, str]:
     """Return whether the token is in FIPS mode, and what tells so; None where nothing does."""
     profile = token.profile
-    if profile.fips_policy in values:
-        return values[
-            t.cast(int, profile.fips_policy)
-        ] == 0, f"partition policy {profile.fips_policy}"
+    if profile.fips_policy is not None and profile.fips_policy in values:
+        in_fips_mode = values[profile.fips_policy] == 0
+        return in_fips_mode, f"partition policy {profile.fips_policy}"
     # That it is offered tells nothing: a client may map it to those that FIPS mode allows.
     if profile.fips_hides is not None and profile.fips_hides not in token.mechanisms:
         return True, f"the mechanism {profile.fips_hides:#x} is not offered"
     return None, ""
 
 
-def _judge(
-    token: Token, spec: KeySpec, firmware: str, fips: bool | None, findings: _Findings
-) -> _Verdict:
+def _judge(token: Token, spec: KeySpec, findings: _Findings) -> _Verdict:
+    """Return whether keys of one kind can be made and wrapped, before that is tried."""
     verdict = _Verdict(spec)
-    _judge_making(token, verdict, fips)
+    _judge_making(token, verdict, findings.fips)
     _judge_wrapping(token, verdict, findings)
-    first = max(
-        (
-            version
-            for kind, version in token.profile.first_firmware.items()
-            if kind in ("*", str(spec))
-        ),
-        default=(0, 0),
-    )
-    if _version(firmware) < first:
+    by_kind = token.profile.first_firmware
+    major, minor = max(by_kind.get("*", (0, 0)), by_kind.get(str(spec), (0, 0)))
+    if _version(findings.firmware) < (major, minor):
         verdict.reasons.append(
-            "the vendor supports it from firmware {}.{} on, and this is {}".format(*first, firmware)
+            f"the vendor supports it from firmware {major}.{minor} on, and this is "
+            f"{findings.firmware}"
         )
     return verdict
 
 
 def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
+    """Say whether keys of one kind can be made, by what the token tells.
+
+    :param fips: whether the token is in FIPS mode; None where that is not known
+    """
     spec = verdict.spec
     candidates = {
         "RSA": token.profile.rsa_generation,
         "EC": (_EC_GENERATION,),
         "oct": (_AES_GENERATION,),
     }[spec.type]
-    offered = [each for each in candidates if each.number in token.mechanisms]
+    offered = [mechanism for mechanism in candidates if mechanism.number in token.mechanisms]
     if not offered:
-        verdict.deny(
-            "make", f"the token offers none of {', '.join(each.name for each in candidates)}"
-        )
+        names = ", ".join(mechanism.name for mechanism in candidates)
+        verdict.deny("make", f"the token offers none of {names}")
         return
     bits = CURVES[spec.curve].bits if spec.curve else spec.size
     if bits and spec.type != "oct":  # of secret keys, some tokens tell bits and some bytes
-        sizes = [token.library.key_sizes(token.slot.id, each.number) for each in offered]
+        sizes = [token.library.key_sizes(token.slot.id, mechanism.number) for mechanism in offered]
         if not any(smallest <= bits <= largest for smallest, largest in sizes):
             verdict.deny("make", f"the token makes keys of {sizes[0][0]} to {sizes[0][1]} bits")
             return
@@ -325,14 +337,12 @@ def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
 
 
 def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> None:
-    candidates = [each for each in token.profile.wrap_mechanisms if each.number in token.mechanisms]
-    needs_oaep = all(each.number != CKM_RSA_AES_KEY_WRAP for each in candidates)
-    relevant = [
-        reason
-        for policy, reason in findings.unmet
-        if not policy.private or verdict.spec.type != "oct"
-    ]
-    if not candidates:
+    """Say whether keys of one kind can be wrapped, by the rehearsal or else by the policies."""
+    offered = {mechanism.number for mechanism in token.profile.wrap_mechanisms} & token.mechanisms
+    needs_oaep = CKM_RSA_AES_KEY_WRAP not in offered
+    secret = verdict.spec.type == "oct"
+    relevant = [reason for policy, reason in findings.unmet if not (policy.private and secret)]
+    if not offered:
         verdict.deny(
             "wrap", "the token offers no mechanism that is known to make what Azure unwraps"
         )
@@ -352,55 +362,59 @@ def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> Non
 
 
 def _try_to_make(token: Token, verdict: _Verdict) -> None:
-    """Make a session key of the kind where that is quick: a list of mechanisms names no curves."""
-    spec, session = verdict.spec, token.session
+    """Make a session key of the kind where that is quick, because a list of mechanisms names no
+    curves.
+    """
+    spec = verdict.spec
+    if not verdict.make or spec.type == "RSA":
+        return
+    try:
+        with ExitStack() as stack, token.calling(f"Making a throw-away {spec} key"):
+            for key in _make_session_keys(token.session, spec):
+                stack.enter_context(destroyed_at_the_end(token, token.session, key))
+    except ByokError as error:
+        verdict.deny("make", error.what)
+
+
+def _make_session_keys(session: Session, spec: KeySpec) -> tuple[Key, ...]:
+    """Make a secret key, or an EC pair, and return the handles with the private key's first."""
     private: dict[str, Value] = {
         "TOKEN": False,
         "PRIVATE": True,
         "SENSITIVE": True,
         "EXTRACTABLE": True,
     }
-    if not verdict.make or spec.type == "RSA":
-        return
-    try:
-        with ExitStack() as stack, token.calling(f"Making a throw-away {spec} key"):
-            if spec.type == "oct":
-                made = [session.generate_secret(spec.size or 0, {**private, "ENCRYPT": True})]
-            else:
-                public: dict[str, Value] = {
-                    "TOKEN": False,
-                    "VERIFY": True,
-                    "EC_PARAMS": CURVES[str(spec.curve)].parameters,
-                }
-                made = list(
-                    reversed(
-                        session.generate_pair(
-                            CKM_EC_KEY_PAIR_GEN, public, {**private, "SIGN": True}
-                        )
-                    )
-                )
-            for key in made:
-                stack.enter_context(destroyed_at_the_end(token, session, key))
-    except ByokError as error:
-        verdict.deny("make", error.what)
+    if spec.type == "oct":
+        return (session.generate_secret(spec.size or 0, {**private, "ENCRYPT": True}),)
+    public: dict[str, Value] = {
+        "TOKEN": False,
+        "VERIFY": True,
+        "EC_PARAMS": CURVES[str(spec.curve)].parameters,
+    }
+    pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, {**private, "SIGN": True})
+    return tuple(reversed(pair))
 
 
-def _already_there(token: Token, declarations: list[Declaration]) -> set[str]:
-    listed = (
-        list_generations(token, [declaration.name for declaration in declarations])
-        if declarations
-        else {}
-    )
-    there = set()
+def _already_there(token: Token, declarations: t.Sequence[Declaration]) -> set[str]:
+    """Return the names of the declared keys of which the token holds a generation."""
+    if not declarations:
+        return set()
+    listed = list_generations(token, [declaration.name for declaration in declarations])
+    names = set()
     for declaration in declarations:
         with suppress(ByokError):  # byok_target_key says which of several is not clear
             if choose(declaration, listed[declaration.name].generations) is None:
                 continue
-        there.add(declaration.name)
-    return there
+        names.add(declaration.name)
+    return names
 
 
 def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
+    """Return a listing of the token, as a later run can be given it.
+
+    :param usable: whether the token shows its private keys
+    :raises ByokError: otherwise
+    """
     if not usable:
         raise ByokError(
             f"The keys of the {token.info} cannot be listed without a login",
@@ -412,44 +426,44 @@ def _list_keys(token: Token, usable: bool) -> dict[str, t.Any]:
 def _mechanisms(token: Token) -> tuple[MechanismFacts, ...]:
     """Return those mechanisms that matter and are offered."""
     profile = token.profile
-    matter = (
+    mechanisms = (
         *profile.wrap_mechanisms,
         *profile.rsa_generation,
         _OAEP,
         _EC_GENERATION,
         _AES_GENERATION,
     )
-    known = {each.number: each.name for each in matter}
-    offered = sorted(set(known) & token.mechanisms)
-    return tuple(MechanismFacts(known[number], f"{number:#x}") for number in offered)
+    names = {mechanism.number: mechanism.name for mechanism in mechanisms}
+    offered = sorted(set(names) & token.mechanisms)
+    return tuple(MechanismFacts(names[number], f"{number:#x}") for number in offered)
 
 
 def _refuse(
     token: Token,
-    declarations: list[Declaration],
-    in_token: set[str],
-    verdicts: list[_Verdict],
+    declarations: t.Iterable[Declaration],
+    in_token: t.Collection[str],
+    verdicts: t.Iterable[_Verdict],
     failures: Failures,
 ) -> None:
-    """Name the keys that cannot be made or wrapped, before anything is."""
+    """Name the keys that cannot be made or wrapped, before anything is.
+
+    :param in_token: the names of those that need not be made
+    """
     by_kind = {str(verdict.spec): verdict for verdict in verdicts}
     for declaration in declarations:
-        verdict = by_kind[str(declaration.spec)]
-        making = verdict.make is False and declaration.name not in in_token
-        verbs = [
-            verb
-            for verb, impossible in (("made", making), ("wrapped", verdict.wrap is False))
-            if impossible
-        ]
-        if verbs:
+        name, verdict = declaration.name, by_kind[str(declaration.spec)]
+        impossible = []
+        if verdict.make is False and name not in in_token:
+            impossible.append("made")
+        if verdict.wrap is False:
+            impossible.append("wrapped")
+        if impossible:
             what = (
-                f"The key {declaration.name} ({declaration.spec}) cannot be "
-                f"{' or '.join(verbs)} in the {token.info}"
+                f"The key {name} ({declaration.spec}) cannot be {' or '.join(impossible)} in the "
+                f"{token.info}: {'; '.join(verdict.reasons)}"
             )
             remedy = "Change that, or declare a key that this token can make and wrap"
-            failures.add(
-                declaration.name, ByokError(f"{what}: {'; '.join(verdict.reasons)}", remedy)
-            )
+            failures.add(name, ByokError(what, remedy))
 
 
 def _version(text: str) -> tuple[int, ...]:

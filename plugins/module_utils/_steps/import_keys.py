@@ -19,8 +19,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
-from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     check_name,
     check_unique,
@@ -35,7 +33,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import lint, parse
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import complete, to_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     Deletion,
     ImportedKey,
@@ -105,7 +105,8 @@ class Importing:
     :ivar timeout: seconds that a deletion or recovery may take
     :ivar receipt_directory: where receipts are written as well
     :ivar keks: the KEKs that were looked at
-    :ivar known: for each key that was imported, the new version and those that were there before
+    :ivar versions: for each key that was imported, the new version and those that were there
+        before
     """
 
     vault: Vault
@@ -114,7 +115,7 @@ class Importing:
     timeout: float
     receipt_directory: str | None = None
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
-    known: dict[str, set[str]] = field(default_factory=dict)
+    versions: dict[str, set[str]] = field(default_factory=dict)
 
 
 def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
@@ -191,6 +192,8 @@ def bring(
 
     :param item: the options of byok_import for this key
     :param wrapped: byok_wrap's result for it
+    :param allow_unverified: import a package although nothing that can be trusted says which key it
+        must hold
     :raises ByokError: when it cannot be imported
     """
     vault = importing.vault
@@ -235,9 +238,10 @@ def _bring_in_line(
 
     :returns: the version as it is then, and what changed
     """
-    vault, name, there = importing.vault, wanted.declaration.name, version.attributes()
+    vault, name = importing.vault, wanted.declaration.name
+    attributes = version.attributes()
     after = drift(wanted.declaration, version)
-    before = {attribute: there[attribute] for attribute in after}
+    before = {attribute: attributes[attribute] for attribute in after}
     change = Change(f"key {name} in the {vault}", before, after)
     if after:
         if not importing.check_mode:
@@ -256,26 +260,26 @@ def warn_of_rivals(importing: Importing, outcome: Outcome) -> None:
 
     The keys have arrived, so nothing fails where that cannot be seen.
     """
-    vault, seen = importing.vault, Outcome()
+    vault, rivals = importing.vault, Outcome()
 
     def look(item: Params, part: Outcome) -> None:
         name = item["name"]
-        known = importing.known[name]
+        expected = importing.versions[name]
         listed = list_versions(vault, name)
-        others = [version.version for version in listed if version.version not in known]
+        others = [version.version for version in listed if version.version not in expected]
         if others:
-            known.update(others)
+            expected.update(others)
             part.warnings.append(
                 f"{name}: somebody else made the version {', '.join(others)} in the {vault} while "
                 "this run imported one. Nothing is lost, and the next run goes on from the newest; "
                 "ensure that one run at a time works on a vault."
             )
 
-    each_key(vault, [{"name": name} for name in importing.known], seen, look)
-    outcome.warnings += seen.warnings
+    each_key(vault, [{"name": name} for name in importing.versions], rivals, look)
+    outcome.warnings += rivals.warnings
     outcome.warnings += [
         f"{failure.name}: whether somebody else made a version too is not known: {failure.msg}"
-        for failure in seen.failures
+        for failure in rivals.failures
     ]
 
 
@@ -314,12 +318,14 @@ def _settle_policy(
     vault, name, rotation = importing.vault, wanted.declaration.name, wanted.declaration.rotation
     if rotation is None:
         return {}, {}
-    policy = read_policy(vault, name, rotation) if exists or not importing.check_mode else Policy()
+    policy = Policy()
+    if exists or not importing.check_mode:
+        policy = read_policy(vault, name, rotation)
     changes = policy.changes(rotation)
     if changes and not importing.check_mode:
         change_policy(vault, name, policy, changes)
-    there = policy.facts()
-    return {fact: there[fact] for fact in changes}, changes
+    facts = policy.facts()
+    return {fact: facts[fact] for fact in changes}, changes
 
 
 def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) -> None:
@@ -329,7 +335,9 @@ def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) 
     """
     vault, name = importing.vault, check_name(item["name"])
     current = read_version(vault, name)
-    version = current or (_find_deleted(vault, name, outcome) if purged else None)
+    version = current
+    if version is None and purged:
+        version = _find_deleted(vault, name, outcome)
     if version is None:
         return
     _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
@@ -396,6 +404,12 @@ def _recover(importing: Importing, item: Params, outcome: Outcome) -> None:
 def _refuse_unconfirmed(
     vault: Vault, name: str, newest: Version, confirm: str | None, done: str
 ) -> None:
+    """Refuse to delete or purge a key of which somebody confirmed another version, or none.
+
+    :param confirm: a version or its identifier
+    :param done: what the key would be: ``deleted`` or ``purged``
+    :raises ByokError: unless it is the newest version
+    """
     if (confirm or "").lower().rpartition("/")[2] != newest.version.lower():
         given = f"{confirm} was confirmed" if confirm else "none was confirmed"
         raise ByokError(
@@ -439,7 +453,8 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Ou
     )
     entry = outcome.add("imports", arrived)
     if version is not None:
-        importing.known[name] = {version.version, *(old.version for old in in_vault.versions)}
+        before_it = (old.version for old in in_vault.versions)
+        importing.versions[name] = {version.version, *before_it}
         change.after = {**facts, "version": version.version}
         try:
             _verify(vault, wanted, version, entry)
@@ -461,10 +476,10 @@ def _check_package(importing: Importing, wanted: Import) -> None:
     """
     vault, name = importing.vault, wanted.declaration.name
     if wanted.text:
-        package = _package.parse(wanted.text)
+        package = parse(wanted.text)
         if package.kid not in importing.keks:
             importing.keks[package.kid] = refuse_unfit_kek(vault, package.kid)
-        _package.lint(package, wanted.declaration.spec, importing.keks[package.kid].size)
+        lint(package, wanted.declaration.spec, importing.keks[package.kid].size)
     elif not importing.check_mode:
         raise ByokError(
             f"The key {name} is not in the {vault}, and there is no package of it",
@@ -478,7 +493,7 @@ def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.A
 
     What is not shown to be the key is disabled, also when an answer about it cannot be read.
 
-    :param entry: of the results; gets what was found
+    :param entry: the ImportedKey of the results; gets what was found
     :raises NotOurKey: when it was disabled
     :raises ByokError: when Azure refuses the proof
     """
@@ -490,7 +505,8 @@ def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.A
             entry.update(_with_proof(ImportedKey.from_dict(entry), proof).to_dict())
     except ByokError as error:
         shown = entry["identity"] == "public_key"
-        if isinstance(error, NotOurKey) or (isinstance(error, UnreadableAnswer) and not shown):
+        unreadable = isinstance(error, UnreadableAnswer) and not shown
+        if unreadable or isinstance(error, NotOurKey):
             raise _disable(vault, name, str(error), version.version) from error
         raise
     except Exception as error:
@@ -505,7 +521,10 @@ def _with_proof(key: ImportedKey, proof: dict[str, t.Any]) -> ImportedKey:
 def _complete_receipt(
     importing: Importing, wanted: Import, version: Version, entry: dict[str, t.Any]
 ) -> None:
-    """Add what Azure's side tells to the receipt of a package, and write it."""
+    """Add what Azure's side tells to the receipt of a package, and write it.
+
+    :param entry: the ImportedKey of the results; gets the receipt
+    """
     vault, directory = importing.vault, importing.receipt_directory
     told = ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")
     imported = {
@@ -518,13 +537,13 @@ def _complete_receipt(
         "time": format_moment(vault.clock.look().time),
         **{fact: entry[fact] for fact in told},
     }
-    entry["receipt"] = _receipt.complete(wanted.receipt or {}, imported)
+    entry["receipt"] = complete(wanted.receipt or {}, imported)
     paths = [wanted.receipt_path]
     if directory:
         name = f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json"
         paths.append(os.path.join(directory, name))
     for path in filter(None, paths):
-        write_private(path, _receipt.to_text(entry["receipt"]))
+        write_private(path, to_text(entry["receipt"]))
 
 
 def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> None:
@@ -598,13 +617,11 @@ def _send(vault: Vault, wanted: Import, before: InVault) -> Version:
 
 def _made_by(vault: Vault, wanted: Import, before: InVault) -> list[str]:
     """Return the new versions that bear the mark of the package, newest first."""
-    known = {version.version for version in before.versions}
+    old = {version.version for version in before.versions}
     mark = wanted.marks()[PACKAGE_TAG]
-    return [
-        listed.version
-        for listed in list_versions(vault, wanted.declaration.name)
-        if listed.version not in known and listed.tags.get(PACKAGE_TAG) == mark
-    ]
+    listed = list_versions(vault, wanted.declaration.name)
+    marked = [version.version for version in listed if version.tags.get(PACKAGE_TAG) == mark]
+    return [version for version in marked if version not in old]
 
 
 def _contain(vault: Vault, wanted: Import, before: InVault, error: Uncertain) -> ByokError:

@@ -17,6 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     parse_tags,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     Kek,
     normalise_fingerprint,
@@ -109,7 +110,7 @@ def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:
 
 def _read_fit(vault: Vault, kid: str) -> Version:
     key_id = parse_kid(kid)
-    if key_id.vault != vault.address.url:
+    if comparable_url(key_id.vault) != vault.address.url:
         raise ByokError(
             f"The {vault} cannot unwrap what is wrapped under a KEK of {key_id.vault}",
             "Wrap the key again under a KEK of this vault, or give the URL of that one",
@@ -172,12 +173,17 @@ class _Declared:
 def _present(
     vault: Vault, params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
 ) -> None:
+    """Make a KEK where there is none, or keep the one that is there.
+
+    :param params: the options of byok_kek
+    :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
+    """
     name = check_name(params["name"])
     tags = parse_tags(name, params["tags"])
     # Before anything is made
     approved = tuple(normalise_fingerprint(text) for text in params["approved_keks"])
     versions = read_versions(vault, name)
-    expires, moves_expiry = _wanted_expiry(vault, params), bool(params["expires"])
+    expires, moves_expiry = _declared_expiry(vault, params), bool(params["expires"])
     declared = _Declared(name, params["size"], expires, moves_expiry, tags, approved)
     if versions:
         _refuse_no_kek(vault, name, versions)
@@ -246,17 +252,17 @@ def _keep(vault: Vault, declared: _Declared, current: Version, check_mode: bool)
             f"The KEK {name} in the {vault} has {size} bits, but {declared.size} are declared",
             "Declare its size as it is, or use another name",
         )
-    wanted: dict[str, t.Any] = {"tags": None, "expires": None}
+    attributes: dict[str, t.Any] = {"tags": None, "expires": None}
     if declared.tags:
-        wanted["tags"] = {**current.tags, **declared.tags}
+        attributes["tags"] = {**current.tags, **declared.tags}
     if declared.expires and declared.moves_expiry:
-        wanted["expires"] = format_moment(declared.expires)
-    before, changes = current.attributes(), differing(current, wanted)
+        attributes["expires"] = format_moment(declared.expires)
+    changes = differing(current, attributes)
     outcome = Outcome({})
     if changes:
-        outcome.changes.append(
-            Change(f"KEK {name} in the {vault}", {at: before[at] for at in changes}, changes)
-        )
+        current_attributes = current.attributes()
+        before = {attribute: current_attributes[attribute] for attribute in changes}
+        outcome.changes.append(Change(f"KEK {name} in the {vault}", before, changes))
         if not check_mode:
             current = update(vault, name, current, changes)
     if "expires" not in changes:
@@ -325,26 +331,36 @@ def _expired_absent(
     That is each KEK with the prefix that is import-only and expired in every version.
     """
     prefix = check_name(params["expired_prefix"]).lower()
-    for properties in list_keys(vault):
-        name, expires = properties.name, properties.expires_on
-        if not name.lower().startswith(prefix) or expires is None or expires > vault.now:
+    for key in list_keys(vault):
+        if not key.name.lower().startswith(prefix) or not _is_over(vault, key.expires_on):
             continue
-        versions = read_versions(vault, name)
-        if not versions or not all(
-            _is_kek(version) and version.expires and version.expires <= vault.now
-            for version in versions
-        ):
+        versions = read_versions(vault, key.name)
+        left = [version for version in versions if not _is_expired_kek(vault, version)]
+        if left or not versions:
             continue
         purged = params["purge"] and can_be_purged(versions[0].recovery_level)
         removing = {**params, "purge": purged}
-        _remove(vault, name, "expired", removing, check_mode, outcome)
+        _remove(vault, key.name, "expired", removing, check_mode, outcome)
+
+
+def _is_over(vault: Vault, expires: datetime | None) -> bool:
+    """Tell whether an expiry has passed; None is never over."""
+    return expires is not None and expires <= vault.now
 
 
 def _is_kek(version: Version) -> bool:
     return version.type == _TYPE and version.operations == _OPERATIONS
 
 
+def _is_expired_kek(vault: Vault, version: Version) -> bool:
+    return _is_kek(version) and _is_over(vault, version.expires)
+
+
 def _refuse_no_kek(vault: Vault, name: str, versions: t.Iterable[Version]) -> None:
+    """Refuse a name that is used for anything but a KEK.
+
+    :raises ByokError: when one of its versions is no KEK
+    """
     for version in versions:
         if not _is_kek(version):
             raise ByokError(
@@ -356,7 +372,11 @@ def _refuse_no_kek(vault: Vault, name: str, versions: t.Iterable[Version]) -> No
 
 
 def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
-    if version.expires is not None and version.expires <= vault.now:
+    """Refuse a KEK that unwraps nothing now.
+
+    :raises ByokError: for one that has expired, is not valid yet or is disabled
+    """
+    if _is_over(vault, version.expires):
         state = "has expired"
     elif version.not_before is not None and version.not_before > vault.now:
         state = "is not valid yet"
@@ -371,18 +391,29 @@ def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
 
 
 def _public_key(kek: Version) -> RsaPublicKey:
-    return t.cast(RsaPublicKey, kek.public_key)  # _refuse_no_kek() has seen to that
+    return t.cast(RsaPublicKey, kek.public_key)  # _refuse_no_kek() has checked that
 
 
-def _wanted_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:
+def _declared_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:
+    """Return when a new KEK expires; None for never.
+
+    :param params: ``expires``, a moment, and ``lifetime``, an ISO 8601 duration
+    """
     if params["expires"]:
         return parse_moment(params["expires"])
-    return parse_duration(params["lifetime"]).after(vault.now) if params["lifetime"] else None
+    if params["lifetime"]:
+        return parse_duration(params["lifetime"]).after(vault.now)
+    return None
 
 
 def _result(
     name: str, version: Version, created: bool, approved: t.Sequence[str]
 ) -> dict[str, t.Any]:
+    """Return what byok_kek returns of a KEK.
+
+    :param created: whether this run made it
+    :param approved: fingerprints that somebody compared with the vault
+    """
     public_key = _public_key(version)
     pem = to_pem(public_key)
     digest = fingerprint(pem)

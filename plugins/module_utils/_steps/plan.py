@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
@@ -19,7 +21,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_unique,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import in_the_token
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation import (
+    InToken,
+    in_the_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
@@ -54,8 +59,54 @@ _MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the ke
 #: What locking a key changes in the token, before and after
 _LOCKED = {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}
 
+#: Options of byok_import that a plan does not know
+_NOT_TOLD: t.Mapping[str, t.Any] = {
+    "thumbprint": None,
+    "replaces": None,
+    "path": None,
+    "package": None,
+    "prove": False,
+}
+
 #: From this part of the limit on, it is spoken of
 _NEAR = 0.9
+
+
+#: Actions that make a new version in the vault
+_BRINGING = ("transfer", "rotate")
+
+#: Actions that byok_import carries out
+_IMPORTING = (*_BRINGING, "update", "recover")
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What has to be done with one key, and what that changes.
+
+    :ivar before: what the newest version and its rotation policy are
+    :ivar policy_changes: what has to change in the policy, with the new values
+    :ivar name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None
+        where there is none
+    :ivar now: what time it was by the vault
+    """
+
+    declaration: Declaration
+    action: Action
+    before: t.Mapping[str, t.Any]
+    policy_changes: t.Mapping[str, t.Any]
+    name_taken: str | None
+    now: datetime
+
+    @property
+    def brings(self) -> bool:
+        """Whether the vault gets a new version."""
+        return self.action.action in _BRINGING
+
+    @property
+    def makes(self) -> bool:
+        """Whether the generation has to be made first."""
+        action = self.action
+        return action.action == "rotate" or (action.action == "transfer" and action.wanted is None)
 
 
 def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
@@ -72,11 +123,10 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
-    outcome.result["versions"] = (
-        take_inventory(vault, items, params["target_keys"], outcome)
-        if params["all_versions"]
-        else None
-    )
+    versions = None
+    if params["all_versions"]:
+        versions = take_inventory(vault, items, params["target_keys"], outcome)
+    outcome.result["versions"] = versions
 
 
 def plan(
@@ -92,7 +142,9 @@ def plan(
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
-    :param force: identities of generations that are replaced whatever their age; None rotates none
+    :param force: identities of generations that are replaced whatever their age; None rotates
+        nothing
+    :param on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :param outcome: is filled as this goes, and returned; a new one where none is given
     """
     observed = {result["name"]: result for result in target_keys}
@@ -105,55 +157,81 @@ def plan(
         if declaration.rotation:
             refuse_notification(vault.address, declaration.name, declaration.rotation)
         in_token = in_the_token(declaration, observed.get(declaration.name))
-        in_vault = observe(
-            vault,
-            declaration.name,
-            lambda version: bool(in_token.wanted and in_token.wanted.is_in(version)),
-        )
-        now = vault.now  # with a wrong clock nothing is planned at all
-        rotating = None if force is None else Rotating(now, force)
-        action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
-        rotation, policy, policy_changes = declaration.rotation, Policy(), {}
-        if rotation and action.action != "conflict":
-            if action.version and not in_vault.deleted:
-                policy = read_policy(vault, declaration.name, rotation)
-            policy_changes = policy.changes(rotation)
-        action = with_policy(action, policy_changes)
-        if action.action in ("transfer", "rotate") and action.version:
-            warn_of_many_versions(vault, declaration.name, part)
-        before = {**(action.version.attributes() if action.version else {}), **policy.facts()}
-        name_taken = on_deleted if in_vault.deleted else None
-        wanted = _import_of(item, action)
-        part.planned += _changes(
-            vault, {**item, **wanted}, action, before, policy_changes, name_taken
-        )
-        result = part.result
-        part.add("plan", _entry(declaration, action, before))
-        if action.action in ("transfer", "rotate", "update", "recover"):
-            result["imports"].append(wanted)
-        if action.action in ("transfer", "rotate"):
-            result["transfers"].append(_as_declared(item))
-        if action.action == "rotate" or (action.action == "transfer" and action.wanted is None):
-            order = MakeOrder(declaration.name, action.newer_than, now, action.reason)
-            part.add("orders", order)
+        planned = _plan_one(vault, declaration, in_token, force, on_deleted)
+        _report(vault, item, planned, part)
 
     each_key(vault, items, outcome, add)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
 
 
+def _plan_one(
+    vault: Vault,
+    declaration: Declaration,
+    in_token: InToken,
+    force: frozenset[str] | None,
+    on_deleted: str,
+) -> _Planned:
+    """Look at one key in the vault, and decide what has to be done with it.
+
+    :param force: as plan() takes it, and so on_deleted
+    :raises ByokError: when Azure refuses, or its answer cannot be read
+    """
+    name, rotation, wanted = declaration.name, declaration.rotation, in_token.wanted
+    in_vault = observe(vault, name, lambda version: bool(wanted and wanted.is_in(version)))
+    now = vault.now  # with a wrong clock nothing is planned at all
+    rotating = None if force is None else Rotating(now, force)
+    action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
+    policy = Policy()
+    policy_changes: dict[str, t.Any] = {}
+    if rotation and action.action != "conflict":
+        if action.version and not in_vault.deleted:
+            policy = read_policy(vault, name, rotation)
+        policy_changes = policy.changes(rotation)
+    attributes = action.version.attributes() if action.version else {}
+    return _Planned(
+        declaration,
+        with_policy(action, policy_changes),
+        before={**attributes, **policy.facts()},
+        policy_changes=policy_changes,
+        name_taken=on_deleted if in_vault.deleted else None,
+        now=now,
+    )
+
+
+def _report(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned, part: Outcome) -> None:
+    """Add the plan of one key to the results, and what the later steps have to be told.
+
+    :param item: the options of the key
+    """
+    name, action = planned.declaration.name, planned.action
+    if planned.brings and action.version:
+        warn_of_many_versions(vault, name, part)
+    import_options = _import_of(item, planned)
+    part.planned += _changes(vault, {**item, **import_options}, planned)
+    part.add("plan", _entry(planned))
+    if action.action in _IMPORTING:
+        part.result["imports"].append(import_options)
+    if planned.brings:
+        part.result["transfers"].append(_as_declared(item))
+    if planned.makes:
+        order = MakeOrder(name, action.newer_than, planned.now, action.reason)
+        part.add("orders", order)
+
+
 def warn_of_unknown(
     force: t.Iterable[str], target_keys: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome
 ) -> None:
-    """Say which of the identities that are to be replaced are of no generation; one that was
-    replaced already is no news.
+    """Say which of the identities that must be replaced are of no generation; one that was replaced
+    already is no news.
+
+    :param target_keys: the results of byok_target_key
     """
-    known = {
-        each["thumbprint"] or each["generation"]
-        for key in target_keys
-        for each in key["generations"]
-    }
-    unknown = sorted(set(force) - known)
+    identities: set[str] = set()
+    for key in target_keys:
+        for generation in key["generations"]:
+            identities.add(generation["thumbprint"] or generation["generation"])
+    unknown = sorted(set(force) - identities)
     if unknown:
         outcome.warnings.append(
             f"force names no generation of the declared keys: {', '.join(unknown)}"
@@ -166,61 +244,50 @@ def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
     count = len(list_versions(vault, name))
     if count >= _NEAR * most:
         outcome.warnings.append(
-            f"{name}: it has {count} versions in the {vault}, which {consequence} than {most}. None can be deleted alone, "
-            "so rotate less often, or continue under a new name"
+            f"{name}: it has {count} versions in the {vault}, which {consequence} than {most}. "
+            "None can be deleted alone, so rotate less often, or continue under a new name"
         )
 
 
-def _changes(
-    vault: Vault,
-    item: t.Mapping[str, t.Any],
-    action: Action,
-    before: t.Mapping[str, t.Any],
-    policy_changes: t.Mapping[str, t.Any],
-    name_taken: str | None,
-) -> list[Change]:
+def _changes(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned) -> list[Change]:
     """Return what byok_import will say that it changes, and after it byok_target_key.
 
     :param item: the options of the key, with what byok_import is told
-    :param before: what the newest version and its rotation policy are
-    :param name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None
-        where there is none
     """
-    name = item["name"]
-    where = f"key {name} in the {vault}"
+    action, before, policy_changes = planned.action, planned.before, planned.policy_changes
+    where = f"key {planned.declaration.name} in the {vault}"
     changes = []
-    if name_taken and action.action != "conflict":
-        after = {"purge": "purged", "recover": "recovered"}[name_taken]
-        changes.append(Change(f"deleted {where}", {"state": "deleted"}, {"state": after}))
-    if action.action in ("transfer", "rotate"):
-        unknown = {
-            "thumbprint": None,
-            "replaces": None,
-            "path": None,
-            "package": None,
-            "prove": False,
-        }
-        options = {**unknown, **item}
-        facts = read_import(
-            parse_declaration(options), options, None, allow_unverified=False
-        ).facts(vault.now)
-        there: dict[str, t.Any] = {}
+    if planned.name_taken and action.action != "conflict":
+        state = {"purge": "purged", "recover": "recovered"}[planned.name_taken]
+        changes.append(Change(f"deleted {where}", {"state": "deleted"}, {"state": state}))
+    after = {**action.changes, **policy_changes}
+    if planned.brings:
+        superseded: dict[str, t.Any] = {}
         if action.version:
-            there = {"version": action.version.version}
-            there.update({attribute: before[attribute] for attribute in policy_changes})
-        changes.append(Change(where, there, {**facts, **policy_changes}))
-    elif wanted := {**action.changes, **policy_changes}:
-        changes.append(Change(where, {at: before[at] for at in wanted}, wanted))
+            policy_before = {fact: before[fact] for fact in policy_changes}
+            superseded = {"version": action.version.version, **policy_before}
+        facts = _facts_after_import(item, planned.now)
+        changes.append(Change(where, superseded, {**facts, **policy_changes}))
+    elif after:
+        changes.append(Change(where, {fact: before[fact] for fact in after}, after))
     if action.locks:
-        changes.append(Change(f"key {name} in its token", *_LOCKED))
+        changes.append(Change(f"key {planned.declaration.name} in its token", *_LOCKED))
     return changes
 
 
-def _entry(declaration: Declaration, action: Action, before: t.Mapping[str, t.Any]) -> PlanEntry:
-    """Return the plan of a key as it leaves.
+def _facts_after_import(item: t.Mapping[str, t.Any], now: datetime) -> dict[str, t.Any]:
+    """Return what byok_import will say of the version that it makes.
 
-    :param before: what the newest version and its rotation policy are
+    :param item: the options of the key, with what byok_import is told
     """
+    options = {**_NOT_TOLD, **item}
+    version = read_import(parse_declaration(options), options, None, allow_unverified=False)
+    return version.facts(now)
+
+
+def _entry(planned: _Planned) -> PlanEntry:
+    """Return the plan of a key as it leaves."""
+    action, before = planned.action, planned.before
     version, generation = action.version, action.wanted
     changes = {
         attribute: {"before": before[attribute], "after": after}
@@ -229,10 +296,10 @@ def _entry(declaration: Declaration, action: Action, before: t.Mapping[str, t.An
     if action.locks:
         changes["CKA_EXTRACTABLE"] = {"before": True, "after": False}
     return PlanEntry(
-        name=declaration.name,
+        name=planned.declaration.name,
         action=action.action,
         reason=action.reason,
-        kind=str(declaration.spec),
+        kind=str(planned.declaration.spec),
         generation=generation.generation if generation else None,
         thumbprint=generation.thumbprint if generation else None,
         version=version.version if version else None,
@@ -245,21 +312,21 @@ def _entry(declaration: Declaration, action: Action, before: t.Mapping[str, t.An
 
 
 def _as_declared(item: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {
-        option: value
-        for option, value in item.items()
-        if value is not None and option in DECLARATION_OPTIONS
-    }
+    """Return the options of a key that declare it, as far as they are given."""
+    declaring = [option for option in item if option in DECLARATION_OPTIONS]
+    return {option: item[option] for option in declaring if item[option] is not None}
 
 
-def _import_of(item: t.Mapping[str, t.Any], action: Action) -> dict[str, t.Any]:
+def _import_of(item: t.Mapping[str, t.Any], planned: _Planned) -> dict[str, t.Any]:
     """Return what byok_import has to be told of this key: the version that it supersedes, or the
     key that is there.
     """
-    known: dict[str, t.Any] = {}
-    if action.action in ("transfer", "rotate") and action.version:
-        known["replaces"] = action.version.version
+    action = planned.action
+    facts: dict[str, t.Any] = {}
+    if planned.brings and action.version:
+        facts["replaces"] = action.version.version
     if action.wanted:
-        known["generation"] = action.wanted.generation
-        known["thumbprint"] = action.wanted.thumbprint
-    return {**_as_declared(item), **{option: value for option, value in known.items() if value}}
+        facts["generation"] = action.wanted.generation
+        facts["thumbprint"] = action.wanted.thumbprint
+    told = {option: value for option, value in facts.items() if value}
+    return {**_as_declared(item), **told}

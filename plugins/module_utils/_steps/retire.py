@@ -4,7 +4,9 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_rotate does with ``stage: retire``: disable older versions that are not needed any more."""
+"""What byok_rotate does with ``stage: retire``: disable older versions that are not needed any
+more.
+"""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ _KEK_DELETION = 300
 
 #: Why a key that could be locked stays open: this module sees one vault
 _STAYS_OPEN = (
-    "it has arrived and stays unlocked in the token (after_transfer: lock), because other vaults may "
-    "still wait for it. Set last_vault: true in the task for the last vault that needs it"
+    "it has arrived and stays unlocked in the token (after_transfer: lock), because other vaults "
+    "may still wait for it. Set last_vault: true in the task for the last vault that needs it"
 )
 
 

@@ -4,7 +4,7 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_target_key does: see that the declared keys are in the token."""
+"""What byok_target_key does: ensure that the declared keys are in the token."""
 
 from __future__ import annotations
 
@@ -35,9 +35,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
-from ansible_collections.keyferry.azure.plugins.module_utils._token import (
-    generations as _generations,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     Session,
     Slot,
@@ -48,6 +45,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.destruction 
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     Found,
     Generation,
+    choose,
+    clear_away,
+    list_generations,
+    list_public_keys,
+    lock,
+    make,
+    refuse_to_withdraw,
+    refuse_unfit,
+    take_back,
+    target_key,
+    withdraw,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.listing import (
     Listing,
@@ -143,6 +151,11 @@ def ensure_target_keys(params: Params, check_mode: bool, outcome: Outcome) -> No
 def _open_and_work(
     declarations: t.Sequence[Declaration], params: Params, check_mode: bool, outcome: Outcome
 ) -> None:
+    """Open the token, with a login where that is needed, and do what ``state`` says.
+
+    :param params: the options of byok_target_key
+    :raises ByokError: when the token cannot be opened or searched
+    """
     look_only = check_mode and params["state"] == "present"
     has_pin = params["pin"] or params["pin_file"]
     without_pin = look_only and params["public_session"] and not has_pin
@@ -197,13 +210,17 @@ def _look_into_listing(
 
 
 def _refuse_other_token(listing: Listing, params: t.Mapping[str, t.Any]) -> None:
-    for option, there in (
-        ("token_label", listing.info.label),
-        ("token_serial", listing.info.serial),
-    ):
-        if params[option] and params[option] != there:
+    """Refuse a listing of another token than the one that is named.
+
+    :param params: ``listing``, ``token_label`` and ``token_serial`` of byok_target_key
+    :raises ByokError: for one
+    """
+    listed = {"token_label": listing.info.label, "token_serial": listing.info.serial}
+    for option, value in listed.items():
+        if params[option] and params[option] != value:
             raise ByokError(
-                f"The listing {params['listing']} is of the {listing.info}, and {option} is {params[option]}",
+                f"The listing {params['listing']} is of the {listing.info}, and {option} is "
+                f"{params[option]}",
                 "Give the listing of the right token",
             )
 
@@ -214,9 +231,10 @@ def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declar
     :raises ByokError: when the token shows no public key at all
     """
     visible = [declaration for declaration in declarations if declaration.spec.type != "oct"]
-    listed = _generations.list_public_keys(token, [declaration.name for declaration in visible])
+    listed = list_public_keys(token, [declaration.name for declaration in visible])
     # Of a token without any public key no one can tell that it would show them.
-    shows = any(found.generations for found in listed.values()) or token.session.find("PUBLIC_KEY")
+    declared_ones = any(objects.generations for objects in listed.values())
+    shows = declared_ones or token.session.find("PUBLIC_KEY")
     if visible and (token.profile.public_keys_private[0] or not shows):
         raise ByokError(
             f"The {run.info} shows no public key without a login: it holds none, or hides them",
@@ -257,7 +275,7 @@ def find_or_make(
     run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome)
     with _one_maker(token, params, check_mode):
         names = [declaration.name for declaration in declarations]
-        _settle(run, _generations.list_generations(token, names), declarations)
+        _settle(run, list_generations(token, names), declarations)
     return outcome
 
 
@@ -286,8 +304,9 @@ def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) ->
 def _one_maker(
     token: Token, params: t.Mapping[str, t.Any], check_mode: bool
 ) -> t.ContextManager[t.Any]:
-    """Keep other runs on this host from making keys: PKCS#11 has no unique labels, so two that miss
-    a key would make it.
+    """Keep other runs on this host from making keys.
+
+    PKCS#11 has no unique labels, so two that miss a key would both make it.
     """
     if check_mode:
         return nullcontext()
@@ -307,7 +326,7 @@ def _withdraw(run: _Run, listed: Listed) -> None:
             continue
         with run.outcome.failures.of(name):
             if run.token:
-                _generations.withdraw(run.token, name, generation)
+                withdraw(run.token, name, generation)
             generations = listed[name].generations
             position = generations.index(generation)
             generations[position] = replace(generation, withdrawn=True)
@@ -321,11 +340,11 @@ def _withdraw(run: _Run, listed: Listed) -> None:
 
 def _find(run: _Run, listed: Listed, identity: str) -> tuple[str, Generation]:
     """Return the generation that an identity names, with its key's name."""
-    for name, found in listed.items():
-        for generation in found.generations:
+    for name, objects in listed.items():
+        for generation in objects.generations:
             if generation.identity == identity:
                 if not generation.withdrawn:
-                    _generations.refuse_to_withdraw(name, generation)
+                    refuse_to_withdraw(name, generation)
                 return name, generation
     raise ByokError(
         f"No generation of the keys {', '.join(listed)} in the {run.info} is {identity}, so "
@@ -335,7 +354,7 @@ def _find(run: _Run, listed: Listed, identity: str) -> tuple[str, Generation]:
 
 
 def _choose(info: TokenInfo, key: _Key) -> None:
-    key.current = _generations.choose(key.declaration, key.found.generations)
+    key.current = choose(key.declaration, key.found.generations)
     if key.current is None and not key.declaration.create:
         raise ByokError(
             f"There is no key {key.name} in the {info}, and it must not be made (create: false)",
@@ -380,12 +399,12 @@ def _make_missing(run: _Run, keys: list[_Key]) -> None:
             _report_making(run, key)
         return
 
-    def make(session: Session, key: _Key) -> Generation:
+    def make_one(session: Session, key: _Key) -> Generation:
         moment = key.rotation and key.rotation["made_at"]
         now = parse_moment(moment) if moment else host_clock()
-        return _generations.make(token, session, key.declaration, key.found.generations, now)
+        return make(token, session, key.declaration, key.found.generations, now)
 
-    for key, generation in token.for_each(keys, make):
+    for key, generation in token.for_each(keys, make_one):
         if isinstance(generation, ByokError):
             outcome.failures.add(key.name, generation)
         else:
@@ -394,7 +413,7 @@ def _make_missing(run: _Run, keys: list[_Key]) -> None:
     made = [key for key in keys if key.current]
     if not made:
         return
-    listed = _generations.list_generations(token, [key.name for key in made])
+    listed = list_generations(token, [key.name for key in made])
     for key in made:
         with outcome.failures.of(key.name):
             _settle_race(token, key, listed[key.name], outcome)
@@ -405,20 +424,22 @@ def _report_making(run: _Run, key: _Key) -> None:
     run.outcome.changes.append(key.making)
 
 
-def _settle_race(token: Token, key: _Key, found: Found, outcome: Outcome) -> None:
+def _settle_race(token: Token, key: _Key, objects: Found, outcome: Outcome) -> None:
     """Where another host made a generation meanwhile, the one that was begun first stays.
 
     The pair that this process made is destroyed if it is not that one, because nobody has been told
     of it yet. The other one may have been used already and is never destroyed.
+
+    :param objects: what the token holds of the key now
     """
     mine = t.cast(Generation, key.current)
     before = {generation.id for generation in key.found.generations}
     rivals = [
         generation
-        for generation in found.generations
+        for generation in objects.generations
         if generation.id not in (*before, mine.id) and not generation.half_made
     ]
-    key.found = found
+    key.found = objects
     if not rivals:
         return
     first = min([mine, *rivals], key=lambda generation: generation.id)
@@ -430,9 +451,9 @@ def _settle_race(token: Token, key: _Key, found: Found, outcome: Outcome) -> Non
             "and later runs take the newest that is there."
         )
         return
-    _generations.take_back(token, key.name, mine)
+    take_back(token, key.name, mine)
     key.found.generations[:] = [
-        generation for generation in found.generations if generation.id != mine.id
+        generation for generation in objects.generations if generation.id != mine.id
     ]
     key.current, key.created = first, False
     outcome.changes.remove(t.cast(Change, key.making))
@@ -444,19 +465,17 @@ def _finish(run: _Run, key: _Key) -> None:
     where, current = run.where(key.name), key.current
     locks = False
     if current is not None:
-        _generations.refuse_unfit(key.declaration, current, run.info)
+        refuse_unfit(key.declaration, current, run.info)
         locks = _is_to_be_locked(run, key.declaration, current)
     if current is not None and locks:
         if run.token:
-            _generations.lock(run.token, key.name, current)
+            lock(run.token, key.name, current)
         run.outcome.changes.append(
             Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False})
         )
     _tidy(run, key, where)
     generations = key.found.generations
-    report = _generations.target_key(
-        key.name, current, generations, created=key.created, locked=locks
-    )
+    report = target_key(key.name, current, generations, created=key.created, locked=locks)
     run.outcome.add("target_keys", report)
 
 
@@ -488,7 +507,7 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
             )
             continue
         if run.token:
-            _generations.clear_away(run.token, key.name, leftover)
+            clear_away(run.token, key.name, leftover)
         run.outcome.changes.append(Change(where, {"public key alone": leftover.id.hex()}, {}))
 
 

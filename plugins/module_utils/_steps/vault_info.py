@@ -4,8 +4,8 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""What byok_vault_info does: say what a vault is, whether it can be reached, and what the identity
-may do there.
+"""What byok_vault_info does: report what a vault is, whether it can be reached, and what the
+identity may do there.
 """
 
 from __future__ import annotations
@@ -61,8 +61,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions 
 _NO_VERSION = "0" * 32
 _NO_KEY_TYPE = "keyferry-probe"
 
-#: operation -> a request for it that changes nothing even where it is allowed: of a key that is not there, or for one of a
-#: type that does not exist
+#: Base64url of as many bytes as the operation takes
+_DIGEST_OF_32_BYTES = "A" * 43
+_CIPHERTEXT_OF_256_BYTES = "A" * 342
+
+#: operation -> a request for it that changes nothing even where it is allowed: of a key that is not
+#: there, or for one of a type that does not exist
 _PROBES: t.Mapping[str, tuple[str, str, t.Any]] = {
     "list": ("GET", "/keys?maxresults=25", None),
     "get": ("GET", "/keys/{name}", None),
@@ -78,21 +82,25 @@ _PROBES: t.Mapping[str, tuple[str, str, t.Any]] = {
     "sign": (
         "POST",
         f"/keys/{{name}}/{_NO_VERSION}/sign",
-        {"alg": "RS256", "value": "A" * 43},
-    ),  # 32 bytes
+        {"alg": "RS256", "value": _DIGEST_OF_32_BYTES},
+    ),
     "decrypt": (
         "POST",
         f"/keys/{{name}}/{_NO_VERSION}/decrypt",
-        {"alg": "RSA-OAEP-256", "value": "A" * 342},
-    ),  # 256 bytes
+        {"alg": "RSA-OAEP-256", "value": _CIPHERTEXT_OF_256_BYTES},
+    ),
     "unwrapKey": (
         "POST",
         f"/keys/{{name}}/{_NO_VERSION}/unwrapkey",
-        {"alg": "RSA-OAEP-256", "value": "A" * 342},
+        {"alg": "RSA-OAEP-256", "value": _CIPHERTEXT_OF_256_BYTES},
     ),
 }
 
-#: Seconds; Entra ID takes certificates and federated tokens of a clock that is wrong by five minutes
+#: What az is asked for
+_RETENTION_QUERY = "{purge_protection: enablePurgeProtection, days: softDeleteRetentionInDays}"
+
+#: Seconds; Entra ID takes certificates and federated tokens of a clock that is wrong by five
+#: minutes
 _MOST_SKEW = 300
 
 
@@ -132,8 +140,8 @@ class _Findings:
 def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the vault and change nothing, not even in normal mode.
 
-    :raises ByokError: when the options name no vault or credential, or its keys should be listed
-        and cannot be; declared keys that the vault cannot take are in the outcome's failures, and all
+    :raises ByokError: when the options name no vault or credential, or its keys must be listed and
+        cannot be; declared keys that the vault cannot take are in the outcome's failures, and all
         else that is wrong is in the result
     """
     vault = open_vault(params)
@@ -150,6 +158,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
     retention = attributes.get("recoverableDays")
     if purge_protection:
         _judge_purge_protection(vault, work, params["ephemeral_kek"], retention, findings)
+    required = (operation for operation, need in needs.items() if need.must)
     described = VaultInfo(
         url=vault.address.url,
         name=vault.address.name,
@@ -162,11 +171,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
         permissions=tuple(
             _permission(vault.address, *need, findings.answers) for need in needs.items()
         ),
-        missing=tuple(
-            operation
-            for operation, need in needs.items()
-            if need.must and _refused(operation, findings)
-        ),
+        missing=tuple(operation for operation in required if _refused(operation, findings)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
     )
@@ -193,6 +198,10 @@ def _declared(
 
 
 def _probe_all(vault: Vault, needs: t.Iterable[str], findings: _Findings) -> None:
+    """Try the needed operations, and list the keys, until the vault does not serve this run.
+
+    :param needs: operations
+    """
     name = f"keyferry-probe-{secrets.token_hex(8)}"  # of 2**64 names, so nobody has it
     # The list comes first and always: what it holds tells of the vault itself.
     for operation in ("list", *(need for need in needs if need != "list")):
@@ -204,8 +213,8 @@ def _probe_all(vault: Vault, needs: t.Iterable[str], findings: _Findings) -> Non
             return
         if answer.carried_out and operation != "list":
             findings.problems.append(
-                f"The {vault} accepted a request that must fail ({operation}). Look there for a key "
-                f"{name}, and delete it."
+                f"The {vault} accepted a request that must fail ({operation}). Look there for a "
+                f"key {name}, and delete it."
             )
 
 
@@ -230,8 +239,9 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
 
 def _granted(error: AzureError) -> bool | None:
-    """Return what an answer tells of the permission: what is wrong with the request itself was
-    looked at behind it.
+    """Return what an answer tells of the permission.
+
+    What is wrong with the request itself is looked at only after the permission.
     """
     if error.status == 403:
         return None if "purge protection" in error.what.lower() else False
@@ -243,6 +253,10 @@ def _refused(operation: str, findings: _Findings) -> bool:
 
 
 def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Findings) -> None:
+    """Say which permissions are missing, in one sentence for each role, and which are not known.
+
+    :param needs: by operation
+    """
     refused: dict[tuple[str, str | None], list[str]] = {}
     for operation, need in needs.items():
         answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
@@ -259,15 +273,12 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
             )
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
-        kinds = ", ".join(
-            dict.fromkeys(
-                IN_WORDS.get(kind, kind)
-                for operation in operations
-                for kind in needs[operation].must
-            )
-        )
+        kinds: dict[str, None] = {}  # in the order of the operations
+        for operation in operations:
+            kinds.update(dict.fromkeys(needs[operation].must))
+        work = ", ".join(IN_WORDS.get(kind, kind) for kind in kinds)
         findings.problems.append(
-            f"In the {vault} the identity may not {does}. It is needed to {kinds}. "
+            f"In the {vault} the identity may not {does}. It is needed to {work}. "
             f"{_remedy(role, code, operations)}."
         )
 
@@ -287,7 +298,9 @@ def _remedy(role: str, code: str | None, operations: t.Iterable[str]) -> str:
 
 
 def _clock(vault: Vault, findings: _Findings) -> dict[str, t.Any] | None:
-    """Return what time it is for runs with this vault, and who says so; None where it did not just answer."""
+    """Return what time it is for runs with this vault, and who says so; None where it did not just
+    answer.
+    """
     if findings.stopped and findings.stopped.status is None:
         return None
     now = vault.clock.look()
@@ -299,14 +312,16 @@ def _clock(vault: Vault, findings: _Findings) -> dict[str, t.Any] | None:
     else:
         if abs(ahead) > _MOST_SKEW:
             whose = "the vault's" if now.source == VAULT else "Entra ID's"
+            direction = "behind" if ahead > 0 else "ahead of"
             findings.problems.append(
-                f"This host's clock is {abs(ahead)} seconds {'behind' if ahead > 0 else 'ahead of'} {whose}. Set it, as Entra "
-                "ID refuses what is signed by a wrong clock, and the times in receipts would be wrong."
+                f"This host's clock is {abs(ahead)} seconds {direction} {whose}. Set it, as Entra "
+                "ID refuses what is signed by a wrong clock, and the times in receipts would be "
+                "wrong."
             )
     if now.source == HOST:
         findings.notes.append(
-            f"Neither the {vault} nor Entra ID sent a Date, so this host's clock decides what is due. "
-            "Keep it right (NTP)."
+            f"Neither the {vault} nor Entra ID sent a Date, so this host's clock decides what is "
+            "due. Keep it right (NTP)."
         )
     return {"source": now.source, "time": format_moment(now.time), "difference": ahead}
 
@@ -319,27 +334,28 @@ def _key_attributes(address: Address, findings: _Findings) -> t.Mapping[str, t.A
     """Return the attributes of any key: each has the vault's recovery level and retention."""
     items = _listed(findings)
     if "list" in findings.answers and not items:
-        reason = (
-            "keys cannot be listed"
-            if _refused("list", findings)
-            else "there is no key to read them from"
-        )
+        reason = "there is no key to read them from"
+        if _refused("list", findings):
+            reason = "keys cannot be listed"
+        command = _az(address, _RETENTION_QUERY)
         findings.notes.append(
             f"Recovery level, purge protection and retention are not known, as {reason}. "
-            f"{_az(address, '{purge_protection: enablePurgeProtection, days: softDeleteRetentionInDays}')} shows them."
+            f"{command} shows them."
         )
     return t.cast("t.Mapping[str, t.Any]", items[0]["attributes"]) if items else {}
 
 
 def _kind(address: Address, findings: _Findings) -> str:
+    """Return ``managed_hsm``, ``premium`` or ``unknown``."""
     if address.managed_hsm:
         return "managed_hsm"
     if any(item["attributes"].get("hsmPlatform", "0") != "0" for item in _listed(findings)):
         return "premium"
     if "list" in findings.answers:
         findings.notes.append(
-            "No key that was looked at is protected by an HSM, so nothing shows that this is a Premium vault, which alone takes "
-            f"keys by import into an HSM. {_az(address, 'sku.name')} shows it."
+            "No key that was looked at is protected by an HSM, so nothing shows that this is a "
+            "Premium vault, which alone takes keys by import into an HSM. "
+            f"{_az(address, 'sku.name')} shows it."
         )
     return "unknown"
 
@@ -350,6 +366,7 @@ def _az(address: Address, query: str) -> str:
 
 
 def _reach(address: Address, findings: _Findings) -> dict[str, t.Any]:
+    """Return ``reachable``, ``firewall`` and ``authenticated`` of VaultInfo."""
     error = findings.stopped
     if error and error.code in NOT_LET_THROUGH:
         return {"reachable": True, "firewall": "refused", "authenticated": True}
@@ -376,6 +393,11 @@ def _judge_purge_protection(
     retention: int | None,
     findings: _Findings,
 ) -> None:
+    """Say what purge protection means for the kinds of work.
+
+    :param ephemeral_kek: whether each run makes its KEK and deletes it
+    :param retention: days, where they are known
+    """
     days = f"{retention} days" if retention else "the vault's retention"
     if any(kind in PURGING for kind in work):
         findings.problems.append(
@@ -384,13 +406,18 @@ def _judge_purge_protection(
         )
     if ephemeral_kek and any(kind in BRINGING for kind in work):
         findings.notes.append(
-            f"The KEK of each run stays there as a deleted key for {days}, as the vault has purge protection."
+            f"The KEK of each run stays there as a deleted key for {days}, as the vault has purge "
+            "protection."
         )
 
 
 def _permission(
     address: Address, operation: str, need: Need, answers: t.Mapping[str, _Answer]
 ) -> PermissionFacts:
+    """Return what is known of one permission.
+
+    :param answers: by operation
+    """
     permission, answer = PERMISSIONS[operation], answers.get(operation)
     return PermissionFacts(
         operation=operation,

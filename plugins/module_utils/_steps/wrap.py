@@ -16,8 +16,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core import package as _package
-from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
@@ -33,23 +31,41 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import (
+    build,
+    build_escrow,
+    check_wrapped_length,
+    digest,
+    escrow_fingerprint,
+    parse,
+    parse_kid,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     RsaPublicKey,
     fingerprint,
     rsa_from_pem,
     to_pem,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    begin,
+    generator,
+    package_sha256,
+    path_beside,
+    to_text,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,
     write_private,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token import (
-    generations as _generations,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
-from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import Generation
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
+    Generation,
+    choose,
+    list_generations,
+    refuse_unfit,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
     Rehearsal,
     rehearse,
@@ -91,21 +107,21 @@ class Recipient:
             "size": self.public_key.size,
         }
 
-    def build(self, ciphertext: bytes, generator: str) -> str:
+    def package(self, ciphertext: bytes, made_by: str) -> str:
         """Return the text of a package for this recipient."""
         if self.kid is None:
-            return _package.build_escrow(self.fingerprint, ciphertext, generator)
-        return _package.build(self.kid, ciphertext, generator)
+            return build_escrow(self.fingerprint, ciphertext, made_by)
+        return build(self.kid, ciphertext, made_by)
 
     def is_for_me(self, text: str) -> bool:
         """Tell whether a package is for this recipient."""
         if self.kid is None:
-            return _package.escrow_fingerprint(text) == self.fingerprint
-        return _package.parse(text).kid == self.kid
+            return escrow_fingerprint(text) == self.fingerprint
+        return parse(text).kid == self.kid
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Order:
     """A package to make."""
 
     declaration: Declaration
@@ -150,10 +166,8 @@ def wrap_for(
     outcome = Outcome() if outcome is None else outcome
     outcome.result.update(packages=[], escrows=[], rehearsal=None)
     declarations = [parse_declaration(item) for item in items]
-    listed = _generations.list_generations(
-        token, [declaration.name for declaration in declarations]
-    )
-    todo: dict[str, list[_Wanted]] = {"packages": [], "escrows": []}
+    listed = list_generations(token, [declaration.name for declaration in declarations])
+    todo: dict[str, list[_Order]] = {"packages": [], "escrows": []}
     for declaration, item in zip(declarations, items, strict=True):
         with outcome.failures.of(declaration.name):
             generation = _choose(
@@ -163,14 +177,14 @@ def wrap_for(
                 outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
             for recipient in recipients:
                 path = item[recipient.path_option]
-                kept = _kept(path, declaration, generation, recipient) if generation else None
+                kept = generation and _kept(path, declaration, generation, recipient)
                 if generation and kept:
                     outcome.add(recipient.results, _with_challenge(token, generation, kept))
                     continue
                 if check_mode:
                     outcome.changes.append(_change(declaration.name, generation, recipient, path))
                 if generation:
-                    todo[recipient.results].append(_Wanted(declaration, generation, path))
+                    todo[recipient.results].append(_Order(declaration, generation, path))
     if any(todo.values()):
         rehearsal = rehearse(token, allow_trailing_zeros)
         outcome.result["rehearsal"] = rehearsal.as_result()
@@ -201,7 +215,7 @@ def read_kek(
             "The KEK is given only in part",
             "Give kek_id and kek_public_key, as byok_kek returns them",
         )
-    _package.parse_kid(kid)
+    parse_kid(kid)
     public_key, computed = _read_public_key(f"KEK {kid}", pem, given_fingerprint or None)
     created, asserted = bool(params.get("kek_created")), params.get("kek_trust")
     kek = Kek(
@@ -247,7 +261,11 @@ def _read_public_key(what: str, pem: str, expected: str | None) -> tuple[RsaPubl
 def _choose(
     token: Token, declaration: Declaration, generations: list[Generation], check_mode: bool
 ) -> Generation | None:
-    generation = _generations.choose(declaration, generations)
+    """Return the generation to wrap; None in check mode, where it would be made first.
+
+    :raises ByokError: when it is not there, unfit or locked
+    """
+    generation = choose(declaration, generations)
     if generation is None:
         if check_mode:
             return None
@@ -255,7 +273,7 @@ def _choose(
             f"There is no key {declaration.name} in the {token.info}",
             "Make it with byok_target_key, or correct its name",
         )
-    _generations.refuse_unfit(declaration, generation, token.info)
+    refuse_unfit(declaration, generation, token.info)
     if not generation.evidence["CKA_EXTRACTABLE"]:
         raise ByokError(
             f"The key {declaration.name} ({generation.hex_id}) was locked after its transfer "
@@ -271,76 +289,82 @@ def _kept(
 ) -> Package | None:
     """Return the package at ``path`` if it is this key for this recipient, as it was wrapped."""
     text = path and read_text(path)
-    receipt_text = path and read_text(_receipt.path_beside(path))
+    receipt_text = path and read_text(path_beside(path))
     if not path or not text or not receipt_text:
         return None
     try:
         receipt = json.loads(receipt_text)
         predicate = receipt["predicate"]
-        unchanged = (
-            recipient.is_for_me(text)
-            and predicate["kek"]["fingerprint"] == recipient.fingerprint
-            and predicate["key"]["generation"] == generation.hex_id
-            and predicate["key"]["thumbprint"] == generation.thumbprint
-            and _receipt.package_sha256(receipt) == _package.digest(text)
+        recorded = (
+            predicate["kek"]["fingerprint"],
+            predicate["key"]["generation"],
+            predicate["key"]["thumbprint"],
+            package_sha256(receipt),
         )
+        is_for_recipient = recipient.is_for_me(text)
     except (ByokError, ValueError, KeyError, TypeError):
         return None
-    if not unchanged:
+    expected = (recipient.fingerprint, generation.hex_id, generation.thumbprint, digest(text))
+    if not is_for_recipient or recorded != expected:
         return None
-    wanted = _Wanted(declaration, generation, path)
-    return _result(wanted, recipient, text, receipt, wrapped=False)
+    order = _Order(declaration, generation, path)
+    return _result(order, recipient, text, receipt, wrapped=False)
 
 
 def _wrap_all(
-    token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Wanted], outcome: Outcome
+    token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Order], outcome: Outcome
 ) -> None:
+    """Make the packages for one recipient; what fails for one key is in the outcome's failures."""
     with kek_object(token, recipient.public_key) as kek_handle:
 
-        def make(session: Session, wanted: _Wanted) -> Package:
+        def make(session: Session, order: _Order) -> Package:
             ciphertext = wrap(
                 token,
                 session,
                 kek_handle,
-                wanted.generation.handle,
+                order.generation.handle,
                 rehearsal.mechanism,
-                f"the key {wanted.declaration.name}",
+                f"the key {order.declaration.name}",
             )
-            _package.check_wrapped_length(
-                len(ciphertext) - recipient.public_key.size // 8, wanted.declaration.spec
+            check_wrapped_length(
+                len(ciphertext) - recipient.public_key.size // 8, order.declaration.spec
             )
-            text = recipient.build(ciphertext, _receipt.generator(vars(token.info)))
-            receipt = _begin_receipt(token, wanted, recipient, rehearsal, text)
-            if wanted.path:
-                write_private(wanted.path, text)
-                write_private(_receipt.path_beside(wanted.path), _receipt.to_text(receipt))
-            return _result(wanted, recipient, text, receipt, wrapped=True)
+            text = recipient.package(ciphertext, generator(vars(token.info)))
+            receipt = _begin_receipt(token, order, recipient, rehearsal, text)
+            if order.path:
+                write_private(order.path, text)
+                write_private(path_beside(order.path), to_text(receipt))
+            return _result(order, recipient, text, receipt, wrapped=True)
 
-        for wanted, made in token.for_each(todo, make):
-            name, generation = wanted.declaration.name, wanted.generation
+        for order, made in token.for_each(todo, make):
+            name, generation = order.declaration.name, order.generation
             with outcome.failures.of(name):
                 if isinstance(made, ByokError):
                     raise made
-                outcome.changes.append(_change(name, generation, recipient, wanted.path))
+                outcome.changes.append(_change(name, generation, recipient, order.path))
                 outcome.add(recipient.results, _with_challenge(token, generation, made))
 
 
 def _begin_receipt(
-    token: Token, wanted: _Wanted, recipient: Recipient, rehearsal: Rehearsal, text: str
+    token: Token, order: _Order, recipient: Recipient, rehearsal: Rehearsal, text: str
 ) -> dict[str, t.Any]:
-    generation = wanted.generation
+    """Return the receipt of a package, as far as the token's side knows it.
+
+    :param text: the package itself
+    """
+    generation = order.generation
     sha256 = None
     if generation.public_key:
         sha256 = fingerprint(to_pem(generation.public_key))
-    return _receipt.begin(
+    return begin(
         key={
-            "name": wanted.declaration.name,
+            "name": order.declaration.name,
             "kind": generation.kind,
             "generation": generation.hex_id,
             "thumbprint": generation.thumbprint,
             "sha256": sha256,
         },
-        package_sha256=_package.digest(text),
+        package_sha256=digest(text),
         token=vars(token.info),
         evidence={"origin": generation.origin, **generation.evidence},
         kek=recipient.as_result(),
@@ -361,7 +385,7 @@ def _with_challenge(token: Token, generation: Generation, package: Package) -> P
 
 
 def _result(
-    wanted: _Wanted, recipient: Recipient, text: str, receipt: dict[str, t.Any], *, wrapped: bool
+    order: _Order, recipient: Recipient, text: str, receipt: dict[str, t.Any], *, wrapped: bool
 ) -> Package:
     """Return what byok_wrap returns of a package, but for its challenge.
 
@@ -369,13 +393,13 @@ def _result(
     :param wrapped: by this run; otherwise it was there
     """
     return Package(
-        name=wanted.declaration.name,
-        generation=wanted.generation.hex_id,
-        thumbprint=wanted.generation.thumbprint,
+        name=order.declaration.name,
+        generation=order.generation.hex_id,
+        thumbprint=order.generation.thumbprint,
         kek_id=recipient.kid,
-        path=wanted.path,
+        path=order.path,
         content=text,
-        sha256=_receipt.package_sha256(receipt) or "",
+        sha256=package_sha256(receipt) or "",
         wrapped=wrapped,
         receipt=receipt,
     )

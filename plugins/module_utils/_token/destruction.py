@@ -13,6 +13,7 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
@@ -84,8 +85,8 @@ def _read_vaults(
     :param versions: of each vault ``vault_url``, ``read_at`` (a moment) and ``target_keys``
     :raises ByokError: when a vault is missing, or was read too long ago
     """
-    vaults_read = {_normal(vault["vault_url"]): vault for vault in versions}
-    missing = sorted({_normal(url) for url in vaults} - set(vaults_read))
+    vaults_read = {comparable_url(vault["vault_url"]): vault for vault in versions}
+    missing = sorted({comparable_url(url) for url in vaults} - set(vaults_read))
     if missing or not vaults:
         raise ByokError(
             "Nothing is destroyed, because these vaults were not checked: "
@@ -159,7 +160,3 @@ def _may_be(generation: Generation, version: t.Mapping[str, t.Any]) -> bool:
         return bool(version["thumbprint"] == generation.thumbprint)
     same_type = generation.spec is not None and version["type"] == generation.spec.azure_type
     return same_type and version["generation"] in (None, generation.hex_id)
-
-
-def _normal(url: str) -> str:
-    return url.lower().rstrip("/")
