@@ -1,7 +1,9 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens as fixtures, and modules run against them, each in a process of its own as Ansible runs them."""
+"""Tokens as fixtures, and modules run against them, each in a process of its own as Ansible runs
+them.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def plain(stand_in: Path) -> Callable[..., Options]:
 
 @pytest.fixture
 def run() -> Callable[..., dict[str, Any]]:
-    """Run a module: ``run("byok_target_key", luna(nss), name="key", type="EC", curve="P-256")`` returns its result."""
+    """Run a module and return its result:
+    ``run("byok_target_key", luna(nss), name="key", type="EC", curve="P-256")``.
+    """
     return _run
 
 
@@ -89,7 +93,9 @@ def _made(directory: Path) -> Path:
 
 
 def _run(name: str, options: Options, check: bool = False, **params: Any) -> dict[str, Any]:
-    """Return the module's result; of one that was killed, ``{"killed_by": 9}``. One that crashes fails the test."""
+    """Return the module's result; of one that was killed, ``{"killed_by": 9}``. One that crashes
+    fails the test.
+    """
     ours = ("ANSIBLE_", "AZURE_", "BYOK_", "STAND_IN_", "SOFTHSM2_CONF", "FXPKCS11_CFG")
     environment = {
         variable: value for variable, value in os.environ.items() if not variable.startswith(ours)

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Throw values of every type at the interface to PKCS#11: ``python fuzz_cryptoki.py < options.json``.
+"""Throw values of every type at the interface to PKCS#11.
 
-Run as a process of its own, because what is feared is that the interpreter itself is aborted. Whatever happens has to be an
-exception: a PKCS#11 error, or a TypeError or ValueError before the token is asked.
+Run as ``python fuzz_cryptoki.py < options.json``, a process of its own, because what is feared is
+that the interpreter itself is aborted. Whatever happens has to be an exception: a PKCS#11 error, or
+a TypeError or ValueError before the token is asked.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Put keys into a token as other runs and hosts leave them: ``python plant.py OPTIONS.json NAME AGE [both|private|public]``.
+"""Put keys into a token as other runs and hosts leave them.
 
-AGE is how old CKA_ID says the key is, in seconds. Prints CKA_ID. This is python-pkcs11 alone, without the collection.
+Run as ``python plant.py OPTIONS.json NAME AGE [both|private|public]``. AGE is how old CKA_ID says
+the key is, in seconds. Prints CKA_ID. This is python-pkcs11 alone, without the collection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module of the collection in this process: ``python run_module.py byok_wrap < arguments.json`` prints its result."""
+"""Run a module of the collection in this process.
+
+``python run_module.py byok_wrap < arguments.json`` prints its result.
+"""
 
 from __future__ import annotations
 

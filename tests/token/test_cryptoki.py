@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The interface to python-pkcs11: every care that its library needs, seen from outside in what the token was asked."""
+"""The interface to python-pkcs11: every care that its library needs, seen from outside in what the
+token was asked.
+"""
 
 from __future__ import annotations
 
@@ -148,7 +150,8 @@ def test_an_ending_that_fails_neither_hides_the_result_nor_keeps_the_others_from
     [
         (
             "C_Login:1:0x80000007",
-            r"C_Login returned CKR_USER_LOCKED_OUT \(0x80000007\)\. Have the partition's Security Officer",
+            r"C_Login returned CKR_USER_LOCKED_OUT \(0x80000007\)\. Have the partition's Security "
+            "Officer",
         ),
         (
             "C_Login:1:0xa4",
@@ -160,11 +163,13 @@ def test_an_ending_that_fails_neither_hides_the_result_nor_keeps_the_others_from
         ),
         (
             "C_GenerateKeyPair:1:0x32",
-            r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. Check that the token is connected",
+            r"C_GenerateKeyPair returned CKR_DEVICE_REMOVED \(0x32\)\. Check that the token is "
+            "connected",
         ),
         (
             "C_FindObjects:1:0xb3",
-            r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. Check that the token is connected",
+            r"C_FindObjects returned CKR_SESSION_HANDLE_INVALID \(0xb3\)\. Check that the token is "
+            "connected",
         ),
         (
             "C_OpenSession:1:0x8000001f",
@@ -220,7 +225,10 @@ def test_one_file_alone_touches_python_pkcs11_and_no_file_needs_it_to_be_importe
         for path in (utils / "_token").glob("*.py")
         if path.stem != "__init__"
     ]
-    code = f"import importlib, sys; sys.modules['pkcs11'] = None; [importlib.import_module(name) for name in {modules!r}]"
+    code = (
+        "import importlib, sys; sys.modules['pkcs11'] = None; "
+        f"[importlib.import_module(name) for name in {modules!r}]"
+    )
     subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")},

@@ -97,7 +97,9 @@ def test_across_hosts_the_later_one_takes_its_own_pair_back(
 def test_across_hosts_the_earlier_one_leaves_the_other_s_pair_alone(
     run: Run, softhsm: Options, meanwhile: Callable[..., Options], tmp_path: Path
 ) -> None:
-    """The other host began later, and may have used its pair already: both stay, and the result says so."""
+    """The other host began later, and may have used its pair already: both stay, and the result
+    says so.
+    """
     trace = tmp_path / "trace"
     done = run("byok_target_key", meanwhile(-10, trace=trace), target_keys=[KEY])
     assert done["changed"] is True
@@ -132,7 +134,9 @@ def test_a_private_key_without_its_public_key_is_passed_over_and_reported(
 
 
 def test_a_restored_private_key_wants_its_public_key_back(run: Run, softhsm: Options) -> None:
-    """It came from outside (CKA_LOCAL false), so it is not what a killed run left, and is neither passed over nor replaced."""
+    """It came from outside (CKA_LOCAL false), so it is not what a killed run left, and is neither
+    passed over nor replaced.
+    """
     restore = """
 import json, os, sys, time
 import pkcs11
@@ -146,8 +150,9 @@ octets[6], octets[8] = octets[6] & 0x0F | 0x70, octets[8] & 0x3F | 0x80
 token = pkcs11.lib(options["pkcs11_library"]).get_token(token_label=options["token_label"])
 with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
     session.create_object({
-        A.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, A.KEY_TYPE: pkcs11.KeyType.EC, A.TOKEN: True, A.LABEL: "ec",
-        A.ID: bytes(octets), A.EC_PARAMS: encode_named_curve_parameters("secp256r1"), A.VALUE: os.urandom(31),
+        A.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, A.KEY_TYPE: pkcs11.KeyType.EC, A.TOKEN: True,
+        A.LABEL: "ec", A.ID: bytes(octets), A.VALUE: os.urandom(31),
+        A.EC_PARAMS: encode_named_curve_parameters("secp256r1"),
         A.SENSITIVE: True, A.EXTRACTABLE: True, A.SIGN: True,
     })
 """
@@ -156,8 +161,8 @@ with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
     )
     failed = run("byok_target_key", softhsm, target_keys=[dict(KEY, allow_external_origin=True)])
     assert (
-        "has no public key object, so it cannot be recognised in a vault. Put its public key into the token"
-        in failed["msg"]
+        "has no public key object, so it cannot be recognised in a vault. Put its public key into "
+        "the token" in failed["msg"]
     )
     assert failed["changed"] is False
 
@@ -195,14 +200,18 @@ with token.open(rw=True, user_pin=open(options["pin_file"]).read()) as session:
             pkcs11.KeyType.EC, {A.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
         )
         public, private = curve.generate_keypair(
-            id=identifier.encode(), label=label, store=True, private_template={A.EXTRACTABLE: True, A.SENSITIVE: True}
+            id=identifier.encode(), label=label, store=True,
+            private_template={A.EXTRACTABLE: True, A.SENSITIVE: True},
         )
         print(public[A.EC_POINT].hex())
 """
 
 
 def adopt(softhsm: Options, *pairs: tuple[str, str]) -> list[str]:
-    """Make EC key pairs as another tool would, with these labels and CKA_IDs; returns their points in hexadecimal digits."""
+    """Make EC key pairs as another tool would, with these labels and CKA_IDs.
+
+    Returns their points in hexadecimal digits.
+    """
     given = json.dumps([softhsm, pairs])
     done = subprocess.run(
         [sys.executable, "-c", ADOPT], input=given, text=True, capture_output=True, check=True
@@ -245,10 +254,12 @@ def test_halves_of_keys_that_others_made_are_left_alone(
     run: Run, softhsm: Options, tmp_path: Path
 ) -> None:
     script = (
-        "import pkcs11, sys, json, os; o = json.load(sys.stdin); os.environ.update(o['library_environment'])\n"
+        "import pkcs11, sys, json, os; o = json.load(sys.stdin)\n"
+        "os.environ.update(o['library_environment'])\n"
         "token = pkcs11.lib(o['pkcs11_library']).get_token(token_label=o['token_label'])\n"
         "with token.open(rw=True, user_pin=open(o['pin_file']).read()) as session:\n"
-        "    public, private = session.generate_keypair(pkcs11.KeyType.RSA, 2048, id=b'theirs', label='ec', store=True)\n"
+        "    public, private = session.generate_keypair(\n"
+        "        pkcs11.KeyType.RSA, 2048, id=b'theirs', label='ec', store=True)\n"
         "    private.destroy()\n"
     )
     subprocess.run([sys.executable, "-c", script], input=json.dumps(softhsm), text=True, check=True)

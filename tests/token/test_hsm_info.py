@@ -267,8 +267,8 @@ def test_a_futurex_wants_its_configuration_and_its_key(
         "byok_hsm_info", dict(ready, library_environment=environment, hsm_profile="futurex")
     )
     assert (
-        "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable FXPKCS11_CFG"
-        in failed["msg"]
+        "C_Initialize returned CKR_GENERAL_ERROR (0x5). The library reads the environment variable "
+        "FXPKCS11_CFG" in failed["msg"]
     )
 
     not_ready = futurex(nss, token_key=tmp_path / "not there")

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Looking without a PIN, and without the token: what is told equals what a look with a PIN tells, as far as it can."""
+"""Looking without a PIN, and without the token: what is told equals what a look with a PIN tells,
+as far as it can.
+"""
 
 from __future__ import annotations
 
@@ -142,8 +144,8 @@ def test_a_token_that_shows_no_public_key_is_not_taken_for_an_empty_one(
 ) -> None:
     empty = look(run, without_pin(softhsm), target_keys=PAIRS)
     assert (
-        "shows no public key without a login: it holds none, or hides them. Give pin_file, or a stored listing"
-        in empty["msg"]
+        "shows no public key without a login: it holds none, or hides them. Give pin_file, or a "
+        "stored listing" in empty["msg"]
     )
     hiding = luna(softhsm, private_only=1)
     run("byok_target_key", hiding, target_keys=PAIRS)

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in does what it says, seen by plain ctypes; what needs a token happens in a child process, one per opening."""
+"""The stand-in does what it says, seen by plain ctypes; what needs a token happens in a child
+process, one per opening.
+"""
 
 from __future__ import annotations
 
@@ -265,7 +267,9 @@ class Client:
 
 @dataclass
 class Job:
-    """What to make and how to wrap it; attributes that differ from the usual ones, None leaves one out."""
+    """What to make and how to wrap it; attributes that differ from the usual ones, None leaves one
+    out.
+    """
 
     kind: dict[int, Any] = field(default_factory=lambda: P_256)
     by: int | None = None
@@ -285,7 +289,9 @@ def answer_of(function: Callable[[], Any]) -> Any:
 
 
 def wrap_all(options: Options, modulus: bytes, jobs: Iterable[Job]) -> list[Any]:
-    """Bring each job's key under a KEK; returns the wrapped AES key and the wrapped key, or what refused and its code."""
+    """Bring each job's key under a KEK; returns the wrapped AES key and the wrapped key, or what
+    refused and its code.
+    """
     client = Client(options)
     client.open()
     return [answer_of(functools.partial(wrap_one, client, modulus, job)) for job in jobs]
@@ -438,7 +444,9 @@ def read_mechanisms(options: Options) -> tuple[set[int], list[int]]:
 
 
 def list_two_mechanisms(options: Options) -> int:
-    """What C_GetMechanismList returns where there is room for two (NSS itself would write beyond)."""
+    """What C_GetMechanismList returns where there is room for two (NSS itself would write
+    beyond).
+    """
     client, count = Client(options), ctypes.c_ulong(2)
     return client.code(
         "C_GetMechanismList",
@@ -613,7 +621,9 @@ def test_function_list(softhsm: Options, plain: Shape) -> None:
 
 
 def make_signing_pair(options: Options) -> Any:
-    """What a pair that may sign and not verify says: CKA_LOCAL of both, CKA_VERIFY, and CKA_KEY_TYPE read with room to spare."""
+    """What a pair that may sign and not verify says: CKA_LOCAL of both, CKA_VERIFY, and
+    CKA_KEY_TYPE read with room to spare.
+    """
     client = Client(options)
     client.open()
     private = {TOKEN: True, PRIVATE: True, SENSITIVE: True, SIGN: True}

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""byok_wrap on every kind of token: what it makes is unwrapped by another implementation, as strictly as can be."""
+"""byok_wrap on every kind of token: what it makes is unwrapped by another implementation, as
+strictly as can be.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def test_every_kind_of_key_arrives_byte_for_byte(run: Run, token: Options) -> No
 def test_one_call_wraps_where_the_token_can(
     run: Run, nss: Options, futurex: Front, tmp_path: Path
 ) -> None:
-    """CKM_RSA_AES_KEY_WRAP: no AES key is ever an object of its own that could wrap the key again."""
+    """CKM_RSA_AES_KEY_WRAP: no AES key is ever an object of its own that could wrap the key
+    again.
+    """
     trace = tmp_path / "trace"
     keys = [
         EC_KEY,
@@ -130,8 +134,8 @@ def test_one_call_that_makes_something_else_is_not_used(
     run("byok_target_key", futurex(nss), target_keys=[EC_KEY])
     failed = run("byok_wrap", futurex(nss, one_shot=1, kwp="0x210a"), packages=[EC_KEY], **kek())
     assert (
-        "CKM_RSA_AES_KEY_WRAP (0x1054): RFC 3394 over PKCS#7 padding instead of RFC 5649; CKM_AES_KEY_WRAP_KWP"
-        in failed["msg"]
+        "CKM_RSA_AES_KEY_WRAP (0x1054): RFC 3394 over PKCS#7 padding instead of RFC 5649; "
+        "CKM_AES_KEY_WRAP_KWP" in failed["msg"]
     )
 
 
@@ -273,14 +277,18 @@ def test_an_escrow_key_that_is_too_short(run: Run, softhsm: Options) -> None:
 def test_a_luna_that_appends_its_initial_value_is_seen_through(
     run: Run, nss: Options, luna: Front
 ) -> None:
-    """Forced to the NULL parameter by a fault at the first candidate, which the rehearsal then judges by what came out."""
+    """Forced to the NULL parameter by a fault at the first candidate, which the rehearsal then
+    judges by what came out.
+    """
     run("byok_target_key", luna(nss), target_keys=[EC_KEY])
     failed = run("byok_wrap", luna(nss, faults="C_WrapKey:2:0x71"), packages=[EC_KEY], **kek())
     assert "CKM_AES_KWP (0x80000171): RFC 5649, with 8 bytes appended" in failed["msg"]
 
 
 def test_a_token_that_takes_private_objects_alone(run: Run, nss: Options, luna: Front) -> None:
-    """As Luna Cloud HSM may, of which documents say that every template has to name CKA_PRIVATE true."""
+    """As Luna Cloud HSM may, of which documents say that every template has to name CKA_PRIVATE
+    true.
+    """
     keys = [EC_KEY, {"name": "rsa", "type": "RSA", "size": 2048}]
     made = run("byok_target_key", luna(nss, private_only=1), target_keys=keys)
     wrapped = run("byok_wrap", luna(nss, private_only=1), packages=keys, **kek())
@@ -294,8 +302,8 @@ def test_single_purpose_partitions_say_what_to_declare(run: Run, nss: Options, l
         "byok_target_key", options, target_keys=[{"name": "two", "type": "RSA", "size": 2048}]
     )
     assert (
-        "CKR_TEMPLATE_INCONSISTENT (0xd1). Where partition policy 10 (multipurpose keys) is off, declare"
-        in failed["msg"]
+        "CKR_TEMPLATE_INCONSISTENT (0xd1). Where partition policy 10 (multipurpose keys) is off, "
+        "declare" in failed["msg"]
     )
     one = {"name": "one", "type": "RSA", "size": 2048, "operations": ["sign", "verify"]}
     assert run("byok_target_key", options, target_keys=[one])["changed"] is True

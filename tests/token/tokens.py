@@ -1,7 +1,8 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens without hardware, as the modules' token options: SoftHSM, NSS, and stand-ins for Luna and Futurex in front of them.
+"""Tokens without hardware, as the modules' token options: SoftHSM, NSS, and stand-ins for Luna and
+Futurex in front of them.
 
     python tokens.py luna-over-nss DIR --set STAND_IN_FIPS=1
 
@@ -64,7 +65,9 @@ _SETTINGS = {
 
 
 def build_stand_in(directory: Path) -> Path:
-    """Compile the stand-in into a directory, unless it is there and up to date; returns the library."""
+    """Compile the stand-in into a directory, unless it is there and up to date; returns the
+    library.
+    """
     library = directory / "stand_in.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
         made = (
@@ -92,7 +95,10 @@ def softhsm(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
 
 
 def nss(directory: Path, pin: str = "1234") -> Options:
-    """Make an NSS token, which wraps byte for byte as RFC 5649 says (by 0x210B); returns its options."""
+    """Make an NSS token, which wraps byte for byte as RFC 5649 says (by 0x210B).
+
+    Returns its options.
+    """
     options = _options(directory, _NSS, NSS_LABEL, pin)
     database = directory / "nss"
     options["library_parameters"] = (
@@ -109,7 +115,8 @@ def luna(base: Options, library: Path | None = None, **settings: object) -> Opti
 
     :param base: what softhsm() or nss() returned
     :param library: what build_stand_in() returned; otherwise it is built beside the token
-    :param settings: the variables of stand_in.c without STAND_IN_ and in lower case: ``fips=1, policies="1=0"``
+    :param settings: the variables of stand_in.c without STAND_IN_ and in lower case:
+        ``fips=1, policies="1=0"``
     """
     return _in_front(base, library, "luna", {"label": "byok", "kwp": _kwp(base), **settings})
 
@@ -124,7 +131,10 @@ def futurex(base: Options, library: Path | None = None, **settings: object) -> O
 
 
 def plain(base: Options, library: Path | None = None, **settings: object) -> Options:
-    """Put a stand-in that only traces and fails on demand in front of a SoftHSM token; parameters as luna()."""
+    """Put a stand-in that only traces and fails on demand in front of a SoftHSM token.
+
+    The parameters are those of luna().
+    """
     if "library_parameters" in base:
         raise ValueError("plain passes no pReserved, which NSS needs: use softhsm()")
     return _in_front(base, library, "plain", settings)

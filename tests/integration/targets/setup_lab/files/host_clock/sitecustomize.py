@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Moves this host's clock with the lab's, for the modules' own file _clock alone.
 
-A module refuses a vault's Date that is more than an hour from this host's clock. A target that moves the
-lab's clock runs its playbooks with this folder in PYTHONPATH, from which every Python imports this file as
-it starts, and with the path of lab.json in KEYFERRY_TEST_LAB. Nothing of it is in the Galaxy tarball.
+A module refuses a vault's Date that is more than an hour from this host's clock. A target that moves
+the lab's clock runs its playbooks with this folder in PYTHONPATH, from which every Python imports
+this file as it starts, and with the path of lab.json in KEYFERRY_TEST_LAB. Nothing of it is in the
+Galaxy tarball.
 """
 
 from __future__ import annotations
