@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of one declared key: a module's own options, and the same again in its list option."""
+"""The options of one declared key: those of the module, and the same in its list option."""
 
 from __future__ import annotations
 

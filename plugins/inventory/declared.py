@@ -15,8 +15,8 @@ description:
     should have from its first token. If the vault has keys from other tokens, each of these tokens
     gets another host, named C(VAULT.TOKEN).
   - The files of declarations are data. Nothing in them is rendered as a template, on any supported
-    version of ansible-core. They may name vaults and tokens. The configuration of this plugin, whose
-    name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of them a
+    version of ansible-core. They may name vaults and tokens. The configuration of this plugin,
+    whose name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of them a
     file may use. The configuration is code, as everything else in an inventory, and may contain
     templates.
   - If a file has a problem, no host is made, and all problems of all files are reported at once,

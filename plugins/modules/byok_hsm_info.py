@@ -234,8 +234,9 @@ hsm:
         reasons:
           - partition policy 1 (private key wrapping) is 0
     problems:
-      - "Partition policy 1 (private key wrapping) is 0 but must be 1: RSA and EC keys leave the token by it. As the
-        partition's Security Officer: partition changepolicy -policy 1 -value 1."
+      - "Partition policy 1 (private key wrapping) is 0 but must be 1: RSA and EC keys leave the
+        token by it. As the partition's Security Officer: partition changepolicy -policy 1 -value
+        1."
     notes: []
 listing:
   description:

@@ -42,7 +42,11 @@ extends_documentation_fragment:
   - keyferry.azure._declaration.rotations
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token, keyferry.azure.byok_vault]
+    membership:
+      - keyferry.azure.byok
+      - keyferry.azure.byok_host
+      - keyferry.azure.byok_token
+      - keyferry.azure.byok_vault
 options:
   stage:
     description:

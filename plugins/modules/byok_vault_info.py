@@ -245,8 +245,8 @@ vault:
         access_policy: import
         rbac_action: Microsoft.KeyVault/vaults/keys/import/action
         role: Key Vault Crypto Officer
-        answer: "Azure answered 403 (ForbiddenByRbac, request 2f1c0e0c-6c3b-4e1c-a7f5-0f5a5f0d8c11): Caller is not authorized to
-          perform action on resource"
+        answer: "Azure answered 403 (ForbiddenByRbac, request 2f1c0e0c-6c3b-4e1c-a7f5-0f5a5f0d8c11):
+          Caller is not authorized to perform action on resource"
     missing:
       - import
     problems:

@@ -201,7 +201,8 @@ packages:
       kek_id: https://contoso.vault.azure.net/keys/keyferry-kek/0123456789abcdef0123456789abcdef
       path: /media/carrier/signing-key.byok
       content: >-
-        {"schema_version": "1.0.0", "header": {"kid": "...", "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}, "ciphertext": "..."}
+        {"schema_version": "1.0.0", "header": {"kid": "...", "alg": "dir",
+        "enc": "CKM_RSA_AES_KEY_WRAP"}, "ciphertext": "..."}
       sha256: 05882432528761c73795b8923199a88dc9cabfe09c17136d707e7ecec41ebf11
       wrapped: true
       challenge: null

@@ -77,7 +77,9 @@ class Lab:
         return response.json() if response.content else None
 
     def set_clock(self, offset: float) -> None:
-        """Move all clocks: this host's as well, because a run refuses what is more than an hour from it."""
+        """Move all clocks: this host's as well, because a run refuses what is more than an hour
+        from it.
+        """
         self.set_azures_clock(offset)
         self.offset = offset
         shift_host_clock(offset)

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Managed HSM sends no Date, and a Date that is wrong ends a run before it made or changed anything."""
+"""A Managed HSM sends no Date, and a Date that is wrong ends a run before it made or changed
+anything.
+"""
 
 from __future__ import annotations
 
