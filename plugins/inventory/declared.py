@@ -16,9 +16,9 @@ description:
     gets another host, named C(VAULT.TOKEN).
   - The files of declarations are data. Nothing in them is rendered as a template, on any supported
     version of ansible-core. They may name vaults and tokens. The configuration of this plugin,
-    whose name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of them a
-    file may use. The configuration is code, as everything else in an inventory, and may contain
-    templates.
+    whose name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of
+    them a file may use. The configuration is code, as everything else in an inventory, and may
+    contain templates.
   - If a file has a problem, no host is made, and all problems of all files are reported at once,
     each with its file, line, key and field. Set C(any_unparsed_is_failed) in the section
     C([inventory]) of C(ansible.cfg), or E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED). Otherwise
