@@ -12,6 +12,10 @@ import traceback
 from pathlib import PurePath
 
 
+#: Where the collection's own code is, on a host as on the controller
+_OURS = "ansible_collections/keyferry/azure/plugins/"
+
+
 class ByokError(Exception):
     """A failure as a sentence for the user: what failed and why, then what to do.
 
@@ -62,7 +66,7 @@ def as_byok_error(error: Exception) -> ByokError:
 def _place(error: BaseException) -> str:
     """Return file and line where an exception left the collection's own code."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "keyferry" in PurePath(frame.filename).parts]
+    ours = [frame for frame in frames if _OURS in PurePath(frame.filename).as_posix()]
     if not ours:
         return "an unknown place"
     path = "/".join(PurePath(ours[-1].filename).parts[-2:])
