@@ -11,7 +11,6 @@ from __future__ import annotations
 import traceback
 from pathlib import PurePath
 
-
 #: Where the collection's own code is, on a host as on the controller
 _OURS = "ansible_collections/keyferry/azure/plugins/"
 
