@@ -31,10 +31,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
 from ansible_collections.keyferry.azure.tests.lifecycle import modules, role
-from ansible_collections.keyferry.azure.tests.lifecycle.modules import Result as Result
-from ansible_collections.keyferry.azure.tests.lifecycle.modules import params_of
-from ansible_collections.keyferry.azure.tests.lifecycle.modules import run as run
+from ansible_collections.keyferry.azure.tests.lifecycle.modules import Result, params_of, run
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Reaper, reaping
+
+__all__ = ["Result", "run"]
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400.0

@@ -214,7 +214,7 @@ class Situation:
 
 
 #: Decides, or leaves the decision to the next rule
-Rule = t.Callable[[Situation], Action | None]
+Rule: t.TypeAlias = "t.Callable[[Situation], Action | None]"
 
 #: Returns the decision as it is, or another one
 Amendment = t.Callable[[Situation, Action], Action]

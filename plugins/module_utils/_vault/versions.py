@@ -237,7 +237,7 @@ def to_version(bundle: t.Any) -> Version:
         hsm_platform=_text(getattr(properties, "hsm_platform", None), "hsmPlatform"),
     )
     try:
-        _ = version.thumbprint
+        str(version.thumbprint)  # which computes it
     except (ValueError, OverflowError):
         raise OddAnswer("its public key does not fit its type") from None
     return version

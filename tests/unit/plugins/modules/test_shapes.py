@@ -23,7 +23,7 @@ MODULES = "ansible_collections.keyferry.azure.plugins.modules"
 ROOT = Path(__file__).resolve().parents[4]
 
 Documented = dict[str, t.Any]
-Type = tuple[str, str | None]
+Type: t.TypeAlias = "tuple[str, str | None]"
 
 #: Module and return value -> what it is made of
 RETURNED: dict[tuple[str, str], type[results.Shape]] = {
