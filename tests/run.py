@@ -102,10 +102,11 @@ def ansible_test(
 def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     """The steps for every commit."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    # First, because it is one of the longest
+    yield Step("tests of rotation and deletion", "pytest tests/lifecycle")
     yield from ansible_test(VENV, python, targets, not_run)
     yield Step("tests of the lab", "pytest tests/lab")
     yield Step("tests of the token side", "pytest tests/token")
-    yield Step("tests of rotation and deletion", "pytest tests/lifecycle")
     yield Step("tests of AWX", "pytest tests/awx")
     if shutil.which("az", path=search_path()):
         yield Step("azure-cli", "bash tests/az/run.sh")
