@@ -272,3 +272,23 @@ def test_a_token_that_cannot_be_read_hides_no_other(
         target_keys=KEYS[:1],
     )
     assert "C_GetTokenInfo returned CKR_DEVICE_REMOVED (0x32)" in wanted["msg"]
+
+
+def test_a_token_that_another_process_writes_is_looked_at_again(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
+    """SoftHSM gives CKR_GENERAL_ERROR for an instant while another process logs in."""
+    seen = run(
+        "byok_target_key",
+        plain(softhsm, faults="C_GetTokenInfo:1:0x5"),
+        check=True,
+        target_keys=KEYS[:1],
+    )
+    assert seen.get("failed") is None
+    lasting = run(
+        "byok_target_key",
+        plain(softhsm, faults="C_GetTokenInfo:0:0x5"),  # each time
+        check=True,
+        target_keys=KEYS[:1],
+    )
+    assert "C_GetTokenInfo returned CKR_GENERAL_ERROR (0x5)" in lasting["msg"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -45,6 +46,10 @@ CKF_TOKEN_INITIALIZED = 0x400
 CKF_USER_PIN_COUNT_LOW = 0x10000
 CKF_USER_PIN_FINAL_TRY = 0x20000
 CKF_USER_PIN_LOCKED = 0x40000
+
+CKR_GENERAL_ERROR = 0x5
+_LOOKS = 5  # at the tokens, while one of them gives CKR_GENERAL_ERROR
+_PAUSE = 0.1  # seconds between two looks
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
@@ -270,10 +275,17 @@ def _load(path: str, parameters: str | None, profile: Profile) -> Library:
         ) from error
 
 
-def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str, t.Any]) -> Slot:
+def _find(
+    library: Library,
+    path: str,
+    profile: Profile,
+    options: t.Mapping[str, t.Any],
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> Slot:
     """Return the slot of the token that the options name.
 
     :param profile: the vendor's, as far as the library's name tells
+    :param sleep: waits this many seconds
     :raises ByokError: when no token is named, or the name fits none or several
     """
     label, serial = options["token_label"], options["token_serial"]
@@ -282,13 +294,19 @@ def _find(library: Library, path: str, profile: Profile, options: t.Mapping[str,
             "No token is named",
             "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL",
         )
-    with _calling(f"Listing the tokens of {path}", profile):
-        slots, errors = library.slots()
-    matching = slots
-    if label:
-        matching = [slot for slot in matching if slot.label == label]
-    if serial:
-        matching = [slot for slot in matching if slot.serial == serial]
+    for look in range(_LOOKS):
+        with _calling(f"Listing the tokens of {path}", profile):
+            slots, errors = library.slots()
+        matching = slots
+        if label:
+            matching = [slot for slot in matching if slot.label == label]
+        if serial:
+            matching = [slot for slot in matching if slot.serial == serial]
+        # SoftHSM 2.6.1 gives it for up to 13 ms (measured) while another process logs in.
+        if matching or CKR_GENERAL_ERROR not in {error.code for error in errors}:
+            break
+        if look < _LOOKS - 1:
+            sleep(_PAUSE)
     if len(matching) == 1:
         return matching[0]
     if matching:
