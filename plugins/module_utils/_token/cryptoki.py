@@ -44,6 +44,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes
 
 CKF_OS_LOCKING_OK = 0x2
 CKR_OK = 0x0
+CKR_GENERAL_ERROR = 0x5
 CKU_USER = 1
 CK_UNAVAILABLE_INFORMATION = 2 ** (8 * ctypes.sizeof(ctypes.c_ulong)) - 1
 

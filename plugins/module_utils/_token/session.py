@@ -24,6 +24,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    CKR_GENERAL_ERROR,
     CryptokiError,
     Library,
     Session,
@@ -47,7 +48,6 @@ CKF_USER_PIN_COUNT_LOW = 0x10000
 CKF_USER_PIN_FINAL_TRY = 0x20000
 CKF_USER_PIN_LOCKED = 0x40000
 
-CKR_GENERAL_ERROR = 0x5
 _LOOKS = 5  # at the tokens, while one of them gives CKR_GENERAL_ERROR
 _PAUSE = 0.1  # seconds between two looks
 
