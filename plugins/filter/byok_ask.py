@@ -45,9 +45,11 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import plain
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import DeclarationError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    DeclarationError,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import plain
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
 
 
@@ -57,7 +59,7 @@ def byok_ask(value: t.Any, question: str, *positional: t.Any, **named: t.Any) ->
     :raises AnsibleFilterError: with a sentence for the user
     """
     try:
-        return wrap_var(plain(answer(question, value, positional, named)))
+        return plain(answer(question, value, positional, named), wrap_var)
     except (ByokError, DeclarationError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -75,10 +75,8 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import (
-    DeclarationError,
-    declared_keys,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import DeclarationError
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import declared_keys
 
 
 def declarations(keys: t.Any, *arguments: t.Any, **named: t.Any) -> list[dict[str, t.Any]]:

@@ -22,9 +22,11 @@ import jinja2
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from ansible.plugins.test.core import TestModule
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    DeclarationError,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import DeclarationError
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
 from ansible_collections.keyferry.azure.tests.lifecycle.modules import Result, attempt
 from jinja2.runtime import Context
@@ -445,7 +447,7 @@ def _failures(play: Play) -> list[Result]:
     retired = play.results("byok_rotate")
     if retired:
         return [*play.facts["byok__in_token"]["failures"], *retired[-1]["failures"]]
-    report: Result = answer("report", run, [""], {})
+    report: Result = run["report"]
     failures: list[Result] = report["failures"]
     return failures
 

@@ -31,6 +31,10 @@ class ByokError(Exception):
         super().__init__(f"{self.what}. {self.remedy}.")
 
 
+class DeclarationError(Exception):
+    """Declared keys have problems, of which each line tells one."""
+
+
 class MissingLibrary(ByokError):
     """A Python library that this side needs is not installed."""
 

@@ -16,7 +16,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure, Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 
 
 class Failures:

@@ -28,13 +28,11 @@ from functools import cached_property
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     Failure,
-    ImportedKey,
     MakeOrder,
     Package,
     PlanEntry,
-    Shape,
-    TargetKey,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 
 #: The fields of one declared key
 Item = Mapping[str, t.Any]
@@ -69,6 +67,7 @@ class Request(Shape):
     """What a run was asked for.
 
     :ivar job: the entry point of the role, or the stage of byok_rotate
+    :ivar vault_url: the vault that this is about
     :ivar looks_only: nothing is changed in token or vault
     :ivar rotates: what is due is replaced
     :ivar force: identities of generations that are replaced although they are not due
@@ -80,6 +79,7 @@ class Request(Shape):
     """
 
     job: Job = "transfer"
+    vault_url: str = ""
     looks_only: bool = False
     rotates: bool = False
     force: tuple[str, ...] = ()
@@ -109,6 +109,56 @@ class Held(Shape):
     def identity(self) -> str | None:
         """What people name its generation by: the thumbprint, or for oct keys the CKA_ID."""
         return self.thumbprint or self.generation
+
+
+# The role hands whole results of thousands of keys over, in containers of Ansible that are slow to
+# read: so no field is read that the engine does not need.
+
+
+@dataclass(frozen=True)
+class TokenGeneration(Shape):
+    """What the engine needs of GenerationFacts."""
+
+    generation: str
+    half_made: bool = False
+
+
+@dataclass(frozen=True)
+class TokenKey(Shape):
+    """What the engine needs of TargetKey."""
+
+    name: str
+    generation: str | None
+    thumbprint: str | None
+    generations: tuple[TokenGeneration, ...]
+
+    @property
+    def held(self) -> Held:
+        """What the token holds of the key; a generation that was half made is none."""
+        whole = [each.generation for each in self.generations if not each.half_made]
+        return Held(self.name, self.generation, self.thumbprint, whole[-1] if whole else None)
+
+
+@dataclass(frozen=True)
+class LockedKey(Shape):
+    """What the engine needs of a TargetKey that was to be locked."""
+
+    name: str
+    locked: bool = False
+
+
+@dataclass(frozen=True)
+class BroughtKey(Shape):
+    """What the engine needs of ImportedKey."""
+
+    name: str
+    kid: str | None
+    thumbprint: str | None
+    generation: str | None
+    imported: bool
+    updated: bool
+    current: bool
+    identity: str | None
 
 
 @dataclass(frozen=True)
@@ -161,9 +211,9 @@ class Transfer(Shape):
 
         :raises ByokError: when it is no such result
         """
-        keys = [TargetKey.from_dict(key) for key in result.get("target_keys") or []]
+        keys = [TokenKey.from_dict(key) for key in result.get("target_keys") or []]
         names = {item["name"] for item in self.declared}
-        held = tuple(_held(key) for key in keys if key.name in names)
+        held = tuple(key.held for key in keys if key.name in names)
         return replace(self, held=held)._failed(result)
 
     def planned(self, result: Result) -> Transfer:
@@ -202,7 +252,7 @@ class Transfer(Shape):
 
     def locking_done(self, result: Result) -> Transfer:
         """Take in what byok_target_key locked."""
-        keys = [TargetKey.from_dict(key) for key in result.get("target_keys") or []]
+        keys = [LockedKey.from_dict(key) for key in result.get("target_keys") or []]
         locked = tuple(key.name for key in keys if key.locked)
         return replace(self, locked=locked)._failed(result)
 
@@ -293,10 +343,10 @@ class Transfer(Shape):
         """Return the generations that have certainly arrived, now or before."""
         return {key.name: key.generation for key in self._arrived()}
 
-    def report(self, vault_url: str) -> dict[str, t.Any]:
+    def report(self) -> dict[str, t.Any]:
         """Return what other jobs are told of this one."""
         return {
-            "vault_url": vault_url,
+            "vault_url": self.request.vault_url,
             "check_mode": self.request.looks_only,
             "imported": dict(self.progress.imported),
             "updated": list(self.progress.updated),
@@ -404,29 +454,19 @@ class MakeInput:
 
 
 @dataclass(frozen=True)
-class ImportInput:
-    """What byok_import is told.
-
-    :ivar imports: declarations, with what is known of each key
-    :ivar packages: what byok_wrap returned
-    """
-
-    imports: list[Item]
-    packages: list[Package]
-
-
-@dataclass(frozen=True)
 class Batch:
     """Some keys of a run on their way: made, wrapped, imported.
 
-    :ivar keys: what the token holds of those that were made or found to be brought
-    :ivar packages: what was wrapped
+    Results are kept as they were handed over, and read when they are needed.
+
+    :ivar returned_keys: what byok_target_key made, or found to be brought
+    :ivar returned_packages: what byok_wrap wrapped, or would
     """
 
     transfer: Transfer
     names: tuple[str, ...]
-    keys: tuple[Held, ...] = ()
-    packages: tuple[Package, ...] = ()
+    returned_keys: Sequence[Result] = ()
+    returned_packages: Sequence[Result] = ()
 
     def to_make(self) -> MakeInput:
         """Return the keys to make or find, and which of them get a newer generation."""
@@ -443,10 +483,8 @@ class Batch:
 
     def made(self, result: Result) -> Batch:
         """Take in what byok_target_key made or found."""
-        wanted = {item["name"] for item in self.to_make().target_keys}
-        keys = [TargetKey.from_dict(key) for key in result.get("target_keys") or []]
-        held = tuple(_held(key) for key in keys if key.name in wanted)
-        return replace(self, transfer=self.transfer._failed(result), keys=held)
+        keys = result.get("target_keys") or ()
+        return replace(self, transfer=self.transfer._failed(result), returned_keys=keys)
 
     def to_wrap(self) -> list[Item]:
         """Return the declarations of the keys to wrap, each with the paths of its packages.
@@ -456,9 +494,9 @@ class Batch:
         """
         replaced = {order.name for order in self.to_make().orders if order.newer_than}
         keys = {
-            key.name: key
-            for key in self.keys
-            if key.generation is not None or key.name not in replaced
+            name: key
+            for name, key in self.held.items()
+            if key.generation is not None or name not in replaced
         }
         items: list[Item] = []
         for item in self.transfer.to_bring():
@@ -468,36 +506,39 @@ class Batch:
         return items
 
     def wrapped(self, result: Result) -> Batch:
-        """Take in what byok_wrap wrapped, or would.
+        """Take in what byok_wrap wrapped, or would."""
+        packages = result.get("packages") or ()
+        return replace(self, transfer=self.transfer._failed(result), returned_packages=packages)
 
-        :raises ByokError: when it is no such result
+    def to_import(self) -> list[Item]:
+        """Return what is imported or brought in line: all of this batch that did not fail.
+
+        They are declarations, with what is known of each key.
         """
-        names = {key.name for key in self.keys}
-        returned = [Package.from_dict(package) for package in result.get("packages") or []]
-        packages = tuple(package for package in returned if package.name in names)
-        return replace(self, transfer=self.transfer._failed(result), packages=packages)
+        entries = self.transfer._going_on()
+        return [self._import(entry) for entry in entries if entry.name in self._among]
 
-    def to_import(self) -> ImportInput:
-        """Return what is imported or brought in line: all of this batch that did not fail."""
-        imports = []
-        for entry in self.transfer._going_on():
-            if entry.name in self._among:
-                imports.append(self._import(entry))
-        names = {item["name"] for item in imports}
+    def packages(self) -> list[Package]:
+        """Return the packages of what is imported.
+
+        :raises ByokError: when byok_wrap returned no such thing
+        """
+        names = {item["name"] for item in self.to_import()}.intersection(self.held)
         packages = []
-        for package in self.packages:
+        for returned in self.returned_packages:
+            package = Package.from_dict(returned)
             if package.name in names:
                 # byok_import gets the content, because it may run on another host than the file's
                 packages.append(replace(package, path=None))
-        return ImportInput(imports, packages)
+        return packages
 
     def imported(self, result: Result) -> Transfer:
         """Take in what byok_import did; returns the run with that done."""
-        progress, held = self.transfer.progress, {key.name: key for key in self.keys}
+        progress = self.transfer.progress
         imported, updated = dict(progress.imported), list(progress.updated)
         standing, arrived = dict(progress.standing), list(progress.arrived)
-        asked = {item["name"] for item in self.to_import().imports}
-        keys = [ImportedKey.from_dict(key) for key in result.get("imports") or []]
+        asked = {item["name"] for item in self.to_import()}
+        keys = [BroughtKey.from_dict(key) for key in result.get("imports") or []]
         for key in keys:
             if key.name not in asked:
                 continue
@@ -505,7 +546,7 @@ class Batch:
                 imported[key.name] = key.kid
             if key.updated:
                 updated.append(key.name)
-            ours = held.get(key.name) or self.transfer._held(key.name)
+            ours = self.held.get(key.name) or self.transfer._held(key.name)
             is_ours = key.generation in (None, ours.generation)
             if key.current and is_ours:
                 standing[key.name] = key.generation
@@ -514,7 +555,7 @@ class Batch:
         done = Progress(imported, tuple(updated), standing, tuple(arrived))
         return replace(self.transfer, progress=done)._failed(result)
 
-    def _is_shown(self, key: ImportedKey, ours: Held) -> bool:
+    def _is_shown(self, key: BroughtKey, ours: Held) -> bool:
         """Tell whether it is more than a name that says which of our generations arrived."""
         if ours.generation is None:  # in check mode, of one that would be made
             return False
@@ -557,10 +598,12 @@ class Batch:
     def _among(self) -> frozenset[str]:
         return frozenset(self.names)
 
-
-def _held(key: TargetKey) -> Held:
-    whole = [generation.generation for generation in key.generations if not generation.half_made]
-    return Held(key.name, key.generation, key.thumbprint, whole[-1] if whole else None)
+    @cached_property
+    def held(self) -> dict[str, Held]:
+        """What the token holds, after making, of the keys that are brought."""
+        wanted = {item["name"] for item in self.to_make().target_keys}
+        keys = [TokenKey.from_dict(key) for key in self.returned_keys]
+        return {key.name: key.held for key in keys if key.name in wanted}
 
 
 def _needs_prepare(name: str, hosts: Collection[str], job: Job) -> Failure:

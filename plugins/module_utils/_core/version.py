@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     OUR_TAGS,
@@ -58,7 +59,7 @@ class Version:
     retention_days: int | None = None
     hsm_platform: str | None = None
 
-    @property
+    @cached_property
     def thumbprint(self) -> str | None:
         """RFC 7638 thumbprint of the public key."""
         return thumbprint(self.public_key) if self.public_key else None

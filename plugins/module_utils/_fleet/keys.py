@@ -24,7 +24,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
     check_name,
     parse_declaration,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    DeclarationError,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     parse_duration,
     parse_moment,
@@ -84,10 +87,6 @@ _TOGETHER = {
 
 _NOTHING = {field: option.get("default") for field, option in DECLARATION_OPTIONS.items()}
 _NO_ROTATION = {field: option.get("default") for field, option in _ROTATION.items()}
-
-
-class DeclarationError(Exception):
-    """Declared keys have problems, of which each line tells one."""
 
 
 @dataclass(frozen=True)

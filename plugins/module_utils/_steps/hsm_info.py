@@ -28,7 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
     Failures,
     Outcome,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     HsmInfo,
     KeyTypeFacts,
     MechanismFacts,

@@ -36,10 +36,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import lint, parse
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import complete, to_text
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
-    Deletion,
-    ImportedKey,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import Deletion
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ImportedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     PACKAGE_TAG,
     InVault,

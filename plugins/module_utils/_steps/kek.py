@@ -36,7 +36,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     rsa_from_pem,
     to_pem,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import KekFacts
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import KekFacts
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (

@@ -23,7 +23,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
     in_the_token,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     KeptVersion,
     RetiredKey,
 )

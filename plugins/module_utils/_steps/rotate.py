@@ -35,10 +35,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import RotatedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     ImportedKey,
     PlanEntry,
-    RotatedKey,
     TargetKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
@@ -149,6 +149,7 @@ class _Driver:
         params = self.params
         request = Request(
             job="prepare" if params["stage"] == "prepare" else "rotate",
+            vault_url=str(self.vault.address),
             looks_only=self.check_mode,
             rotates=True,
             force=tuple(params["force"]),
@@ -245,12 +246,12 @@ class _Driver:
         return batch.wrapped(_result(wrapped))
 
     def _import(self, batch: Batch) -> Transfer:
-        params, wanted = self.params, batch.to_import()
+        params = self.params
         importing = Importing(
             self.vault, self.check_mode, params["on_deleted"], params["delete_timeout"]
         )
-        packages = {package.name: package.to_dict() for package in wanted.packages}
-        items = [{**_IMPORT_DEFAULTS, **item} for item in wanted.imports]
+        packages = {package.name: package.to_dict() for package in batch.packages()}
+        items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]
         with self._step() as imported:
             imported.result["imports"] = []
             each_key(

@@ -27,7 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     PermissionFacts,
     VaultInfo,
 )

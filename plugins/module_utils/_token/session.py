@@ -21,7 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CKR_GENERAL_ERROR,

@@ -15,7 +15,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     EcPublicKey,
     RsaPublicKey,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import VaultKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import VaultKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key

@@ -23,7 +23,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     KeyVersions,
     VersionFacts,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.results import UnmanagedKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import UnmanagedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import GENERATION_TAG
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible import arguments
-from ansible_collections.keyferry.azure.plugins.module_utils._core import results
+from ansible_collections.keyferry.azure.plugins.module_utils._core import reports, results
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import TokenInfo
 
 MODULES = "ansible_collections.keyferry.azure.plugins.modules"
@@ -26,25 +27,25 @@ Documented = dict[str, t.Any]
 Type: t.TypeAlias = "tuple[str, str | None]"
 
 #: Module and return value -> what it is made of
-RETURNED: dict[tuple[str, str], type[results.Shape]] = {
-    ("byok_hsm_info", "hsm"): results.HsmInfo,
+RETURNED: dict[tuple[str, str], type[Shape]] = {
+    ("byok_hsm_info", "hsm"): reports.HsmInfo,
     ("byok_import", "imports"): results.ImportedKey,
     ("byok_import", "import"): results.ImportedKey,
-    ("byok_import", "deletions"): results.Deletion,
-    ("byok_import", "deletion"): results.Deletion,
-    ("byok_kek", "kek"): results.KekFacts,
+    ("byok_import", "deletions"): reports.Deletion,
+    ("byok_import", "deletion"): reports.Deletion,
+    ("byok_kek", "kek"): reports.KekFacts,
     ("byok_plan", "plan"): results.PlanEntry,
     ("byok_plan", "orders"): results.MakeOrder,
     ("byok_plan", "rotations"): results.MakeOrder,
-    ("byok_plan", "unmanaged"): results.UnmanagedKey,
-    ("byok_plan", "versions"): results.VaultVersions,
+    ("byok_plan", "unmanaged"): reports.UnmanagedKey,
+    ("byok_plan", "versions"): reports.VaultVersions,
     ("byok_target_key", "target_keys"): results.TargetKey,
     ("byok_target_key", "target_key"): results.TargetKey,
     ("byok_target_key", "destroyed"): results.NamedGeneration,
     ("byok_target_key", "withdrawn"): results.NamedGeneration,
     ("byok_target_key", "token"): TokenInfo,
-    ("byok_vault_info", "vault"): results.VaultInfo,
-    ("byok_vault_info", "vault_keys"): results.VaultKey,
+    ("byok_vault_info", "vault"): reports.VaultInfo,
+    ("byok_vault_info", "vault_keys"): reports.VaultKey,
     ("byok_wrap", "packages"): results.Package,
     ("byok_wrap", "package"): results.Package,
     ("byok_wrap", "escrows"): results.Package,
@@ -60,7 +61,7 @@ RETURNED: dict[tuple[str, str], type[results.Shape]] = {
 TAKEN = {
     "TARGET_KEY_RESULT": results.TargetKey,
     "ROTATION_RESULT": results.MakeOrder,
-    "VERSIONS_RESULT": results.VaultVersions,
+    "VERSIONS_RESULT": reports.VaultVersions,
     "PACKAGE_RESULT": results.Package,
 }
 
@@ -70,7 +71,7 @@ TEXTS = {"path": "str", "jsonarg": "str"}
 _PLAIN = {str: "str", bool: "bool", int: "int", datetime: "str"}
 
 
-def members(shape: type[results.Shape]) -> dict[str, t.Any]:
+def members(shape: type[Shape]) -> dict[str, t.Any]:
     """The fields of a shape and their types, without None."""
     hints = t.get_type_hints(shape)
     return {
@@ -93,19 +94,19 @@ def documented_as(hint: t.Any) -> Type:
         return "str", None
     if origin is not None and issubclass(origin, Mapping):
         return "dict", None
-    if issubclass(hint, results.Shape):
+    if issubclass(hint, Shape):
         return "dict", None
     return _PLAIN[hint], None
 
 
-def shape_of(hint: t.Any) -> type[results.Shape] | None:
+def shape_of(hint: t.Any) -> type[Shape] | None:
     """The shape that a field holds, or a list of it."""
     inner = t.get_args(hint)[0] if t.get_origin(hint) is tuple else hint
-    is_shape = isinstance(inner, type) and issubclass(inner, results.Shape)
-    return t.cast("type[results.Shape]", inner) if is_shape else None
+    is_shape = isinstance(inner, type) and issubclass(inner, Shape)
+    return t.cast("type[Shape]", inner) if is_shape else None
 
 
-def compare(documented: Documented, shape: type[results.Shape], where: str) -> None:
+def compare(documented: Documented, shape: type[Shape], where: str) -> None:
     """Compare what is documented of a value with its shape, and so on inside."""
     contains = documented.get("contains")
     if contains is not None:
@@ -134,11 +135,11 @@ def test_what_is_documented_is_what_is_returned(module: str, value: str) -> None
 @pytest.mark.parametrize("value", ["rotations", "rotation"])
 def test_what_is_documented_of_a_rotation_is_what_its_stages_return(value: str) -> None:
     documented = yaml.safe_load(importlib.import_module(f"{MODULES}.byok_rotate").RETURN)[value]
-    hints = {**members(results.RotatedKey), **members(results.RetiredKey)}
+    hints = {**members(reports.RotatedKey), **members(reports.RetiredKey)}
     assert documented["contains"].keys() == hints.keys()
     for name, member in documented["contains"].items():
         assert (member["type"], member.get("elements")) == documented_as(hints[name]), name
-    compare({"sample": documented.get("sample")}, results.RotatedKey, value)
+    compare({"sample": documented.get("sample")}, reports.RotatedKey, value)
 
 
 @pytest.mark.parametrize("options", TAKEN)

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import re
 import typing as t
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import DeclarationError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    DeclarationError,
+)
 from ansible_collections.keyferry.azure.plugins.plugin_utils import _questions
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
 
@@ -82,13 +85,13 @@ def ask(value: t.Any, question: str, *positional: t.Any, **named: t.Any) -> t.An
     return answer(question, value, positional, named)
 
 
-def begin(job: str = "transfer", looks_only: bool = False, **request: t.Any) -> str:
-    run: str = ask({**REQUEST, **request}, "begin", job, looks_only)
+def begin(job: str = "transfer", looks_only: bool = False, **request: t.Any) -> Fields:
+    run: Fields = ask({**REQUEST, **request}, "begin", job, looks_only)
     return run
 
 
-def observed(job: str = "transfer", **request: t.Any) -> str:
-    run: str = ask(begin(job, **request), "planned", TOKEN, PLAN)
+def observed(job: str = "transfer", **request: t.Any) -> Fields:
+    run: Fields = ask(begin(job, **request), "planned", TOKEN, PLAN)
     return run
 
 
@@ -101,7 +104,8 @@ def names(items: t.Iterable[Fields]) -> list[str]:
 
 def test_a_run_begins_with_what_is_declared_and_its_defaults() -> None:
     run = begin(held_back=["new"])
-    assert run.startswith("keyferry run {")
+    assert run["state"].startswith("keyferry run {")
+    assert run["declared"] == 2
     expected = [
         {**KEYS[0], "tags": {"owner": "payments"}},
         {**KEYS[2], "tags": {"owner": "payments"}},
@@ -148,8 +152,8 @@ def test_what_is_declared_wrongly_ends_the_run(keys: t.Any) -> None:
         begin(keys=keys)
 
 
-@pytest.mark.parametrize("text", [None, "", "signing", {}, [], "keyferry", {"request": {}}])
-@pytest.mark.parametrize("question", ["declarations", "planned", "report"])
+@pytest.mark.parametrize("text", [None, "signing", {}, [], "keyferry run {}", {"state": 1}])
+@pytest.mark.parametrize("question", ["declarations", "planned", "problems"])
 def test_a_value_that_was_not_begun_is_refused(text: t.Any, question: str) -> None:
     with pytest.raises(ByokError, match="This run was not begun"):
         ask(text, question)
@@ -194,7 +198,7 @@ def test_the_lists_beside_the_plan_count_for_nothing() -> None:
     orders = [{"name": name, "newer_than": "ff"} for name in ("a-rsa", "signing", "session")]
     result = {**PLAN, "transfers": stolen, "imports": stolen, "orders": orders}
     run = ask(begin(), "planned", TOKEN, result)
-    (batch,) = ask(run, "batches")
+    (batch,) = run["batches"]
     assert batch == ["signing", "new"]
     assert ask(run, "make", batch) == ask(begin(), "declarations")[:2]
     assert [(order["name"], order["newer_than"]) for order in ask(run, "orders", batch)] == [
@@ -220,7 +224,8 @@ def test_a_run_without_all_hosts_of_a_key_makes_none(
 ) -> None:
     run = ask(begin(job), "planned", TOKEN, PLAN, HOSTS, "v", running)
     assert names(ask(run, "to_bring")) == (["signing", "new"] if makes else ["signing"])
-    assert names(ask(run, "make_all")) == names(ask(run, "to_bring"))
+    assert run["to_bring"] == len(ask(run, "to_bring"))
+    assert run["failures"] == len(ask(run, "failures"))
     assert bool(ask(run, "failures")) is not makes
 
 
@@ -239,7 +244,7 @@ def test_a_slice_makes_none(job: str) -> None:
 def test_a_whole_run_by_its_questions() -> None:
     run = ask(begin(prove=True, confirm=f"{VAULT}/keys/new/1"), "planned", TOKEN, PLAN)
     run = ask(run, "rehearsed", {"failures": []})
-    (batch,) = ask(run, "batches")
+    (batch,) = run["batches"]
     made = {"target_keys": [held("signing", "01", "T1"), held("new", "0a", "T10")]}
     assert names(ask(run, "wrap", batch, made)) == batch
     packages = []
@@ -264,9 +269,9 @@ def test_a_whole_run_by_its_questions() -> None:
         for package in packages
     ]
     run = ask(run, "imported", batch, made, wrapped, {"imports": results})
-    assert ask(run, "standing") == {"signing": "01", "new": "0a", "session": "03"}
-    assert ask(run, "arrived") == {"signing": "01", "new": "0a"}
-    assert ask(run, "lockable") == ["signing"]
+    assert run["standing"] == {"signing": "01", "new": "0a", "session": "03"}
+    assert run["arrived"] == {"signing": "01", "new": "0a"}
+    assert run["lockable"] == 1
     assert ask(run, "awaited", HOSTS, "v") == {"signing": "w"}
     assert ask(run, "lock", {"signing": "w"}) == []
     there = [HOSTS[0], {**HOSTS[1], "byok_arrived": {"signing": "01"}}]
@@ -274,7 +279,7 @@ def test_a_whole_run_by_its_questions() -> None:
     assert names(ask(run, "lock", {})) == ["signing"]
     assert ask(run, "transferred", {}) == ["T1"]
     run = ask(run, "locked", {"target_keys": [{**held("signing", "01", "T1"), "locked": True}]})
-    report = ask(run, "report", VAULT)
+    report = run["report"]
     assert report["locked"] == ["signing"]
     assert report["imported"] == {"signing": "kid", "new": "kid"}
     assert (report["problems"], ask(run, "problems"), ask(run, "failures")) == ([], [], [])
@@ -284,7 +289,7 @@ def test_a_batch_without_packages_is_brought_in_line() -> None:
     plan = {"plan": [entry("signing", "update", generation="01", thumbprint="T1")]}
     run = ask(begin(), "planned", TOKEN, plan)
     skipped = {"skipped": True, "changed": False}
-    (batch,) = ask(run, "batches")
+    (batch,) = run["batches"]
     assert ask(run, "make", batch) == []
     assert names(ask(run, "import", batch, skipped, skipped)) == ["signing"]
     assert ask(run, "packages", batch, skipped, skipped) == []
@@ -292,14 +297,14 @@ def test_a_batch_without_packages_is_brought_in_line() -> None:
 
 def test_what_failed_on_the_way_is_told_once_and_in_order() -> None:
     run = ask(observed(), "rehearsed", {"failures": [{"name": "new", "msg": "no such curve"}]})
-    (batch,) = ask(run, "batches")
+    (batch,) = run["batches"]
     wrapped = {"failures": [{"name": "signing", "msg": "no room"}]}
     made = {"target_keys": [held("signing", "01", "T1")]}
     assert ask(run, "import", batch, made, wrapped) == []
     nothing = {"msg": "Connection lost", "failures": [{"name": "signing", "msg": "later"}]}
     run = ask(run, "imported", batch, made, wrapped, nothing)
     assert ask(run, "problems") == ["new: no such curve", "signing: no room"]
-    assert ask(run, "batches") == []
+    assert run["batches"] == []
 
 
 def test_prepare_records_what_could_not_be_made() -> None:
@@ -370,10 +375,11 @@ def test_what_a_block_always_does_has_no_condition_of_the_run(path: Path) -> Non
 
 
 def test_the_role_asks_only_what_is_answered_and_no_answer_is_idle() -> None:
-    known = {*_questions._ABOUT_A_RUN, *_questions._OTHERS}
+    files = [import_module(f"{_questions.__name__}.{file}") for file in _questions._FILES]
+    known = [question for file in files for question in file.QUESTIONS]
+    assert len(known) == len(set(known))
     asked = set()
     root = TASKS.parents[2]
     for path in [*root.glob("roles/**/*.yml"), *root.glob("playbooks/**/*.yml")]:
         asked |= set(re.findall(r"byok_ask\(\s*'(\w+)'", path.read_text()))
-    assert asked <= known
-    assert asked >= set(_questions._ABOUT_A_RUN)
+    assert asked == set(known)

@@ -11,10 +11,20 @@ from dataclasses import replace
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    GenerationFacts,
+    ImportedKey,
+    TargetKey,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Batch,
+    BroughtKey,
     Held,
+    LockedKey,
     Request,
+    TokenGeneration,
+    TokenKey,
     Transfer,
 )
 from hypothesis import given, settings
@@ -23,6 +33,7 @@ from hypothesis import strategies as st
 Fields = dict[str, t.Any]
 
 NOW = "2026-11-22T18:00:00Z"
+VAULT = "https://contoso.vault.azure.net"
 LOCKS = {"CKA_EXTRACTABLE": {"before": True, "after": False}}
 
 #: The fields of a declaration by its type
@@ -320,11 +331,11 @@ def test_what_was_made_is_wrapped_and_what_failed_is_not() -> None:
     made = [in_token("t", 1), in_token("d", 1, 2, 3), in_token("u", 1), in_token("stranger", 1)]
     batch = batch.made({"target_keys": made, "failures": failed("m")})
     assert batch.to_wrap() == [declare("d"), declare("t")]
-    assert names(batch.to_import().imports) == ["t", "u", "d"]
+    assert names(batch.to_import()) == ["t", "u", "d"]
     packages = [package("t", path="/p"), package("d", 3), package("m"), package("stranger")]
     batch = batch.wrapped({"packages": packages, "failures": failed("d")})
-    assert names(batch.to_import().imports) == ["t", "u"]
-    (only,) = batch.to_import().packages
+    assert names(batch.to_import()) == ["t", "u"]
+    (only,) = batch.packages()
     assert (only.name, only.path, only.content) == ("t", None, "{}")
     assert [problem.name for problem in batch.transfer.problems()] == ["m", "d"]
 
@@ -333,7 +344,7 @@ def test_a_kept_package_is_imported_like_a_new_one() -> None:
     batch = one_batch(observed([declare()], [in_token("a", 1)], [plan()]))
     batch = batch.made({"target_keys": [in_token("a", 1)]})
     batch = batch.wrapped({"packages": [package(path="/kept.byok", wrapped=False)]})
-    (only,) = batch.to_import().packages
+    (only,) = batch.packages()
     assert (only.wrapped, only.path, only.receipt) == (False, None, {"predicate": {}})
 
 
@@ -350,7 +361,7 @@ def test_in_check_mode_the_older_generation_is_not_what_would_be_wrapped(kind: s
     replaced = {**in_token("a", 1, kind=kind), "generation": None, "thumbprint": None}
     batch = one_batch(run).made({"target_keys": [replaced, in_token("b", kind=kind)]})
     assert batch.to_wrap() == [declare("b", kind)]
-    imports = batch.to_import().imports
+    imports = batch.to_import()
     assert imports == [declare("a", kind), declare("b", kind)]
     would = [imported(name, 1, kind, generation=None, identity=None, kid=None) for name in "ab"]
     run = batch.imported({"imports": would})
@@ -394,7 +405,7 @@ def test_what_the_import_is_told(entry: Fields, facts: Fields, kind: str) -> Non
         expected = {**declare(kind=kind), **facts, **told}
         if kind == "oct":
             expected.pop("thumbprint", None)
-        assert one_batch(run).to_import().imports == [expected]
+        assert one_batch(run).to_import() == [expected]
 
 
 def test_what_was_imported_is_recorded_and_only_that() -> None:
@@ -411,7 +422,7 @@ def test_what_was_imported_is_recorded_and_only_that() -> None:
         imported("stranger", 1),
     ]
     run = batch.imported({"imports": results, "failures": failed("t")})
-    report = run.report("https://contoso.vault.azure.net")
+    report = run.report()
     assert sorted(report["imported"]) == ["d", "t"]
     assert report["updated"] == ["u"]
     assert report["unchanged"] == 1
@@ -529,7 +540,9 @@ def test_what_would_be_imported_would_be_locked_in_check_mode(looks_only: bool) 
 
 def test_the_report_tells_everything_in_the_order_in_which_it_happened() -> None:
     entry = plan("n", "none", generation="01", thumbprint=thumb(1))
-    run = Transfer.begin(Request(looks_only=True), [declare(key) for key in "abcn"])
+    run = Transfer.begin(
+        Request(vault_url=VAULT, looks_only=True), [declare(key) for key in "abcn"]
+    )
     token = {"target_keys": [in_token("b", 1), in_token("c", 1), in_token("n", 1)]}
     run = run.seen_in_token({**token, "failures": failed("a", why="first")})
     run = run.planned(
@@ -538,8 +551,8 @@ def test_the_report_tells_everything_in_the_order_in_which_it_happened() -> None
     run = run.rehearsed({"failures": failed("b", why="third")})
     locked = [{**in_token("n", 1), "locked": True}, in_token("b", 1)]
     run = run.locking_done({"target_keys": locked})
-    assert run.report("https://contoso.vault.azure.net") == {
-        "vault_url": "https://contoso.vault.azure.net",
+    assert run.report() == {
+        "vault_url": VAULT,
         "check_mode": True,
         "imported": {},
         "updated": [],
@@ -552,6 +565,23 @@ def test_the_report_tells_everything_in_the_order_in_which_it_happened() -> None
             {"name": "c", "msg": "why", "code": "unknown"},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        (TokenGeneration, GenerationFacts),
+        (TokenKey, TargetKey),
+        (LockedKey, TargetKey),
+        (BroughtKey, ImportedKey),
+    ],
+)
+def test_what_the_engine_reads_of_a_result_is_a_part_of_it(
+    part: type[Shape], whole: type[Shape]
+) -> None:
+    types = {**t.get_type_hints(whole), "generations": tuple[TokenGeneration, ...]}
+    for name, hint in t.get_type_hints(part).items():
+        assert hint == types[name], name
 
 
 def test_two_failures_of_one_key_in_one_result_are_both_told() -> None:
@@ -661,7 +691,7 @@ class World:
 
     def imported(self, batch: Batch) -> Fields:
         """What Azure's host claims to have imported, of any key."""
-        held = {key.name: key for key in (*batch.transfer.held, *batch.keys)}
+        held = {key.name: key for key in (*batch.transfer.held, *batch.held.values())}
         results = []
         for name in (*batch.names, *self.others()):
             key = held.get(name, Held(name, "01", None, None))
@@ -727,8 +757,8 @@ class Witness:
                 assert entry.name in names(run.to_bring())
 
     def claimed(self, batch: Batch, result: Fields) -> None:
-        keys = {key.name: key for key in (*batch.transfer.held, *batch.keys)}
-        asked = names(batch.to_import().imports)
+        keys = {key.name: key for key in (*batch.transfer.held, *batch.held.values())}
+        asked = names(batch.to_import())
         for key in result["imports"]:
             if key["name"] in asked:
                 self.claims.setdefault(key["name"], []).append((keys[key["name"]], key))
@@ -827,17 +857,16 @@ def one_by_one(witness: Witness, batch: Batch, elsewhere: set[str]) -> Transfer:
     batch = batch.wrapped(wrapped)
     witness.saw(batch.transfer, wrapped)
     wanted = batch.to_import()
-    witness.check_items(wanted.imports, "generation", "thumbprint", "replaces", "prove")
-    assert set(names(wanted.imports)) <= set(batch.names)
-    assert {package.name for package in wanted.packages} <= set(names(wanted.imports))
+    witness.check_items(wanted, "generation", "thumbprint", "replaces", "prove")
+    assert set(names(wanted)) <= set(batch.names)
+    assert {package.name for package in batch.packages()} <= set(names(wanted))
     result = world.imported(batch)
     witness.claimed(batch, result)
     before, run = batch.transfer, witness.saw(batch.imported(result), result)
     new = {*run.progress.imported, *run.progress.updated, *run.progress.standing}
-    assert new - {*before.progress.imported, *before.progress.standing} <= set(
-        names(wanted.imports)
-    )
-    ours = {key.name: key.generation for key in (*before.held, *batch.keys)}
+    assert new - {*before.progress.imported, *before.progress.standing} <= set(names(wanted))
+    ours = {key.name: key.generation for key in before.held}
+    ours.update({key["name"]: key["generation"] for key in made.get("target_keys") or ()})
     for name in batch.names:
         assert run.progress.standing.get(name) in (None, ours[name])
     return run

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This plugin util is **PRIVATE** to the collection: it can change at any time.
+
+"""Questions about a run: the role's driver of the engine.
+
+Between tasks the run is a text, because a task that is given large data structures takes longer to
+look through them than to do its work. Beside it stands what tasks need that have no question: how
+much there is to do, and what to report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape, plain
+from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
+    Batch,
+    Item,
+    Result,
+    Transfer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
+    awaited_elsewhere,
+    not_in_this_run,
+)
+
+Hosts = Iterable[Mapping[str, t.Any]]
+
+#: What the role keeps of a run between tasks
+Kept = dict[str, t.Any]
+
+#: Jobs that make keys; others say what the whole fleet would get
+MAKING = ("transfer", "rotate", "prepare")
+
+#: Ansible would make a dict of a text that is nothing but JSON
+_HEAD = "keyferry run "
+
+
+def keep(run: Transfer) -> Kept:
+    """Return what the role keeps of a run: its state, what there is to do, and what to report."""
+    return {
+        "state": _HEAD + json.dumps(plain(run.to_dict()), separators=(",", ":")),
+        "declared": len(run.declared),
+        "to_bring": len(run.to_bring()),
+        "batches": [list(batch.names) for batch in run.batches()],
+        "lockable": len(run.lockable()),
+        "failures": len(run.failures),
+        "problems": len(run.problems()),
+        "standing": run.standing(),
+        "arrived": run.arrived(),
+        "report": run.report(),
+    }
+
+
+def _read(kept: t.Any) -> Transfer:
+    """Return the run that was kept.
+
+    :raises ByokError: when none was
+    """
+    state = kept.get("state") if isinstance(kept, Mapping) else None
+    if not isinstance(state, str) or not state.startswith(_HEAD):
+        raise ByokError("This run was not begun", "Run the entry points of the role unchanged")
+    return _parse(state)
+
+
+@lru_cache(maxsize=2)  # a task asks more than once, and reading takes longer than answering
+def _parse(text: str) -> Transfer:
+    return Transfer.from_dict(json.loads(text[len(_HEAD) :]))
+
+
+def _listing(run: Transfer, path: str | None) -> str:
+    """Return the path of the stored listing that a run looks by; empty where it does not."""
+    if not (path and run.request.looks_only):
+        return ""
+    return os.path.normpath(os.path.join(os.path.realpath("."), path))
+
+
+def _planned(
+    run: Transfer,
+    token: Result,
+    plan: Result,
+    hosts: Hosts = (),
+    host: str = "",
+    running: Sequence[str] = (),
+) -> Kept:
+    """Take in what both sides said, and refuse to make keys of which this run lacks some hosts."""
+    run = run.seen_in_token(token).planned(plan)
+    missing = run.to_be_made()
+    if missing and run.request.job in MAKING:
+        known = list(hosts)
+        # prepare may be limited by a person, but not sliced: other slices are no hosts at all here
+        if run.request.job == "prepare":
+            running = [each["inventory_hostname"] for each in known]
+        run = run.refuse_to_make(not_in_this_run(known, host, missing, running))
+    return keep(run)
+
+
+def _batch(
+    run: Transfer, keys: Sequence[str], made: Result | None = None, wrapped: Result | None = None
+) -> Batch:
+    batch = Batch(run, tuple(keys))
+    if made is not None:
+        batch = batch.made(made)
+    if wrapped is not None:
+        batch = batch.wrapped(wrapped)
+    return batch
+
+
+def _imported(
+    run: Transfer, keys: Sequence[str], made: Result, wrapped: Result, imported: Result
+) -> Kept:
+    return keep(_batch(run, keys, made, wrapped).imported(imported))
+
+
+def _dicts(shapes: Iterable[Shape]) -> list[dict[str, t.Any]]:
+    return [shape.to_dict() for shape in shapes]
+
+
+def _all_made(run: Transfer, made: Result) -> Kept:
+    return keep(run.all_at_once().made(made).transfer)
+
+
+def _awaited(run: Transfer, hosts: Hosts, host: str) -> dict[str, str]:
+    lockable = run.lockable()
+    arrived = {name: held for name, held in run.arrived().items() if name in lockable}
+    return awaited_elsewhere(hosts, host, arrived) if arrived else {}
+
+
+def _retire(run: Transfer, token: Result, data_reencrypted: t.Any) -> list[Item]:
+    reencrypted = set(names(data_reencrypted, "byok_data_reencrypted"))
+    items = run.seen_in_token(token).in_token()
+    return [{**item, "data_reencrypted": item["name"] in reencrypted} for item in items]
+
+
+def _retired(run: Transfer, token: Result, retired: Result) -> list[str]:
+    seen = run.seen_in_token(token).rehearsed(retired)
+    return _problems(seen)
+
+
+def _problems(run: Transfer) -> list[str]:
+    return [f"{problem.name}: {problem.msg}" for problem in run.problems()]
+
+
+def _of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    @wraps(question)
+    def asked(kept: t.Any, *positional: t.Any, **named: t.Any) -> t.Any:
+        return question(_read(kept), *positional, **named)
+
+    return asked
+
+
+_ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
+    "declarations": lambda run: list(run.declared),
+    "listing": _listing,
+    "looks_only": lambda run: run.request.looks_only,
+    "rotates": lambda run: run.request.rotates,
+    "force": lambda run: list(run.request.force) if run.request.rotates else [],
+    "in_token": lambda run, token: run.seen_in_token(token).in_token(),
+    "planned": _planned,
+    "to_bring": lambda run: run.to_bring(),
+    "rehearsed": lambda run, hsm: keep(run.rehearsed(hsm)),
+    "span": lambda run, names: run.span(names),
+    "make": lambda run, *batch: _batch(run, *batch).to_make().target_keys,
+    "orders": lambda run, *batch: _dicts(_batch(run, *batch).to_make().orders),
+    "all_orders": lambda run: _dicts(run.all_at_once().to_make().orders),
+    "all_made": _all_made,
+    "wrap": lambda run, *batch: _batch(run, *batch).to_wrap(),
+    "import": lambda run, *batch: _batch(run, *batch).to_import(),
+    "packages": lambda run, *batch: _dicts(_batch(run, *batch).packages()),
+    "imported": _imported,
+    "awaited": _awaited,
+    "lock": lambda run, awaited: run.to_lock(awaited).target_keys,
+    "transferred": lambda run, awaited: run.to_lock(awaited).transferred,
+    "locked": lambda run, locked: keep(run.locking_done(locked)),
+    "failures": lambda run: [f"{failure.name}: {failure.msg}" for failure in run.failures],
+    "problems": _problems,
+    "retire": _retire,
+    "not_retired": _retired,
+}
+
+QUESTIONS = {name: _of_a_run(question) for name, question in _ABOUT_A_RUN.items()}

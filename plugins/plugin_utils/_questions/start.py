@@ -1,0 +1,108 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This plugin util is **PRIVATE** to the collection: it can change at any time.
+
+"""Questions with which a run starts: what is declared and asked for, and under which KEK."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    ROLE,
+    KekRules,
+    judge,
+    refuse_kek_of_other_vault,
+    refuse_making_untrusted,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
+    Request,
+    Result,
+    Transfer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import declared_keys
+from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run import (
+    MAKING,
+    Kept,
+    keep,
+)
+
+#: Jobs that replace what is due, or show when that is
+_ROTATING = ("rotate", "prepare", "show")
+
+
+def _begin(request: Mapping[str, t.Any], job: str, looks_only: bool = False) -> Kept:
+    """Begin a run: check what is declared and what was asked for, before anything is touched."""
+    keys = declared_keys(request["keys"], request["key_defaults"])
+    escrow_directory = _escrow_directory(request) if job in MAKING else None
+    confirmed = in_vault(names(request["confirm"], "byok_confirm"), request["vault_url"])
+    wanted = Request(
+        job=t.cast(t.Any, job),
+        vault_url=request["vault_url"],
+        looks_only=looks_only,
+        rotates=request["plan_rotates"] if job == "plan" else job in _ROTATING,
+        force=tuple(names(request["force"], "byok_force")),
+        held_back=tuple(request["held_back"]),
+        prove=bool(request["prove"]),
+        batch_size=int(request["batch_size"]),
+        package_paths=request["package_paths"] or {},
+        escrow_directory=escrow_directory,
+        confirmations=confirmed,
+    )
+    return keep(Transfer.begin(wanted, keys))
+
+
+def _escrow_directory(request: Mapping[str, t.Any]) -> str | None:
+    """Return where escrow packages go; None where no escrow is wanted.
+
+    :raises ByokError: when escrow is declared by half
+    """
+    if not request["escrow_public_key"]:
+        return None
+    if not (request["escrow_fingerprint"] and request["escrow_directory"]):
+        raise ByokError(
+            "byok_escrow_public_key is set, and byok_escrow_fingerprint or byok_escrow_directory "
+            "is not",
+            "Set the fingerprint to the SHA-256 that somebody read at the escrow HSM, and the "
+            f"directory to where the escrow packages go on {request['token_host']}",
+        )
+    return str(request["escrow_directory"])
+
+
+def _kek_rules(rules: Mapping[str, t.Any]) -> KekRules:
+    return KekRules(names(rules["approved"], "byok_approved_keks"), rules["allow_unverified"], ROLE)
+
+
+def _kek_name(rules: Mapping[str, t.Any], prefix: str) -> str:
+    """Return a name for this run's KEK, of its time and chance.
+
+    :raises UntrustedKek: when nobody could trust a KEK that this run makes
+    """
+    refuse_making_untrusted(_kek_rules(rules), rules["azure_host_trusted"])
+    return f"{prefix}{host_clock():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+
+
+def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[str, t.Any]:
+    """Return what byok_wrap is told about the KEK.
+
+    :raises UntrustedKek: for a KEK that may not be used
+    """
+    options = judge(kek, _kek_rules(rules), rules["azure_host_trusted"])
+    if options.kek_id:
+        refuse_kek_of_other_vault(options.kek_id, vault_url)
+    return options.to_dict()
+
+
+QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
+    "begin": _begin,
+    "kek_name": _kek_name,
+    "judge_kek": _judge_kek,
+}

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This plugin util is **PRIVATE** to the collection: it can change at any time.
+
+"""Questions about what people set: options, and names of keys."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
+
+Item = Mapping[str, t.Any]
+
+
+def _given(options: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options that are set; ansible-core before 2.19 makes '' of none."""
+    return {name: value for name, value in options.items() if value not in (None, "")}
+
+
+def _named(value: t.Any, variable: str, vault_url: str) -> list[Item]:
+    """Return the keys of one vault that a person named by identifiers, for byok_import."""
+    identifiers = in_vault(names(value, variable), vault_url)
+    return [{"name": name, "confirm": identifier} for name, identifier in identifiers.items()]
+
+
+def _recover(value: t.Any) -> list[Item]:
+    return [{"name": name} for name in dict.fromkeys(names(value, "byok_recover"))]
+
+
+def _unknown_variables(variables: list[str], own: t.Any = None) -> list[str]:
+    # Other tasks do not need what this imports
+    from ansible_collections.keyferry.azure.plugins.plugin_utils._variables import (
+        unknown_variables,
+    )
+
+    return unknown_variables(variables, own)
+
+
+def _listing_name(listing: Mapping[str, t.Any]) -> str:
+    serial = str(listing["token"]["serial"])
+    return "".join(char if char.isalnum() or char in "._-" else "-" for char in serial) + ".json"
+
+
+QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
+    "given": _given,
+    "names": names,
+    "named": _named,
+    "recover": _recover,
+    "unknown_variables": _unknown_variables,
+    "listing_name": _listing_name,
+}
