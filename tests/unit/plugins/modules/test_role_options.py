@@ -62,18 +62,13 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
         ("force", "unmanaged"), "only a plan is told what to replace and what to report"
     ),
     ("bring.yml", "byok_kek"): dict.fromkeys(
-        (
-            "approved_keks",
-            "delete_timeout",
-            "kek_id",
-            "kek_public_key",
-            "lifetime",
-            "purge",
-            "size",
-        ),
-        "one task makes the KEK, the other deletes it",
+        ("approved_keks", "kek_id", "kek_public_key", "lifetime", "size"),
+        "this task deletes the KEK",
     ),
-    ("bring.yml", "byok_target_key"): {"listing": MAKES},
+    ("kek.yml", "byok_kek"): dict.fromkeys(
+        ("delete_timeout", "purge"), "this task makes the KEK or takes the given one"
+    ),
+    ("lock.yml", "byok_target_key"): {"listing": MAKES},
 }
 
 #: The role never destroys a generation; its variable confirms what is purged in a vault
