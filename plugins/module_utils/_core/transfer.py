@@ -285,12 +285,6 @@ class Transfer(Shape):
             Batch(self, tuple(names[first : first + size])) for first in range(0, len(names), size)
         ]
 
-    def span(self, names: Sequence[str]) -> str:
-        """Return which part of the whole a batch is, such as ``1 to 2 of 3``."""
-        whole = [name for batch in self.batches() for name in batch.names]
-        first = whole.index(names[0]) + 1 if names and names[0] in whole else 1
-        return f"{first} to {first + len(names) - 1} of {len(whole)}"
-
     def all_at_once(self) -> Batch:
         """Return one batch of all that is to be made, for a run that only makes."""
         return Batch(self, tuple(item["name"] for item in self.to_bring()))
@@ -523,7 +517,8 @@ class Batch:
 
         :raises ByokError: when byok_wrap returned no such thing
         """
-        names = {item["name"] for item in self.to_import()}.intersection(self.held)
+        asked = {item["name"] for item in self.to_make().target_keys}
+        names = asked.intersection(item["name"] for item in self.to_import())
         packages = []
         for returned in self.returned_packages:
             package = Package.from_dict(returned)

@@ -51,7 +51,7 @@ def keep(run: Transfer) -> Kept:
         "state": _HEAD + json.dumps(plain(run.to_dict()), separators=(",", ":")),
         "declared": len(run.declared),
         "to_bring": len(run.to_bring()),
-        "batches": [list(batch.names) for batch in run.batches()],
+        "batches": _batches(run),
         "lockable": len(run.lockable()),
         "failures": len(run.failures),
         "problems": len(run.problems()),
@@ -59,6 +59,19 @@ def keep(run: Transfer) -> Kept:
         "arrived": run.arrived(),
         "report": run.report(),
     }
+
+
+def _batches(run: Transfer) -> list[Item]:
+    """Return the names of the keys of each batch, and which part of all it is."""
+    batches = [list(batch.names) for batch in run.batches()]
+    total = sum(len(batch) for batch in batches)
+    parts: list[Item] = []
+    first = 1
+    for batch in batches:
+        last = first + len(batch) - 1
+        parts.append({"names": batch, "span": f"{first} to {last} of {total}"})
+        first = last + 1
+    return parts
 
 
 def _read(kept: t.Any) -> Transfer:
@@ -115,6 +128,15 @@ def _batch(
     return batch
 
 
+def _packages(run: Transfer, *batch: t.Any) -> list[Item]:
+    """Return the packages to import, with their receipts as texts, which tasks take whole."""
+    packages: list[Item] = []
+    for package in _dicts(_batch(run, *batch).packages()):
+        receipt = package["receipt"] and json.dumps(plain(package["receipt"]))
+        packages.append({**package, "receipt": receipt})
+    return packages
+
+
 def _imported(
     run: Transfer, keys: Sequence[str], made: Result, wrapped: Result, imported: Result
 ) -> Kept:
@@ -168,14 +190,13 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "planned": _planned,
     "to_bring": lambda run: run.to_bring(),
     "rehearsed": lambda run, hsm: keep(run.rehearsed(hsm)),
-    "span": lambda run, names: run.span(names),
     "make": lambda run, *batch: _batch(run, *batch).to_make().target_keys,
     "orders": lambda run, *batch: _dicts(_batch(run, *batch).to_make().orders),
     "all_orders": lambda run: _dicts(run.all_at_once().to_make().orders),
     "all_made": _all_made,
     "wrap": lambda run, *batch: _batch(run, *batch).to_wrap(),
     "import": lambda run, *batch: _batch(run, *batch).to_import(),
-    "packages": lambda run, *batch: _dicts(_batch(run, *batch).packages()),
+    "packages": _packages,
     "imported": _imported,
     "awaited": _awaited,
     "lock": lambda run, awaited: run.to_lock(awaited).target_keys,

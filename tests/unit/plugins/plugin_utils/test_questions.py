@@ -198,7 +198,7 @@ def test_the_lists_beside_the_plan_count_for_nothing() -> None:
     orders = [{"name": name, "newer_than": "ff"} for name in ("a-rsa", "signing", "session")]
     result = {**PLAN, "transfers": stolen, "imports": stolen, "orders": orders}
     run = ask(begin(), "planned", TOKEN, result)
-    (batch,) = run["batches"]
+    batch = run["batches"][0]["names"]
     assert batch == ["signing", "new"]
     assert ask(run, "make", batch) == ask(begin(), "declarations")[:2]
     assert [(order["name"], order["newer_than"]) for order in ask(run, "orders", batch)] == [
@@ -244,7 +244,7 @@ def test_a_slice_makes_none(job: str) -> None:
 def test_a_whole_run_by_its_questions() -> None:
     run = ask(begin(prove=True, confirm=f"{VAULT}/keys/new/1"), "planned", TOKEN, PLAN)
     run = ask(run, "rehearsed", {"failures": []})
-    (batch,) = run["batches"]
+    batch = run["batches"][0]["names"]
     made = {"target_keys": [held("signing", "01", "T1"), held("new", "0a", "T10")]}
     assert names(ask(run, "wrap", batch, made)) == batch
     packages = []
@@ -285,11 +285,19 @@ def test_a_whole_run_by_its_questions() -> None:
     assert (report["problems"], ask(run, "problems"), ask(run, "failures")) == ([], [], [])
 
 
+def test_each_batch_tells_which_part_of_all_it_is() -> None:
+    run = observed(batch_size=1)
+    assert run["batches"] == [
+        {"names": ["signing"], "span": "1 to 1 of 2"},
+        {"names": ["new"], "span": "2 to 2 of 2"},
+    ]
+
+
 def test_a_batch_without_packages_is_brought_in_line() -> None:
     plan = {"plan": [entry("signing", "update", generation="01", thumbprint="T1")]}
     run = ask(begin(), "planned", TOKEN, plan)
     skipped = {"skipped": True, "changed": False}
-    (batch,) = run["batches"]
+    batch = run["batches"][0]["names"]
     assert ask(run, "make", batch) == []
     assert names(ask(run, "import", batch, skipped, skipped)) == ["signing"]
     assert ask(run, "packages", batch, skipped, skipped) == []
@@ -297,7 +305,7 @@ def test_a_batch_without_packages_is_brought_in_line() -> None:
 
 def test_what_failed_on_the_way_is_told_once_and_in_order() -> None:
     run = ask(observed(), "rehearsed", {"failures": [{"name": "new", "msg": "no such curve"}]})
-    (batch,) = run["batches"]
+    batch = run["batches"][0]["names"]
     wrapped = {"failures": [{"name": "signing", "msg": "no room"}]}
     made = {"target_keys": [held("signing", "01", "T1")]}
     assert ask(run, "import", batch, made, wrapped) == []
