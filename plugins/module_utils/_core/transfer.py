@@ -140,8 +140,22 @@ class TokenKey(Shape):
 
 
 @dataclass(frozen=True)
+class MadeKey(Shape):
+    """What the engine needs of a TargetKey that was made, or found to be brought."""
+
+    name: str
+    generation: str | None
+    thumbprint: str | None
+
+    @property
+    def held(self) -> Held:
+        """What the token holds of the key now; what is made is the youngest."""
+        return Held(self.name, self.generation, self.thumbprint, self.generation)
+
+
+@dataclass(frozen=True)
 class LockedKey(Shape):
-    """What the engine needs of a TargetKey that was to be locked."""
+    """What the engine needs of a TargetKey that was only looked for, or locked."""
 
     name: str
     locked: bool = False
@@ -257,6 +271,15 @@ class Transfer(Shape):
         return replace(self, locked=locked)._failed(result)
 
     # What comes next
+
+    def found(self, result: Result) -> list[Item]:
+        """Return the declarations of the keys that byok_target_key could look at: as
+        ``seen_in_token(result).in_token()``, without reading what it saw.
+        """
+        failed = {Failure.from_dict(failure).name for failure in result.get("failures") or []}
+        keys = [LockedKey.from_dict(key) for key in result.get("target_keys") or []]
+        names = {key.name for key in keys} - failed - self._names_failed
+        return [item for item in self.declared if item["name"] in names]
 
     def in_token(self) -> list[Item]:
         """Return the declarations of the keys that the token could be asked about."""
@@ -597,7 +620,7 @@ class Batch:
     def held(self) -> dict[str, Held]:
         """What the token holds, after making, of the keys that are brought."""
         wanted = {item["name"] for item in self.to_make().target_keys}
-        keys = [TokenKey.from_dict(key) for key in self.returned_keys]
+        keys = [MadeKey.from_dict(key) for key in self.returned_keys]
         return {key.name: key.held for key in keys if key.name in wanted}
 
 

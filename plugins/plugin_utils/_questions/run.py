@@ -159,7 +159,7 @@ def _awaited(run: Transfer, hosts: Hosts, host: str) -> dict[str, str]:
 
 def _retire(run: Transfer, token: Result, data_reencrypted: t.Any) -> list[Item]:
     reencrypted = set(names(data_reencrypted, "byok_data_reencrypted"))
-    items = run.seen_in_token(token).in_token()
+    items = run.found(token)
     return [{**item, "data_reencrypted": item["name"] in reencrypted} for item in items]
 
 
@@ -186,7 +186,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "looks_only": lambda run: run.request.looks_only,
     "rotates": lambda run: run.request.rotates,
     "force": lambda run: list(run.request.force) if run.request.rotates else [],
-    "in_token": lambda run, token: run.seen_in_token(token).in_token(),
+    "in_token": lambda run, token: run.found(token),
     "planned": _planned,
     "to_bring": lambda run: run.to_bring(),
     "rehearsed": lambda run, hsm: keep(run.rehearsed(hsm)),

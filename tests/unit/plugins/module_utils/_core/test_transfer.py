@@ -22,6 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     BroughtKey,
     Held,
     LockedKey,
+    MadeKey,
     Request,
     TokenGeneration,
     TokenKey,
@@ -147,6 +148,7 @@ def test_a_run_leaves_alone_what_is_held_back() -> None:
 def test_azure_is_asked_only_about_keys_that_the_token_could_be_asked_about() -> None:
     run = Transfer.begin(Request(), [declare("a"), declare("b"), declare("c")])
     token = {"target_keys": [in_token("a", 1), in_token("c", 3)], "failures": failed("b", "c")}
+    assert run.found(token) == [declare("a")]
     run = run.seen_in_token(token)
     assert run.in_token() == [declare("a")]
     assert [failure.name for failure in run.problems()] == ["b", "c"]
@@ -572,6 +574,7 @@ def test_the_report_tells_everything_in_the_order_in_which_it_happened() -> None
     [
         (TokenGeneration, GenerationFacts),
         (TokenKey, TargetKey),
+        (MadeKey, TargetKey),
         (LockedKey, TargetKey),
         (BroughtKey, ImportedKey),
     ],
