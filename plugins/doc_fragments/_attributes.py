@@ -33,7 +33,7 @@ attributes:
       - C(group/keyferry.azure.byok_host), C(group/keyferry.azure.byok_token) and
         C(group/keyferry.azure.byok_vault) have the
         modules that take the options of the host (O(ignore:lock_directory),
-        O(ignore:lock_timeout)), of the token and of the
+        O(ignore:lock_timeout), O(ignore:state_directory)), of the token and of the
         vault.
     support: full
 """

@@ -27,4 +27,17 @@ options:
     description: Seconds to wait for another run that holds a lock.
     type: int
     default: 600
+  state_directory:
+    description:
+      - Directory on the host where the module runs, in which it notes each import before it sends
+        it, and removes the note when it knows what became of the import. The module makes the
+        directory if it is missing. Modules that import nothing do not write to it.
+      - If a run is interrupted while an import is on its way, the next run finds the note. It waits
+        until O(ignore:settle_time) is over or the key has arrived, so that it imports no key twice.
+        Then it verifies the key and completes its receipt.
+      - The notes are readable by their owner only, and hold no secret. All runs that import into a
+        vault must run as the same user and use the same directory. If each job has a home of its
+        own, as in AWX, set a directory that the jobs share.
+    type: path
+    default: ~/.local/state/keyferry
 """

@@ -78,6 +78,8 @@ options:
       - How many requests a module sends at a time, 1 to 64. When the vault throttles requests
         (429), the module halves the number and then slowly raises it again.
     type: int
+      - In a Managed HSM with several regions, it takes up to 6 minutes until a write is seen in all
+        of them. If requests of this host can reach more than one region, set V(420).
     default: 8
   max_rate:
     description: How many requests a module sends per second at most. If not given, as many as the

@@ -18,6 +18,9 @@ description:
   - The module checks the package before it sends it, and verifies by the public key that the key in
     the vault is the right key. If a different key arrived, the module disables it and fails.
   - If attributes differ from the declaration, the module updates them without an import.
+  - If an earlier run was interrupted while an import was on its way, the module first finds out
+    whether the key arrived (O(state_directory)). If it did, the module does what that run left
+    undone.
 requirements:
   - azure-keyvault-keys >= 4.11.0
   - azure-identity >= 1.19.0
@@ -161,7 +164,8 @@ imports:
       description: CKA_ID of the generation in the token, if it is known.
       type: str
     imported:
-      description: Whether this run imported it, or would.
+      description: Whether this run imported it, or would. Also V(true) if this run finished the
+        import of an interrupted run.
       type: bool
     updated:
       description: Whether this run updated attributes, or would.
@@ -204,6 +208,10 @@ imports:
     receipt:
       description: The receipt, completed with the import, if there is one.
       type: dict
+    interrupted_at:
+      description: When an interrupted run sent the import that this run finished, by the clock of
+        its host; V(null) for an import of this run.
+      type: str
   sample:
     - name: signing-key
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
@@ -230,6 +238,7 @@ imports:
       request_id: 4d6f6e64-6179-4279-8f6b-000000000000
       replaced: null
       receipt: {}
+      interrupted_at: null
 deletions:
   description: The keys that were deleted, purged or recovered, or would be.
   returned: always

@@ -23,12 +23,13 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._host
   - keyferry.azure._vault
   - keyferry.azure._declaration
   - keyferry.azure._declaration.declarations
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_vault]
+    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_vault]
   diff_mode:
     support: full
     details: Shows what M(keyferry.azure.byok_import) would change for this plan. As this module
@@ -358,6 +359,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
     VAULT_OPTIONS,
@@ -372,6 +374,7 @@ def main() -> None:
     run_module(
         plan_keys,
         {
+            **HOST_OPTIONS,
             **VAULT_OPTIONS,
             **key_options(),
             "target_keys": {

@@ -45,7 +45,9 @@ def interface(name: str) -> Interface:
 def params_of(spec: dict[str, Any], options: Result, **constraints: Any) -> dict[str, Any]:
     """Return what Ansible makes of options."""
     if "lock_directory" in spec:
-        options = {"lock_directory": lock_directory, **options}
+        # a host has one of each: a test that plays another host gives it locks of its own
+        locks = options.get("lock_directory", lock_directory)
+        options = {"lock_directory": locks, "state_directory": locks, **options}
     checked = ArgumentSpecValidator(spec, **constraints).validate(options)
     assert not checked.error_messages, checked.error_messages
     params = dict(checked.validated_parameters)

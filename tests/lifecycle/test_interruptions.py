@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,
     Declare,
@@ -22,6 +23,9 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     run,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Moment, Reaper
+
+#: The next run waits for an import that may be on its way
+pytestmark = pytest.mark.usefixtures("no_sleep")
 
 
 def shapes(vault: Vault, keys: list[Result]) -> list[list[dict[str, Any]]]:
@@ -69,7 +73,8 @@ def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(
     assert vault.keks()
     left = generations(*keys)
     finished = vault.rotate(*keys)
-    assert (finished["failures"], finished["warnings"]) == ([], [])
+    assert finished["failures"] == []
+    assert all("an interrupted run had sent an import" in each for each in finished["warnings"])
     assert vault.rotate(*keys)["changed"] is False
     undisturbed, *others = shapes(vault, keys)
     assert len(undisturbed) == 2
@@ -78,11 +83,21 @@ def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(
         died = when[declared["name"]]
         assert shape == undisturbed, died
         done.setdefault(result["action"], []).append(died)
-        # What was made before the end is brought, not made again.
+        # What was made before the end is brought, not made again, and what was brought is told.
         made_before = len(left[declared["name"]]) == 2
-        assert result["action"] in (("transfer", "none") if made_before else ("rotate",)), died
+        known = ("transfer", "update", "none")
+        assert result["action"] in (known if made_before else ("rotate",)), died
+        if result["action"] != "none":
+            assert "import" in result["receipt"]["predicate"], died
     assert done["transfer"][0] == "after generate_pair"
-    assert done["none"][0].startswith("after PUT")
+    assert done["update"][0].startswith("after PUT")
+    # byok_rotate returns all at its end; the role's import was told before the KEK is deleted
+    assert done.keys() == {
+        "rotate",
+        "transfer",
+        "update",
+        *(["none"] if vault.driver == "role" else []),
+    }
     lab.forward(hours=5)
     only(vault.rotate(key()))
     assert vault.keks() == []
@@ -124,7 +139,7 @@ def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(
         reaper.kills(lambda declared=declared: vault.rotate(declared), moment)  # type: ignore[misc]
     finished = vault.rotate(*keys)
     assert finished["failures"] == []
-    assert len(finished["changes"]) == 2
+    assert len([change for change in finished["changes"] if "token" in change.where]) == 2
     assert [found[0]["CKA_EXTRACTABLE"] for found in generations(*keys).values()] == [False] * 4
     assert vault.rotate(*keys)["changed"] is False
 

@@ -32,11 +32,13 @@ def formerly(name: str) -> dict[str, t.Any]:
     return {"aliases": [name], "deprecated_aliases": [{"name": name, **REMOVAL}]}
 
 
-#: What a module takes that locks something on its host. A module takes only the groups that it
-#: uses, and an action group of the same name (meta/runtime.yml) sets each of them once for a play.
+#: What a module takes that locks or notes something on its host. A module takes only the groups
+#: that it uses, and an action group of the same name (meta/runtime.yml) sets each of them once for
+#: a play.
 HOST_OPTIONS: Spec = {
     "lock_directory": {"type": "path", "default": "/tmp"},
     "lock_timeout": {"type": "int", "default": 600},
+    "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
 
 #: What a module takes that opens the token

@@ -260,7 +260,7 @@ def with_policy(action: Action, policy_changes: t.Mapping[str, t.Any]) -> Action
     if not policy_changes or action.action not in ("none", "lock", "update"):
         return action
     changes = {**action.changes, **policy_changes}
-    if action.changes:
+    if action.action == "update":
         return replace(action, changes=changes)
     reason = f"Azure's rotation policy differs in {', '.join(policy_changes)}"
     if action.locks:
@@ -268,6 +268,19 @@ def with_policy(action: Action, policy_changes: t.Mapping[str, t.Any]) -> Action
     return replace(
         action, action="update", code="rotation_policy_differs", reason=reason, changes=changes
     )
+
+
+def with_interrupted(action: Action) -> Action:
+    """Return an action that also looks after an import that an interrupted run sent.
+
+    Where the key is brought or changed, that is done anyway; a conflict comes first.
+    """
+    if action.action not in ("none", "lock"):
+        return action
+    reason = "an interrupted run imported it, and it has yet to be verified and recorded"
+    if action.locks:
+        reason = f"{reason}; {TO_BE_LOCKED}"
+    return replace(action, action="update", code="interrupted_import", reason=reason)
 
 
 # Rules: what the vault does not have yet

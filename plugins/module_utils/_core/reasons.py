@@ -20,6 +20,9 @@ DECISIONS: t.Mapping[str, str] = {
     "rotation_policy_differs": (
         "Azure's own rotation policy of the key differs from the declared rotation."
     ),
+    "interrupted_import": (
+        "An interrupted run imported the key, and its proof and receipt have yet to be made."
+    ),
     "not_locked": (
         "The key is in the vault, and after_transfer still has to make its CKA_EXTRACTABLE false "
         "in the token."

@@ -160,6 +160,8 @@ class ImportedKey(Shape):
     :ivar origin: why the package is believed to hold our key
     :ivar identity: why the version is believed to be our key; None in check mode before an import
     :ivar created: when the vault made the version
+    :ivar interrupted_at: when an interrupted run sent the import that this run finished; None for
+        an import of this run
     """
 
     name: str
@@ -179,3 +181,4 @@ class ImportedKey(Shape):
     request_id: str | None = None
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
+    interrupted_at: datetime | None = None

@@ -116,7 +116,12 @@ ROWS = (
         "imports",
         "imported",
         {True: "import"},
-        ("Imported.", "Recognised by: {identity}.", "Version before: {replaced}."),
+        (
+            "Imported.",
+            "Recognised by: {identity}.",
+            "Version before: {replaced}.",
+            "Sent by a run that was interrupted, at {interrupted_at}.",
+        ),
     ),
     Row("byok_import", "imports", "updated", {True: "update"}, ("Attributes changed.",)),
     Row("byok_rotate", "rotations", "done", {"conflict": "conflict", "*": None}, ("{reason}",)),

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import typing as t
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
     items_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     check_name,
     check_unique,
@@ -33,11 +34,21 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._core.package import lint, parse
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import (
+    digest,
+    lint,
+    parse,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import RsaPublicKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import complete, to_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import Deletion
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ImportedKey
+from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import (
+    FINISHED,
+    INTERRUPTED,
+    SentImport,
+    pauses,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     PACKAGE_TAG,
     InVault,
@@ -48,10 +59,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
     see_directory,
     write_private,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
+    ANSWERED_WITHIN,
     Uncertain,
     UncertainUnavailable,
     Vault,
@@ -64,7 +77,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
     refuse_purge,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import UnreadableAnswer
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    AzureError,
+    UnreadableAnswer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import NotOurKey, prove
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_policy import (
     Policy,
@@ -101,6 +117,7 @@ class Importing:
 
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar timeout: seconds that a deletion or recovery may take
+    :ivar journal: the imports of the vault that are on their way
     :ivar receipt_directory: where receipts are written as well
     :ivar keks: the KEKs that were looked at
     :ivar versions: for each key that was imported, the new version and those that were there
@@ -111,6 +128,7 @@ class Importing:
     check_mode: bool
     on_deleted: str
     timeout: float
+    journal: Journal
     receipt_directory: str | None = None
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
     versions: dict[str, set[str]] = field(default_factory=dict)
@@ -132,15 +150,28 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         check_mode,
         params["on_deleted"],
         params["delete_timeout"],
+        Journal(params["state_directory"], vault.address.url),
         params["receipt_directory"],
     )
+    if params["state"] == "present" and not check_mode:
+        importing.journal.prepare()
     if importing.receipt_directory and not check_mode:
         see_directory(importing.receipt_directory, "the receipts")
-    with nullcontext() if check_mode else one_writer(vault, params, outcome):
+    with _writing(importing, params, outcome):
         each_key(vault, items, outcome, _work(importing, params))
         warn_of_rivals(importing, outcome)
     singles = {"import": "imports", "deletion": "deletions"}
     add_singles(params, "declarations", outcome, **singles)
+
+
+@contextmanager
+def _writing(importing: Importing, params: Params, outcome: Outcome) -> t.Iterator[None]:
+    """Keep other runs from writing to the vault, and the journal until results are returned."""
+    if importing.check_mode:
+        yield
+        return
+    with one_writer(importing.vault, params, outcome), importing.journal.until_told():
+        yield
 
 
 def _work(importing: Importing, params: Params) -> t.Callable[[Params, Outcome], None]:
@@ -200,6 +231,8 @@ def bring(
     if declaration.rotation:
         refuse_notification(vault.address, declaration.name, declaration.rotation)
     wanted = read_import(declaration, item, wrapped, allow_unverified)
+    if finish_interrupted(importing, wanted, outcome):
+        return
     in_vault = observe(vault, declaration.name, wanted.is_in)
     if in_vault.deleted and importing.on_deleted != "fail":
         in_vault = _undelete(importing, wanted, item["confirm"], in_vault.deleted, outcome)
@@ -441,7 +474,7 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Ou
     facts = wanted.facts(vault.now)
     before: dict[str, t.Any] = {"version": current.version} if current else {}
     change = Change(f"key {name} in the {vault}", before, facts)
-    version = None if importing.check_mode else _send(vault, wanted, in_vault)
+    version = None if importing.check_mode else _send(importing, wanted, in_vault)
     outcome.changes.append(change)
     arrived = replace(
         _describe(wanted, version),
@@ -454,17 +487,34 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Ou
         before_it = (old.version for old in in_vault.versions)
         importing.versions[name] = {version.version, *before_it}
         change.after = {**facts, "version": version.version}
-        try:
-            _verify(vault, wanted, version, entry)
-        except NotOurKey:
-            outcome.result["imports"].remove(entry)  # it must not pass for the key
-            raise
-        if wanted.receipt:
-            _complete_receipt(importing, wanted, version, entry)
+        _accept(importing, wanted, version, entry, outcome)
     policy_before, policy_after = _settle_policy(importing, wanted, exists=current is not None)
     if current:  # what Azure gave a new key was not there before
         change.before = {**change.before, **policy_before}
     change.after = {**change.after, **policy_after}
+
+
+def _accept(
+    importing: Importing,
+    wanted: Import,
+    version: Version,
+    entry: dict[str, t.Any],
+    outcome: Outcome,
+) -> None:
+    """Take a version that arrived for the key, after it was shown to be it, and record that.
+
+    :param entry: the ImportedKey of the results; gets what was found
+    :raises ByokError: when it is not shown to be the key
+    """
+    try:
+        _verify(importing.vault, wanted, version, entry)
+    except NotOurKey:
+        outcome.result["imports"].remove(entry)  # it must not pass for the key
+        importing.journal.done(wanted.declaration.name)
+        raise
+    if wanted.receipt:
+        _complete_receipt(importing, wanted, version, entry)
+    importing.journal.done(wanted.declaration.name)
 
 
 def _check_package(importing: Importing, wanted: Import) -> None:
@@ -569,14 +619,18 @@ def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> Non
     )
 
 
-def _send(vault: Vault, wanted: Import, before: InVault) -> Version:
+def _send(importing: Importing, wanted: Import, before: InVault) -> Version:
     """Import the package once.
+
+    The journal has it from before it is sent until this process knows what became of it.
 
     :param before: what was there
     :raises Uncertain: when it is not known whether a version was made, or it could not be read and
         was disabled
     """
+    vault, journal = importing.vault, importing.journal
     declaration, name = wanted.declaration, wanted.declaration.name
+    sent = _sent(vault, wanted, before)
     attributes = wanted.attributes(vault.now)
     options = {
         "enabled": attributes["enabled"],
@@ -586,6 +640,7 @@ def _send(vault: Vault, wanted: Import, before: InVault) -> Version:
     }
 
     def send(**more: t.Any) -> Version:
+        journal.note(replace(sent, sent=host_clock()))
         made = vault.import_package(
             name,
             declaration.spec,
@@ -596,51 +651,193 @@ def _send(vault: Vault, wanted: Import, before: InVault) -> Version:
         )
         return version_of(vault, name, made)
 
-    def landed() -> Version | None:
-        """Read the version back that this package made, whatever key it turns out to be."""
-        versions = (read_version(vault, name, new) for new in _made_by(vault, wanted, before))
-        return next((version for version in versions if version), None)
+    try:
+        return _write(vault, sent, send)
+    except ByokError as error:
+        if error.reason != "uncertain":
+            journal.done(name)
+        raise
 
+
+def _write(vault: Vault, sent: SentImport, send: t.Callable[..., Version]) -> Version:
+    """Make the version by sending the package, and read it back where the answer was lost.
+
+    :raises Uncertain: as _send() does
+    """
     try:
         return vault.write(
-            f"Importing the key {name} into the {vault}",
+            f"Importing the key {sent.name} into the {vault}",
             send,
-            landed,
+            lambda: _arrived(vault, sent),
         )
     except UncertainUnavailable:
         raise
     except Uncertain as error:
-        raise _contain(vault, wanted, before, error) from error
+        raise _contain(vault, sent, error) from error
 
 
-def _made_by(vault: Vault, wanted: Import, before: InVault) -> list[str]:
+def _sent(vault: Vault, wanted: Import, before: InVault) -> SentImport:
+    """Return what the journal says of an import."""
+    return SentImport(
+        vault_url=vault.address.url,
+        name=wanted.declaration.name,
+        sent=host_clock(),
+        package_sha256=wanted.marks()[PACKAGE_TAG],
+        versions_before=tuple(version.version for version in before.versions),
+        generation=wanted.generation,
+        thumbprint=wanted.thumbprint,
+        origin=wanted.origin,
+        challenge=wanted.challenge,
+        prove=wanted.prove,
+        receipt=wanted.receipt,
+        receipt_path=wanted.receipt_path,
+    )
+
+
+def _arrived(vault: Vault, sent: SentImport) -> Version | None:
+    """Read the version back that a package made, whatever key it turns out to be."""
+    versions = (read_version(vault, sent.name, new) for new in _made_by(vault, sent))
+    return next((version for version in versions if version), None)
+
+
+def _made_by(vault: Vault, sent: SentImport) -> list[str]:
     """Return the new versions that bear the mark of the package, newest first."""
-    old = {version.version for version in before.versions}
-    mark = wanted.marks()[PACKAGE_TAG]
-    listed = list_versions(vault, wanted.declaration.name)
-    marked = [version.version for version in listed if version.tags.get(PACKAGE_TAG) == mark]
-    return [version for version in marked if version not in old]
+    return [
+        version.version
+        for version in list_versions(vault, sent.name)
+        if version.tags.get(PACKAGE_TAG) == sent.package_sha256
+        and version.version not in sent.versions_before
+    ]
 
 
-def _contain(vault: Vault, wanted: Import, before: InVault, error: Uncertain) -> ByokError:
+def _contain(vault: Vault, sent: SentImport, error: AzureError) -> ByokError:
     """Disable the versions that an import made and that could not be read back.
 
     :returns: what to tell the user
     """
-    name = wanted.declaration.name
     try:
-        versions = _made_by(vault, wanted, before)
+        versions = _made_by(vault, sent)
     except ByokError as refused:
         return ByokError(
             f"{error.what}. What it made could not be listed either: {refused.what}",
-            f"Look at the versions of the key {name} in the {vault}, and disable by hand what was "
-            "imported just now",
+            f"Look at the versions of the key {sent.name} in the {vault}, and disable by hand what "
+            "was imported just now",
             code="uncertain",
         )
     if not versions:
         return error
     what = f"{error.what}, so nothing shows that it is the key."
-    return _disable(vault, name, what, *versions)
+    return _disable(vault, sent.name, what, *versions)
+
+
+def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -> bool:
+    """Find out what became of an import that an interrupted run sent, and do what it left undone.
+
+    That is: verify the version, complete the receipt, report it, bring its attributes in line.
+
+    :returns: whether the wanted key has arrived so
+    :raises ByokError: when the version is not shown to be the key, or another key than the wanted
+        one has arrived, which was not known when that one was planned
+    """
+    vault, name = importing.vault, wanted.declaration.name
+    sent = importing.journal.find(name)
+    if sent is None:
+        return False
+    version = _read_back(importing, sent, outcome)
+    if version is None:
+        importing.journal.done(name)
+        return False
+    _finish(importing, _as_sent(wanted, sent, outcome), sent, version, outcome)
+    same_package = wanted.text is not None and digest(wanted.text) == sent.package_sha256
+    if wanted.is_in(version) or same_package:
+        return True
+    raise ByokError(
+        f"The key {name} was not imported into the {vault}, because the import of another "
+        f"generation, which an interrupted run had sent, arrived as version {version.version}",
+        "Run again: the next plan takes that version into account",
+        code="conflict",
+    )
+
+
+def _read_back(importing: Importing, sent: SentImport, outcome: Outcome) -> Version | None:
+    """Return the version that an interrupted run's import made, as soon as it is there.
+
+    None when the settle time is over without it; a check does not wait.
+
+    :raises ByokError: when it cannot be looked for, or cannot be read and was disabled
+    """
+    vault, seconds = importing.vault, 0.0
+    if not importing.check_mode:
+        seconds = sent.seconds_left(host_clock(), ANSWERED_WITHIN, vault.settle_time)
+    try:
+        version, waited = _arrived(vault, sent), 0.0
+        for pause in pauses(seconds):
+            if version:
+                break
+            vault.sleep(pause)
+            version, waited = _arrived(vault, sent), waited + pause
+    except UnreadableAnswer as error:
+        if importing.check_mode:
+            raise
+        contained = _contain(vault, sent, error)
+        if isinstance(contained, NotOurKey):
+            importing.journal.done(sent.name)
+        raise contained from error
+    if waited:
+        outcome.warnings.append(
+            f"{sent.name}: an interrupted run had sent an import at {format_moment(sent.sent)}. "
+            f"This run waited {waited:.0f} seconds, in which it "
+            f"{'arrived' if version else 'did not arrive'}"
+        )
+    return version
+
+
+def _as_sent(wanted: Import, sent: SentImport, outcome: Outcome) -> Import:
+    """Return the import that was sent, for a key as it is declared now."""
+    path = sent.receipt_path
+    if path and not os.path.isdir(os.path.dirname(path) or "."):
+        outcome.warnings.append(
+            f"{sent.name}: its receipt is not written to {path}, as the directory is not there"
+        )
+        path = None
+    return replace(
+        wanted,
+        thumbprint=sent.thumbprint,
+        generation=sent.generation,
+        origin=sent.origin,
+        text=None,
+        receipt=dict(sent.receipt) if sent.receipt else None,
+        receipt_path=path,
+        challenge=dict(sent.challenge) if sent.challenge else None,
+        prove=wanted.prove or sent.prove,
+    )
+
+
+def _finish(
+    importing: Importing, ours: Import, sent: SentImport, version: Version, outcome: Outcome
+) -> None:
+    """Do what is left to do after an import that arrived, and report it as this run's.
+
+    :param ours: the import that was sent
+    :raises ByokError: when the version is not shown to be the key
+    """
+    vault, name = importing.vault, sent.name
+    newest = read_version(vault, name)
+    arrived = replace(
+        _describe(ours, version),
+        imported=True,
+        current=newest is None or newest.version == version.version,
+        replaced=next(iter(sent.versions_before), None),
+        interrupted_at=sent.sent,
+    )
+    entry = outcome.add("imports", arrived)
+    outcome.changes.append(Change(f"key {name} in the {vault}", INTERRUPTED, FINISHED))
+    importing.versions[name] = {version.version, *sent.versions_before}
+    if not importing.check_mode:
+        _accept(importing, ours, version, entry, outcome)
+    if arrived.current:
+        version, after = _bring_in_line(importing, ours, version, outcome)
+        entry.update(attributes=version.attributes(), updated=bool(after))
 
 
 def _compare(vault: Vault, wanted: Import, version: Version) -> str:

@@ -30,12 +30,18 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
     Rotating,
     plan_key,
+    with_interrupted,
     with_policy,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     MakeOrder,
     PlanEntry,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import (
+    FINISHED,
+    INTERRUPTED,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -80,6 +86,21 @@ _IMPORTING = (*_BRINGING, "update", "recover")
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a run is asked for, beside its keys.
+
+    :ivar force: identities of generations that are replaced whatever their age; None rotates
+        nothing
+    :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
+    :ivar journal: the imports that interrupted runs of this host sent to the vault
+    """
+
+    force: frozenset[str] | None
+    on_deleted: str
+    journal: Journal
+
+
+@dataclass(frozen=True)
 class _Planned:
     """What has to be done with one key, and what that changes.
 
@@ -88,6 +109,7 @@ class _Planned:
     :ivar name_taken: what becomes of a deleted key that holds the name, as on_deleted says; None
         where there is none
     :ivar now: what time it was by the vault
+    :ivar finishes: an interrupted run sent an import that has to be looked after
     """
 
     declaration: Declaration
@@ -96,6 +118,7 @@ class _Planned:
     policy_changes: t.Mapping[str, t.Any]
     name_taken: str | None
     now: datetime
+    finishes: bool
 
     @property
     def brings(self) -> bool:
@@ -119,7 +142,9 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     force = frozenset(params["force"]) if params["rotate"] else None
-    plan(vault, items, params["target_keys"], force, params["on_deleted"], outcome=outcome)
+    journal = Journal(params["state_directory"], vault.address.url)
+    asked = Asked(force, params["on_deleted"], journal)
+    plan(vault, items, params["target_keys"], asked, outcome=outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
@@ -133,8 +158,7 @@ def plan(
     vault: Vault,
     items: t.Sequence[t.Mapping[str, t.Any]],
     target_keys: t.Iterable[t.Mapping[str, t.Any]],
-    force: frozenset[str] | None,
-    on_deleted: str = "fail",
+    asked: Asked,
     *,
     outcome: Outcome | None = None,
 ) -> Outcome:
@@ -142,9 +166,6 @@ def plan(
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
-    :param force: identities of generations that are replaced whatever their age; None rotates
-        nothing
-    :param on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :param outcome: is filled as this goes, and returned; a new one where none is given
     """
     observed = {result["name"]: result for result in target_keys}
@@ -157,7 +178,7 @@ def plan(
         if declaration.rotation:
             refuse_notification(vault.address, declaration.name, declaration.rotation)
         in_token = in_the_token(declaration, observed.get(declaration.name))
-        planned = _plan_one(vault, declaration, in_token, force, on_deleted)
+        planned = _plan_one(vault, declaration, in_token, asked)
         _report(vault, item, planned, part)
 
     each_key(vault, items, outcome, add)
@@ -165,23 +186,19 @@ def plan(
     return outcome
 
 
-def _plan_one(
-    vault: Vault,
-    declaration: Declaration,
-    in_token: InToken,
-    force: frozenset[str] | None,
-    on_deleted: str,
-) -> _Planned:
+def _plan_one(vault: Vault, declaration: Declaration, in_token: InToken, asked: Asked) -> _Planned:
     """Look at one key in the vault, and decide what has to be done with it.
 
-    :param force: as plan() takes it, and so on_deleted
     :raises ByokError: when Azure refuses, or its answer cannot be read
     """
     name, rotation, wanted = declaration.name, declaration.rotation, in_token.wanted
     in_vault = observe(vault, name, lambda version: bool(wanted and wanted.is_in(version)))
     now = vault.now  # with a wrong clock nothing is planned at all
-    rotating = None if force is None else Rotating(now, force)
-    action = plan_key(declaration, in_token, in_vault, rotating, on_deleted)
+    rotating = None if asked.force is None else Rotating(now, asked.force)
+    action = plan_key(declaration, in_token, in_vault, rotating, asked.on_deleted)
+    interrupted = asked.journal.has(name)
+    if interrupted:
+        action = with_interrupted(action)
     policy = Policy()
     policy_changes: dict[str, t.Any] = {}
     if rotation and action.action != "conflict":
@@ -194,8 +211,9 @@ def _plan_one(
         with_policy(action, policy_changes),
         before={**attributes, **policy.facts()},
         policy_changes=policy_changes,
-        name_taken=on_deleted if in_vault.deleted else None,
+        name_taken=asked.on_deleted if in_vault.deleted else None,
         now=now,
+        finishes=interrupted and action.action == "update",
     )
 
 
@@ -261,6 +279,8 @@ def _changes(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned) -> li
         state = {"purge": "purged", "recover": "recovered"}[planned.name_taken]
         changes.append(Change(f"deleted {where}", {"state": "deleted"}, {"state": state}))
     after = {**action.changes, **policy_changes}
+    if planned.finishes:
+        changes.append(Change(where, INTERRUPTED, FINISHED))
     if planned.brings:
         superseded: dict[str, t.Any] = {}
         if action.version:
@@ -293,6 +313,8 @@ def _entry(planned: _Planned) -> PlanEntry:
         attribute: {"before": before[attribute], "after": after}
         for attribute, after in action.changes.items()
     }
+    if planned.finishes:
+        changes["import"] = {"before": INTERRUPTED["import"], "after": FINISHED["import"]}
     if action.locks:
         changes["CKA_EXTRACTABLE"] = {"before": True, "after": False}
     return PlanEntry(

@@ -48,6 +48,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Request,
     Transfer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
 )
@@ -59,6 +60,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.import_keys 
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import converge_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import (
+    Asked,
     plan,
     warn_of_unknown,
 )
@@ -102,7 +104,9 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         if retires:
             retire_versions(vault, token, params, check_mode, outcome)
         elif token:
-            _Driver(vault, token, params, check_mode, outcome).run(items, declarations)
+            driver = _Driver(vault, token, params, check_mode, outcome)
+            with nullcontext() if check_mode else driver.journal.until_told():
+                driver.run(items, declarations)
     add_singles(params, "declarations", outcome, rotation="rotations")
 
 
@@ -120,6 +124,7 @@ class _Driver:
         self.params = params
         self.check_mode = check_mode
         self.outcome = outcome
+        self.journal = Journal(params["state_directory"], vault.address.url)
         self.results: dict[str, RotatedKey] = {}
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
@@ -163,7 +168,8 @@ class _Driver:
         run = Transfer.begin(request, items).seen_in_token(_result(seen))
         in_token, force = seen.result["target_keys"], frozenset(request.force)
         with self._step(with_changes=False) as planned:  # what becomes of it is told by the steps
-            plan(self.vault, run.in_token(), in_token, force, params["on_deleted"], outcome=planned)
+            asked = Asked(force, params["on_deleted"], self.journal)
+            plan(self.vault, run.in_token(), in_token, asked, outcome=planned)
         warn_of_unknown(force, in_token, self.outcome)
         run = run.planned(_result(planned))
         for entry in run.plan:
@@ -216,6 +222,8 @@ class _Driver:
 
     def _bring(self, run: Transfer) -> Transfer:
         """Make, wrap and import what is planned, under a KEK that lives for this run."""
+        if not self.check_mode:
+            self.journal.prepare()
         kek_name = None
         needs_kek = bool(run.to_bring()) and not self.check_mode
         if needs_kek and not self.params["kek_id"]:
@@ -248,7 +256,11 @@ class _Driver:
     def _import(self, batch: Batch) -> Transfer:
         params = self.params
         importing = Importing(
-            self.vault, self.check_mode, params["on_deleted"], params["delete_timeout"]
+            self.vault,
+            self.check_mode,
+            params["on_deleted"],
+            params["delete_timeout"],
+            self.journal,
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
         items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]

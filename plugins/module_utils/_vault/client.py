@@ -66,6 +66,9 @@ _LATER = "Run again later: what is done is not done again"
 _CONNECT_TIMEOUT = 20
 _READ_TIMEOUT = 60
 
+#: Seconds after which a request without an answer is given up
+ANSWERED_WITHIN = _CONNECT_TIMEOUT + _READ_TIMEOUT
+
 
 class Uncertain(AzureError):
     """A request may or may not have been carried out, and reading back did not tell."""
@@ -119,6 +122,11 @@ class Vault:
 
     def __str__(self) -> str:
         return str(self.address)
+
+    @property
+    def settle_time(self) -> float:
+        """Seconds after which an unanswered request counts as not carried out."""
+        return self._patience.settle_time
 
     @property
     def request_id(self) -> str | None:

@@ -43,6 +43,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     refuse_locked,
     replacement,
     superseded_generation,
+    with_interrupted,
     with_policy,
     withdrawn_version,
     younger_generation_in_vault,
@@ -775,6 +776,25 @@ def test_an_import_sets_the_policy_itself(action: Action) -> None:
     assert with_policy(action, {"notify_before": "P20D"}) == action
 
 
+@pytest.mark.parametrize(
+    ("action", "amended", "code"),
+    [
+        (NOTHING, "update", "interrupted_import"),
+        (replace(NOTHING, action="lock", locks=True), "update", "interrupted_import"),
+        (UPDATE, "update", "attributes_differ"),
+        (TRANSFER, "transfer", "not_in_vault"),
+        (CONFLICT, "conflict", "foreign_version"),
+    ],
+)
+def test_an_interrupted_import_is_looked_after(action: Action, amended: str, code: str) -> None:
+    planned = with_interrupted(action)
+    assert (planned.action, planned.code, planned.locks) == (amended, code, action.locks)
+    if action.locks:
+        assert TO_BE_LOCKED in planned.reason
+    with_both = with_policy(planned, {"notify_before": "P20D"})
+    assert (with_both.action, with_both.code) == (amended, code)
+
+
 # Reason codes
 
 LOCKED_TOKEN = with_extractable(1, False)
@@ -802,8 +822,8 @@ CODES: dict[str, Situation] = {
     "locked_generation": situation(LOCKED_TOKEN, EMPTY),
 }
 
-#: with_policy() has the one, and a run without all vaults of a key the other
-NOT_OF_PLAN_KEY = {"rotation_policy_differs", "needs_prepare"}
+#: with_policy(), with_interrupted(), and a run without all vaults of a key
+NOT_OF_PLAN_KEY = {"rotation_policy_differs", "interrupted_import", "needs_prepare"}
 
 
 def plan_of(seen: Situation) -> Action:

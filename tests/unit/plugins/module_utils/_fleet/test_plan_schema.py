@@ -26,7 +26,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ActionName
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import summarise
-from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import plan
+from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import Asked, plan
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
@@ -118,7 +119,8 @@ def planned(*items: dict[str, t.Any], force: frozenset[str] | None = None) -> di
     """The variables of a host after the role's entry point plan."""
     address = parse_address(URL, "AzureCloud")
     vault = Vault(address, Client(), Patience(0, 0), Pace(1, None), lambda seconds: None)
-    outcome = plan(vault, items, [in_token(item["name"]) for item in items], force)
+    asked = Asked(force, "fail", Journal("/nowhere", URL))
+    outcome = plan(vault, items, [in_token(item["name"]) for item in items], asked)
     assert not outcome.failures
     return {
         "inventory_hostname": "contoso",
