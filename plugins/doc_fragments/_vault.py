@@ -20,8 +20,9 @@ options:
   auth_source:
     description:
       - Where the credential comes from.
-      - V(auto) uses O(secret), O(x509_certificate_path) or O(federated_token_file), the first that
-        is given together with O(tenant) and O(client_id), and else the az CLI.
+      - V(auto) uses O(secret) or O(secret_file), O(x509_certificate_path) or
+        O(federated_token_file), the first that is given together with O(tenant) and O(client_id),
+        and else the az CLI.
       - V(env) does the same without the az CLI. V(workload_identity) uses O(federated_token_file)
         only. V(msi) uses a managed identity, that of O(client_id) if given. V(cli) uses the az CLI.
       - If not given, the environment variable E(ANSIBLE_AZURE_AUTH_SOURCE) is used.
@@ -36,8 +37,18 @@ options:
   secret:
     description:
       - Client secret of the service principal.
+      - Prefer O(secret_file) or the environment. Without pipelining, Ansible writes the options of
+        a module to a file below C(~/.ansible/tmp) on its host and removes it afterwards. If the
+        run is killed (SIGKILL), the file stays. E(ANSIBLE_DEBUG) prints the options, too.
       - If not given, the environment variables E(AZURE_SECRET) and E(AZURE_CLIENT_SECRET) are used.
     type: str
+  secret_file:
+    description:
+      - Path of a file on the host where the module runs that holds the client secret of the
+        service principal.
+      - If not given, the environment variable E(BYOK_SECRET_FILE) is used. O(secret) and its
+        environment variables come first.
+    type: path
   tenant:
     description:
       - Tenant of the service principal.
@@ -67,6 +78,8 @@ options:
         does not show it.
       - A request that timed out can commit late, and a repeated import makes a second version,
         which cannot be deleted.
+      - In a Managed HSM with several regions, it takes up to 6 minutes until a write is seen in all
+        of them. If requests of this host can reach more than one region, set V(420).
     type: int
     default: 60
   throttle_timeout:
@@ -78,8 +91,6 @@ options:
       - How many requests a module sends at a time, 1 to 64. When the vault throttles requests
         (429), the module halves the number and then slowly raises it again.
     type: int
-      - In a Managed HSM with several regions, it takes up to 6 minutes until a write is seen in all
-        of them. If requests of this host can reach more than one region, set V(420).
     default: 8
   max_rate:
     description: How many requests a module sends per second at most. If not given, as many as the

@@ -74,6 +74,7 @@ VAULT_OPTIONS: Spec = {
         "no_log": True,
         "fallback": _env("AZURE_SECRET", "AZURE_CLIENT_SECRET"),
     },
+    "secret_file": {"type": "path", "no_log": False, "fallback": _env("BYOK_SECRET_FILE")},
     "tenant": {"type": "str", "fallback": _env("AZURE_TENANT", "AZURE_TENANT_ID")},
     "x509_certificate_path": {
         "type": "path",

@@ -15,16 +15,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     MissingLibrary,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 
 #: What makes a credential
 WAYS = (
-    "Give tenant and client_id with secret, x509_certificate_path or federated_token_file "
+    "Give tenant and client_id with secret_file, x509_certificate_path or federated_token_file "
     "(or AZURE_TENANT, AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set "
     "auth_source to cli, or set it to msi on a machine with a managed identity"
 )
 
 #: Options by which a service principal shows who it is
-_SHOWN = ("secret", "x509_certificate_path", "federated_token_file")
+_SHOWN = ("secret", "secret_file", "x509_certificate_path", "federated_token_file")
 
 
 def make_credential(
@@ -74,6 +75,23 @@ def _refuse_half(options: t.Mapping[str, t.Any]) -> None:
         raise ByokError(f"The credential is not complete: {missing} is not given", WAYS)
 
 
+def _secret(options: t.Mapping[str, t.Any]) -> str | None:
+    """Return the client secret, which an option or a file has; None where there is none.
+
+    :raises ByokError: when the file cannot be read, or is empty
+    """
+    path = options["secret_file"]
+    if options["secret"] or not path:
+        return t.cast("str | None", options["secret"])
+    secret = (read_text(path) or "").strip()
+    if not secret:
+        raise ByokError(
+            f"There is no client secret in the file {path}, or there is no such file",
+            "Correct secret_file",
+        )
+    return secret
+
+
 def _service_principal(
     identity: t.Any, options: t.Mapping[str, t.Any], login_host: str, clock: Clock
 ) -> t.Any:
@@ -95,8 +113,9 @@ def _service_principal(
     # azure-identity passes these to azure-core's pipeline, whose CustomHookPolicy calls the hook
     more = {"authority": login_host, "raw_response_hook": note}
     if options["auth_source"] != "workload_identity":
-        if options["secret"]:
-            return identity.ClientSecretCredential(tenant, client, options["secret"], **more)
+        secret = _secret(options)
+        if secret:
+            return identity.ClientSecretCredential(tenant, client, secret, **more)
         if options["x509_certificate_path"]:
             path = options["x509_certificate_path"]
             return identity.CertificateCredential(tenant, client, path, **more)

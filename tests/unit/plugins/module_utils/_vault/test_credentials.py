@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials 
 from azure import identity
 
 LOGIN = "login.microsoftonline.us"
+SHOWN = ("secret", "secret_file", "x509_certificate_path", "federated_token_file")
 IDS = {
     "tenant": "11111111-1111-1111-1111-111111111111",
     "client_id": "22222222-2222-2222-2222-222222222222",
@@ -28,7 +29,7 @@ IDS = {
 
 def options(**given: t.Any) -> dict[str, t.Any]:
     """The credential's options, None where they are not given."""
-    names = ("client_id", "secret", "tenant", "x509_certificate_path", "federated_token_file")
+    names = ("client_id", "tenant", *SHOWN)
     return {**dict.fromkeys(names), "auth_source": "auto", **given}
 
 
@@ -86,12 +87,31 @@ def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["tenant", "client_id"])
-@pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
+@pytest.mark.parametrize("way", SHOWN)
 def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(
     missing: str, way: str
 ) -> None:
     with pytest.raises(ByokError, match=f"{missing} is not given.*AZURE_TENANT"):
         make_credential(options(**{**IDS, missing: None, way: "x"}), LOGIN)
+
+
+def test_a_secret_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, given = tmp_path / "secret", []
+
+    def make(tenant: str, client: str, secret: str, **_options: t.Any) -> str:
+        given.append(secret)
+        return "credential"
+
+    monkeypatch.setattr(identity, "ClientSecretCredential", make)
+    for content in (None, " \n"):
+        if content:
+            path.write_text(content)
+        with pytest.raises(ByokError, match=r"no client secret in the file .*secret_file"):
+            make_credential(options(**IDS, secret_file=str(path)), LOGIN)
+    path.write_text("of the file\n")
+    make_credential(options(**IDS, secret_file=str(path)), LOGIN)
+    make_credential(options(**IDS, secret_file=str(path), secret="given"), LOGIN)
+    assert given == ["of the file", "given"]
 
 
 def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ OPTIONS = {
     "auth_source": "env",
     "client_id": "22222222-2222-2222-2222-222222222222",
     "secret": "s",
+    "secret_file": None,
     "tenant": "11111111-1111-1111-1111-111111111111",
     "x509_certificate_path": None,
     "federated_token_file": None,
