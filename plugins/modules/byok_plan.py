@@ -101,6 +101,12 @@ options:
     type: str
     choices: [report, ignore]
     default: ignore
+  expired_prefix:
+    description:
+      - Whether interrupted runs left KEKs behind. If given, the module lists the vault and returns
+        the expired keys whose names begin with this prefix as RV(expired_keks).
+        M(keyferry.azure.byok_kek) deletes them if they are KEKs.
+    type: str
 notes:
   - No PKCS#11 library is needed, so token and vault may be reached from two hosts.
 seealso:
@@ -311,6 +317,13 @@ unmanaged:
       created: "2026-01-31T12:00:00Z"
       expires: null
       marked: true
+expired_keks:
+  description: Names of the expired keys that begin with O(expired_prefix), without the declared
+    keys; none if the vault may not be listed.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 imports:
   description: The declarations of the keys to transfer or update, for
     M(keyferry.azure.byok_import).
@@ -393,6 +406,7 @@ def main() -> None:
             },
             "all_versions": {"type": "bool", "default": False},
             "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
+            "expired_prefix": {"type": "str"},
         },
         **KEY_CONSTRAINTS,
     )

@@ -111,6 +111,26 @@ def at(reaper: Reaper, run: Callable[[], Any], *names: str) -> list[Moment]:
 
 
 @BOTH
+def test_a_kek_that_a_run_left_is_deleted_although_nothing_is_brought(
+    lab: Lab, vault: Vault, key: Declare, reaper: Reaper
+) -> None:
+    declared = key()
+    reaper.kills(lambda: vault.rotate(declared), Moment(0, True, ("PUT",)))
+    (left,) = vault.keks()
+    assert vault.rotate(declared)["failures"] == []
+    assert vault.keks() == [left]  # somebody may be at work under it
+    lab.forward(hours=5)
+    assert vault.rotate(declared, check=True)["failures"] == []
+    assert vault.keks() == [left]
+    result = vault.rotate(declared)
+    assert (result["failures"], result["warnings"], vault.keks()) == ([], [], [])
+    assert only(result)["action"] == "none"
+    assert len(vault.answers("delete")) == 1
+    again = vault.rotate(declared)
+    assert (again["changed"], len(vault.answers("delete"))) == (False, 1)
+
+
+@BOTH
 def test_a_rotation_that_dies_around_azure_s_policy_is_finished_by_the_next_run(
     vault: Vault, key: Declare, reaper: Reaper
 ) -> None:

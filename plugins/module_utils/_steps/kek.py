@@ -45,8 +45,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
     purge,
     refuse_purge,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import list_expired
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
-    list_keys,
     read_deleted,
     read_version,
     read_versions,
@@ -330,17 +330,14 @@ def _expired_absent(
 
     That is each KEK with the prefix that is import-only and expired in every version.
     """
-    prefix = check_name(params["expired_prefix"]).lower()
-    for key in list_keys(vault):
-        if not key.name.lower().startswith(prefix) or not _is_over(vault, key.expires_on):
-            continue
-        versions = read_versions(vault, key.name)
+    for name in list_expired(vault, check_name(params["expired_prefix"])):
+        versions = read_versions(vault, name)
         left = [version for version in versions if not _is_expired_kek(vault, version)]
         if left or not versions:
             continue
         purged = params["purge"] and can_be_purged(versions[0].recovery_level)
         removing = {**params, "purge": purged}
-        _remove(vault, key.name, "expired", removing, check_mode, outcome)
+        _remove(vault, name, "expired", removing, check_mode, outcome)
 
 
 def _is_over(vault: Vault, expires: datetime | None) -> bool:

@@ -45,13 +45,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.journal impor
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.inventory import take_inventory
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_policy import (
     Policy,
     read_policy,
     refuse_notification,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import list_unmanaged
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import (
+    list_expired,
+    list_unmanaged,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
     list_versions,
     observe,
@@ -148,6 +152,8 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
+    if params["expired_prefix"] and not outcome.failures:
+        outcome.result["expired_keks"] = _expired_keks(vault, params["expired_prefix"], outcome)
     versions = None
     if params["all_versions"]:
         versions = take_inventory(vault, items, params["target_keys"], outcome)
@@ -170,7 +176,8 @@ def plan(
     """
     observed = {result["name"]: result for result in target_keys}
     outcome = Outcome() if outcome is None else outcome
-    outcome.result.update(plan=[], transfers=[], orders=[], imports=[], unmanaged=None)
+    outcome.result.update(plan=[], transfers=[], orders=[], imports=[])
+    outcome.result.update(unmanaged=None, expired_keks=[])
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
@@ -184,6 +191,17 @@ def plan(
     each_key(vault, items, outcome, add)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
+
+
+def _expired_keks(vault: Vault, prefix: str, outcome: Outcome) -> list[str]:
+    """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails."""
+    try:
+        return list_expired(vault, prefix)
+    except AzureError as error:
+        outcome.warnings.append(
+            f"Whether interrupted runs left KEKs in the {vault} is not known: {error.what}"
+        )
+        return []
 
 
 def _plan_one(vault: Vault, declaration: Declaration, in_token: InToken, asked: Asked) -> _Planned:

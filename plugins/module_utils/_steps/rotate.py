@@ -235,7 +235,7 @@ class _Driver:
                 wrapped = self._wrap(made, kek) if kek else made
                 run = self._import(wrapped)
         finally:
-            if kek_name:
+            if not (self.check_mode or self.params["kek_id"]):
                 self._delete_keks(kek_name)
         return run
 
@@ -333,10 +333,12 @@ class _Driver:
         }
         return converge_kek(self.vault, {**defaults, **options}, False).result
 
-    def _delete_keks(self, name: str) -> None:
+    def _delete_keks(self, name: str | None) -> None:
         """Delete this run's KEK, and those that interrupted runs left behind.
 
         The keys have arrived, so this fails nothing.
+
+        :param name: None where this run made none
         """
         for options in ({"name": name}, {"expired_prefix": self.params["kek_prefix"]}):
             try:

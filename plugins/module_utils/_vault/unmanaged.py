@@ -21,6 +21,22 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import list_keys
 
 
+def list_expired(vault: Vault, prefix: str) -> list[str]:
+    """Return the names of the keys that begin with a prefix and have expired by the vault's clock.
+
+    A list has neither operations nor older versions, so whether they are KEKs it does not tell.
+
+    :raises ByokError: when the vault cannot be listed
+    """
+    return [
+        key.name
+        for key in list_keys(vault)
+        if key.name.lower().startswith(prefix.lower())
+        and key.expires_on is not None
+        and key.expires_on <= vault.now
+    ]
+
+
 def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.Any]]:
     """Return the keys of a vault that are not ``declared``, by name; keys that belong to
     certificates are none of ours.

@@ -24,6 +24,7 @@ NOTHING_ROTATED: dict[str, t.Any] = {
     "on_deleted": "fail",
     "all_versions": False,
     "unmanaged": "ignore",
+    "expired_prefix": None,
     "state_directory": "/nowhere",
 }
 
