@@ -141,7 +141,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 imports:
-  description: One entry per key.
+  description: One entry per key, and before it another one if the module first finished the import
+    of another generation, which an interrupted run had sent.
   returned: always, without the keys that failed before anything was sent, or of which another key
     arrived
   type: list
@@ -273,7 +274,7 @@ deletion:
   type: dict
   contains: *deletion
 import:
-  description: The only entry of RV(imports).
+  description: The last entry of RV(imports).
   returned: when O(name) is given
   type: dict
   contains: *import

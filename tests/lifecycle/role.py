@@ -491,5 +491,5 @@ def _rotations(play: Play) -> Iterator[Result]:
             facts = {fact: key[fact] for fact in _ARRIVED if key[fact] is not None}
             keys[key["name"]].update(facts)
             if key["imported"]:
-                del keys[key["name"]]["next_due"]  # which the next plan tells
+                keys[key["name"]].pop("next_due", None)  # which the next plan tells
     yield from keys.values()

@@ -32,7 +32,6 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Result,
     Vault,
     failure,
-    generations,
     only,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.reaper import Moment, Reaper
@@ -215,19 +214,35 @@ def interrupt(vault: Vault, state: Path, declared: Result, **facts: Any) -> Sent
 
 
 @BOTH
-def test_another_generation_is_not_brought_over_one_that_arrived_meanwhile(
+def test_an_import_that_arrived_is_finished_before_another_generation_is_brought(
     lab: Lab, vault: Vault, key: Declare, state: Path
 ) -> None:
-    declared = key()
-    thumbprint = only(vault.rotate(declared))["thumbprint"]
-    lab.forward(days=2)
-    sent = interrupt(vault, state, declared)
-    result = vault.rotate(declared, force=[thumbprint])
-    assert "another generation, which an interrupted run had sent, arrived" in failure(result)
-    assert [each["thumbprint"] for each in vault.versions(declared)] == [sent.thumbprint]
+    declared = key(every="P30D")
+    first = only(vault.rotate(declared))
+    lab.forward(days=31)
+    interrupt(vault, state, declared, receipt=first["receipt"])
+    result = vault.rotate(declared)
+    assert only(result)["replaced"] == first["version"]
+    made = [change.after.get("import", "new") for change in result["changes"]]
+    assert [each for each in made if each == "finished"] == ["finished"]
+    assert len(vault.versions(declared)) == 2
     assert noted(state) == []
-    assert only(vault.rotate(declared, force=[thumbprint]))["action"] == "transfer"
-    assert len(vault.versions(declared)) == len(generations(declared)[declared["name"]]) == 2
+    assert vault.rotate(declared)["changed"] is False
+
+
+def test_no_key_is_brought_over_one_that_was_not_there_when_that_was_planned(
+    vault: Vault, key: Declare, state: Path
+) -> None:
+    declared = key()
+    first = only(vault.rotate(declared))
+    interrupt(vault, state, declared)
+    options: Result = {"declarations": [{**declared, "thumbprint": "another"}]}
+    result = vault.run("byok_import", **options)
+    assert "another generation, which an interrupted run had sent, arrived" in failure(result)
+    (finished,) = result["imports"]
+    assert (finished["version"], finished["imported"]) == (first["version"], True)
+    assert finished["interrupted_at"]
+    assert noted(state) == []
 
 
 @BOTH

@@ -86,7 +86,7 @@ def items_of(params: Params, list_option: str) -> list[Params]:
 
 
 def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str) -> None:
-    """Return the only entry of a list under its own name as well, where a module got one key.
+    """Return the last entry of a list under its own name as well, where a module got one key.
 
     :param lists: the return values that are lists, by the names of their only entries
     """
@@ -94,7 +94,7 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
         return
     for single, many in lists.items():
         if outcome.result[many]:
-            outcome.result[single] = outcome.result[many][0]
+            outcome.result[single] = outcome.result[many][-1]
 
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:

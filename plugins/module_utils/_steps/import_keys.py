@@ -751,6 +751,8 @@ def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -
     same_package = wanted.text is not None and digest(wanted.text) == sent.package_sha256
     if wanted.is_in(version) or same_package:
         return True
+    if wanted.replaces == version.version:  # it was there when the wanted one was planned
+        return False
     raise ByokError(
         f"The key {name} was not imported into the {vault}, because the import of another "
         f"generation, which an interrupted run had sent, arrived as version {version.version}",
