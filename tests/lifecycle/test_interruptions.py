@@ -165,6 +165,31 @@ def test_a_key_that_goes_to_no_further_vault_is_locked_though_its_run_died(
 
 
 @BOTH
+def test_a_generation_that_was_superseded_before_it_could_be_locked_is_locked_later(
+    lab: Lab, vault: Vault, key: Declare, reaper: Reaper
+) -> None:
+    rotated, relocked = (dict(key(every="P30D"), after_transfer="lock") for _number in range(2))
+    reaper.kills(lambda: vault.rotate(rotated), Moment(0, True, ("PUT",)))
+    open_one = dict(relocked, after_transfer="keep")
+    only(vault.rotate(open_one))
+    lab.forward(days=31)
+    only(vault.rotate(open_one))
+    assert only(vault.rotate(rotated))["action"] == "rotate"
+    assert unlocked(rotated) == [False, False]
+    checked = vault.rotate(relocked, check=True)
+    result = vault.rotate(relocked)
+    assert (only(checked)["action"], only(checked)["code"]) == ("lock", "not_locked")
+    assert result["changes"] == checked["changes"]
+    assert unlocked(relocked) == [False, False]
+    assert vault.rotate(rotated, relocked)["changed"] is False
+
+
+def unlocked(key: Result) -> list[bool]:
+    """Of each generation of a key, oldest first, whether it can leave the token."""
+    return [each["CKA_EXTRACTABLE"] for each in generations(key)[key["name"]]]
+
+
+@BOTH
 def test_a_retirement_that_dies_is_finished_by_the_next_run(
     lab: Lab, vault: Vault, key: Declare, reaper: Reaper
 ) -> None:

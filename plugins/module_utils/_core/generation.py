@@ -60,6 +60,16 @@ class InToken:
     generations: tuple[KnownGeneration, ...]
     wanted: KnownGeneration | None
 
+    def superseded_unlocked(self) -> tuple[KnownGeneration, ...]:
+        """Return the generations of Keyferry's before the wanted one that can leave the token.
+
+        None of them is ever brought again, but they may be in vaults.
+        """
+        if self.wanted is None or self.wanted not in self.generations:
+            return ()
+        older = self.generations[: self.generations.index(self.wanted)]
+        return tuple(each for each in older if each.made and each.extractable)
+
     def holder_of(self, version: Version) -> KnownGeneration | None:
         """Return the generation that a version is; None for a foreign version."""
         for generation in self.generations:

@@ -489,16 +489,26 @@ def refuse_locked(situation: Situation, action: Action) -> Action:
 
 
 def lock_after_transfer(situation: Situation, action: Action) -> Action:
-    """A key that is declared so is locked in the token once it has arrived."""
+    """A key that is declared so is locked in the token once it has arrived.
+
+    A run that died may have left older generations unlocked; they are locked with it.
+    """
     if situation.declaration.after_transfer != "lock" or action.action == "conflict":
         return action
     if action.action in ("transfer", "rotate"):
         return replace(action, locks=True)
     wanted = action.wanted
     # A tag alone, which is all that marks a key without a thumbprint, does not show its arrival.
-    if not (wanted and wanted.thumbprint and wanted.extractable):
+    if not (wanted and wanted.thumbprint):
         return action
-    reason = f"{action.reason}; {TO_BE_LOCKED}"
+    superseded = replace(situation.in_token, wanted=wanted).superseded_unlocked()
+    if wanted.extractable:
+        reason = f"{action.reason}; {TO_BE_LOCKED}"
+    elif superseded:
+        which = ", ".join(generation.generation for generation in superseded)
+        reason = f"{action.reason}; {TO_BE_LOCKED}: its superseded generations {which}"
+    else:
+        return action
     if action.action == "none":
         return replace(action, action="lock", code="not_locked", reason=reason, locks=True)
     return replace(action, reason=reason, locks=True)

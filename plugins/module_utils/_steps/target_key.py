@@ -463,28 +463,36 @@ def _settle_race(token: Token, key: _Key, objects: Found, outcome: Outcome) -> N
 def _finish(run: _Run, key: _Key) -> None:
     """Judge the key, lock it if that is due, clear away what killed runs left, and report."""
     where, current = run.where(key.name), key.current
-    locks = False
+    to_lock: list[Generation] = []
     if current is not None:
         refuse_unfit(key.declaration, current, run.info)
-        locks = _is_to_be_locked(run, key.declaration, current)
-    if current is not None and locks:
+        to_lock = _to_lock(run, key, current)
+    for generation in to_lock:
         if run.token:
-            lock(run.token, key.name, current)
+            lock(run.token, key.name, generation)
+    if to_lock:
         run.outcome.changes.append(
             Change(where, {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False})
         )
     _tidy(run, key, where)
     generations = key.found.generations
-    report = target_key(key.name, current, generations, created=key.created, locked=locks)
+    report = target_key(key.name, current, generations, created=key.created, locked=bool(to_lock))
     run.outcome.add("target_keys", report)
 
 
-def _is_to_be_locked(run: _Run, declaration: Declaration, generation: Generation) -> bool:
-    return (
-        declaration.after_transfer == "lock"
-        and generation.identity in run.steps.transferred
-        and bool(generation.evidence["CKA_EXTRACTABLE"])
-    )
+def _to_lock(run: _Run, key: _Key, current: Generation) -> list[Generation]:
+    """Return what is locked once the current generation has arrived.
+
+    With it, the older ones of Keyferry's go nowhere any more, which a run that died may have left.
+    """
+    declared = key.declaration.after_transfer == "lock"
+    if not (declared and current.identity in run.steps.transferred):
+        return []
+    generations = key.found.generations
+    ours = [each for each in generations[: generations.index(current)] if is_ours(each.id)]
+    return [
+        each for each in (*ours, current) if each.evidence["CKA_EXTRACTABLE"] and not each.half_made
+    ]
 
 
 def _tidy(run: _Run, key: _Key, where: str) -> None:

@@ -743,6 +743,23 @@ def test_a_key_is_locked_after_its_transfer(
     assert lock_after_transfer(situation(in_token(1), EMPTY), action) == action
 
 
+def test_superseded_generations_that_stayed_unlocked_are_locked() -> None:
+    def planned(first: bool | None, wanted: bool | None, **facts: t.Any) -> Action:
+        token = token_of(1, 2)
+        old, new = token.generations
+        old, new = replace(old, extractable=first, **facts), replace(new, extractable=wanted)
+        seen = situation(InToken((old, new), new), vault_of(2), LOCKING)
+        return plan_of(seen)
+
+    left = planned(True, False)
+    assert (left.action, left.code, left.locks) == ("lock", "not_locked", True)
+    assert left.reason.endswith("once all its vaults have it: its superseded generations 01")
+    for extractable_first in (False, None):
+        assert planned(extractable_first, False).action == "none"
+    assert planned(True, True).action == "lock"
+    assert planned(True, False, made=None).action == "none"  # an adopted key has other uses
+
+
 def test_every_amendment_is_made() -> None:
     tested: set[Amendment] = {name_what_becomes_of_deleted, refuse_locked, lock_after_transfer}
     assert set(AMENDMENTS) == tested
