@@ -194,8 +194,15 @@ package:
 thumbprint:
   description:
     - RFC 7638 thumbprint of the key that the package must hold, as
-      M(keyferry.azure.byok_target_key), the declaration or a person gives it. For oct keys, the
-      generation identifies the key.
+      M(keyferry.azure.byok_target_key), the declaration or a person gives it. Oct keys have none;
+      see O(sha256).
+  type: str
+sha256:
+  description:
+    - SHA-256 of the package, as M(keyferry.azure.byok_wrap) returned it, brought by another way
+      than the package itself. Blanks and colons between its 64 hexadecimal digits are ignored.
+    - It shows that a package from a file is the one that the token made. A package of an oct key
+      from a file needs it, because nothing else shows which key the package holds.
   type: str
 replaces:
   description:
@@ -211,8 +218,9 @@ confirm:
 prove:
   description:
     - Have the vault use the key by an operation that it allows, and check the outcome against the
-      token's key.
-    - Always done after the import of an oct key, which has no public key to compare.
+      token's key. If that is not possible, the key fails, before anything is imported.
+    - Always done after the import of an oct key if there is a challenge of the token, because an
+      oct key has no public key to compare.
   type: bool
   default: false
 """

@@ -165,7 +165,10 @@ def bring(vault: Vault, declared: Result, tag: str) -> tuple[Result, list[Result
     )
     (package,) = wrapped["packages"]
     packages = [dict(package, name=key["name"]) for key in keys]
-    return vault.run("byok_import", imports=keys, packages=packages, settle_time=0), keys
+    imported = vault.run(
+        "byok_import", imports=keys, packages=packages, settle_time=0, wrapped_in_this_run=True
+    )
+    return imported, keys
 
 
 def enabled(vault: Vault, keys: list[Result]) -> dict[str, list[bool]]:

@@ -163,6 +163,7 @@ PACKAGE_RESULT: Spec = {
     "path": {"type": "path"},
     "content": {"type": "jsonarg"},  # before 2.19 Ansible makes a dict of a JSON text
     "sha256": {"type": "str"},
+    "sha256_spoken": {"type": "str"},
     "wrapped": {"type": "bool"},
     "challenge": {"type": "dict"},
     "receipt": {"type": "dict"},

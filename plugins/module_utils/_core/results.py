@@ -136,6 +136,7 @@ class Package(Shape):
 
     :ivar content: the text of the .byok file
     :ivar sha256: of the content, in hexadecimal digits
+    :ivar sha256_spoken: the same in groups, to be read aloud
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
     """
@@ -150,6 +151,7 @@ class Package(Shape):
     wrapped: bool
     receipt: Mapping[str, t.Any] | None
     challenge: Mapping[str, t.Any] | None = None
+    sha256_spoken: str | None = None
 
 
 @dataclass(frozen=True)

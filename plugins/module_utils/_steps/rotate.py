@@ -68,6 +68,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import 
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import Believed
 
 Params = t.Mapping[str, t.Any]
 
@@ -248,7 +249,11 @@ class _Driver:
     def _import(self, batch: Batch) -> Transfer:
         params = self.params
         importing = Importing(
-            self.vault, self.check_mode, params["on_deleted"], params["delete_timeout"]
+            self.vault,
+            self.check_mode,
+            params["on_deleted"],
+            params["delete_timeout"],
+            believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
         items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]
@@ -355,6 +360,7 @@ class _Driver:
 _IMPORT_DEFAULTS: Params = {
     "path": None,
     "package": None,
+    "sha256": None,
     "thumbprint": None,
     "replaces": None,
     "confirm": None,

@@ -234,18 +234,20 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
     except AzureError as error:
         if isinstance(error, VaultUnavailable):
             raise
-        return _Answer(_granted(error), error.what.partition(" failed: ")[2], error.code)
+        granted = _granted(error) if operation != "list" or error.status == 403 else None
+        return _Answer(granted, error.what.partition(" failed: ")[2], error.code)
     return _Answer(True, "Azure did it", carried_out=True, listed=listed)
 
 
 def _granted(error: AzureError) -> bool | None:
     """Return what an answer tells of the permission.
 
-    What is wrong with the request itself is looked at only after the permission.
+    That there is no such key, the vault says to nobody who may not ask (recorded: 403 comes first).
+    A 400 shows that the request was bad; whether the permission was looked at before is not known.
     """
     if error.status == 403:
         return None if "purge protection" in error.what.lower() else False
-    return True if error.status in (400, 404, 409) else None
+    return True if error.status in (404, 409) else None
 
 
 def _refused(operation: str, findings: _Findings) -> bool:
@@ -262,7 +264,12 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
         answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
         if answer is None or answer.granted:
             continue
-        if answer.granted is None:
+        if answer.granted is None and operation == "list":  # the one probe that is in order
+            findings.problems.append(
+                f"The {vault} does not carry out a request that is in order, so what it answers to "
+                f"others tells nothing: {answer.words}."
+            )
+        elif answer.granted is None:
             findings.notes.append(f"Whether the identity may {does} is not known: {answer.words}.")
         elif need.must:
             refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
