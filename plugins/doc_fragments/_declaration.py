@@ -202,7 +202,8 @@ sha256:
     - SHA-256 of the package, as M(keyferry.azure.byok_wrap) returned it, brought by another way
       than the package itself. Blanks and colons between its 64 hexadecimal digits are ignored.
     - It shows that a package from a file is the one that the token made. A package of an oct key
-      from a file needs it, because nothing else shows which key the package holds.
+      from a file needs it, because nothing else shows which key the package holds. Give
+      O(generation) as well, by which later plans find the key of that package.
   type: str
 replaces:
   description:

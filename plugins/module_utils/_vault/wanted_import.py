@@ -102,7 +102,8 @@ class Import:
         generation = self.generation or self.told.get("generation")
         if version.is_of(thumbprint, generation):
             return True
-        by_name = generation if self.declaration.spec.type == "oct" else thumbprint
+        # What a carrier tells is not marked on a version, but the package is.
+        by_name = self.generation if self.declaration.spec.type == "oct" else self.thumbprint
         return not by_name and self.is_package_of(version)
 
     def is_package_of(self, version: Version) -> bool:

@@ -443,3 +443,28 @@ def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(
     hsm = look(monkeypatch, Service(OPEN), HSM, declarations=items[:1])
     assert "decrypt" in {each["operation"] for each in hsm.result["vault"]["permissions"]}
     assert hsm.failures.as_result() == []
+
+
+def test_a_bad_request_shows_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of a cloud that does not know the SDK's api-version yet."""
+    words = "The specified version (9.9) is not recognized."
+    everything = refusal(400, "BadParameter", message=words)
+    outcome = look(monkeypatch, Service(answers={"everything": everything}))
+    described = outcome.result["vault"]
+    assert {each["granted"] for each in described["permissions"]} == {None}
+    (problem,) = described["problems"]
+    assert "does not carry out a request that is in order" in problem
+    assert words in problem
+    assert described["missing"] == []
+    notes = [note for note in described["notes"] if note.startswith("Whether the identity may")]
+    assert len(notes) == len(described["permissions"]) - 1
+
+
+def test_what_is_refused_for_its_content_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = refusal(400, "BadParameter")
+    outcome = look(monkeypatch, Service(OPEN, answers={"create": bad, "import": bad}))
+    described = outcome.result["vault"]
+    granted = {each["operation"]: each["granted"] for each in described["permissions"]}
+    assert [name for name in granted if granted[name] is None] == ["create", "import"]
+    assert described["problems"] == []
+    assert len([note for note in described["notes"] if "is not known: Azure answered 400" in note]) == 2
