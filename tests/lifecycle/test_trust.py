@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Result,
@@ -139,7 +138,7 @@ def test_an_oct_key_of_packages_out_of_a_file_is_not_imported(
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     content = {"content": text, "sha256": sha256, "receipt": receipt} if whole else {}
     package = {**carried.told, "content": None, "receipt": None, **content}
-    options = {"imports": [carried.declared], "packages": [package]}
+    options: Result = {"imports": [carried.declared], "packages": [package]}
     assert "origin: unverified" in failure(carried.vault.run("byok_import", **options))
     if not whole:
         believed = carried.vault.run("byok_import", **options, wrapped_in_this_run=True)
@@ -291,7 +290,7 @@ def test_a_thumbprint_of_packages_out_of_a_file_is_not_believed(
     vault: Vault, key: Declare, tmp_path: Path
 ) -> None:
     carried = Carried(vault, key(), tmp_path)
-    options = {"imports": [carried.declared], "packages": [carried.told]}
+    options: Result = {"imports": [carried.declared], "packages": [carried.told]}
     assert "origin: unverified" in failure(vault.run("byok_import", **options))
     (imported,) = vault.run("byok_import", **options, wrapped_in_this_run=True)["imports"]
     assert (imported["origin"], imported["identity"]) == ("token", "public_key")

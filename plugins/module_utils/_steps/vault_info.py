@@ -260,6 +260,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
     :param needs: by operation
     """
     refused: dict[tuple[str, str | None], list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for operation, need in needs.items():
         answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
         if answer is None or answer.granted:
@@ -270,7 +271,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
                 f"others tells nothing: {answer.words}."
             )
         elif answer.granted is None:
-            findings.notes.append(f"Whether the identity may {does} is not known: {answer.words}.")
+            unknown.setdefault(answer.words, []).append(does)
         elif need.must:
             refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
         else:
@@ -278,6 +279,8 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
             findings.notes.append(
                 f"The identity may not {does}, and the work continues without: {without}."
             )
+    for words, tried in unknown.items():
+        findings.notes.append(f"Whether the identity may {', '.join(tried)} is not known: {words}.")
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
         kinds: dict[str, None] = {}  # in the order of the operations

@@ -163,7 +163,7 @@ def test_a_member_of_another_kind_is_refused_in_a_sentence(
 ) -> None:
     spoilt = _changed(with_challenge(), path, strange)
     with pytest.raises(
-        ByokError, match="The (file a|challenge in The file a) is not .*"
+        ByokError, match=r"The (file a|challenge in The file a) is not .*"
     ) as refused:
         _receipt.parse(json.dumps(spoilt), "The file a")
     assert "a member" not in str(refused.value)
@@ -188,7 +188,7 @@ def test_a_member_of_another_kind_is_refused_in_a_sentence(
     ],
 )
 def test_what_is_no_receipt_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(ByokError, match="The file a is not (JSON|a receipt)"):
+    with pytest.raises(ByokError, match=r"The file a is not (JSON|a receipt)"):
         _receipt.parse(text, "The file a")
 
 
