@@ -216,6 +216,11 @@ confirm:
       purged (O(on_deleted=purge)),
       as its 32 digits or its identifier. If not given, nothing is deleted or purged.
   type: str
+challenge:
+  description:
+    - RV(keyferry.azure.byok_target_key#module:target_keys[].challenge), to prove an oct key that is
+      in the vault already. A package brings its own.
+  type: dict
 prove:
   description:
     - Have the vault use the key by an operation that it allows, and check the outcome against the

@@ -354,6 +354,7 @@ def main() -> None:
                 thumbprint={"type": "str"},
                 sha256={"type": "str"},
                 replaces={"type": "str"},
+                challenge={"type": "dict"},
                 prove={"type": "bool", "default": False},
                 confirm={"type": "str"},
             ),

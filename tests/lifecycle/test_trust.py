@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    BOTH,
     Declare,
     Result,
     Vault,
@@ -294,3 +295,44 @@ def test_a_thumbprint_of_packages_out_of_a_file_is_not_believed(
     assert "origin: unverified" in failure(vault.run("byok_import", **options))
     (imported,) = vault.run("byok_import", **options, wrapped_in_this_run=True)["imports"]
     assert (imported["origin"], imported["identity"]) == ("token", "public_key")
+
+
+@BOTH
+def test_a_key_that_is_there_already_is_proved_when_that_is_asked_for(
+    hsm: Vault, key: Declare
+) -> None:
+    """A run that died, or lacked a permission, may have brought a key and never proved it."""
+    keys = [key("oct"), key()]
+    assert hsm.rotate(*keys)["failures"] == []
+    again = hsm.rotate(*keys, prove=True)
+    assert (again["failures"], again["changed"]) == ([], False)
+    used = [each["operation"] for each in hsm.answers("sign") + hsm.answers("decrypt")]
+    assert sorted(set(used)) == ["decrypt", "sign"]
+
+
+@BOTH
+def test_another_oct_key_under_our_tag_is_found_when_a_proof_is_asked_for(
+    hsm: Vault, key: Declare
+) -> None:
+    declared = key("oct")
+    made = hsm.native(declared)
+    generation = run("byok_target_key", target_keys=[declared])["target_keys"][0]["generation"]
+    client = hsm.lab.client(hsm.url)
+    version = made["key"]["kid"].rpartition("/")[2]
+    tags = {"keyferry-generation": generation}
+    client.update_key_properties(declared["name"], version, tags=tags)
+    assert hsm.rotate(declared)["failures"] == []  # its tag says that it is the key
+    (failed,) = hsm.rotate(declared, prove=True)["failures"]
+    assert failed["code"] == "not_our_key"
+
+
+@BOTH
+def test_a_key_that_cannot_prove_itself_fails_where_a_proof_is_asked_for(
+    vault: Vault, key: Declare
+) -> None:
+    declared = key()
+    assert vault.rotate(declared)["failures"] == []
+    stopped = {**declared, "enabled": False}
+    (failed,) = vault.rotate(stopped, prove=True)["failures"]
+    assert failed["code"] == "not_proved"
+    assert "the version is disabled" in failed["msg"]

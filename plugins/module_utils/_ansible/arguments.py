@@ -143,6 +143,7 @@ TARGET_KEY_RESULT: Spec = {
     "generation": {"type": "str"},
     "thumbprint": {"type": "str"},
     "generations": {"type": "list", "elements": "dict", "required": True},
+    "challenge": {"type": "dict"},
 }
 ROTATION_RESULT: Spec = {
     "name": {"type": "str", "required": True},

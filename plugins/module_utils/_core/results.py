@@ -73,6 +73,7 @@ class TargetKey(Shape):
 
     :ivar generation: the one that is meant; None for a key that would be made
     :ivar generations: oldest first
+    :ivar challenge: for an oct key, if it was asked for: what proves that a vault has it
     """
 
     name: str
@@ -81,6 +82,7 @@ class TargetKey(Shape):
     generations: tuple[GenerationFacts, ...]
     created: bool = False
     locked: bool = False
+    challenge: Mapping[str, t.Any] | None = None
 
 
 @dataclass(frozen=True)

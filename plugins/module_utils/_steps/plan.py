@@ -69,6 +69,7 @@ _NOT_TOLD: t.Mapping[str, t.Any] = {
     "path": None,
     "package": None,
     "sha256": None,
+    "challenge": None,
     "prove": False,
 }
 

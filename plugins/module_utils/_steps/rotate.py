@@ -159,7 +159,12 @@ class _Driver:
         )
         with self._step(with_changes=False) as seen:
             find_or_make(
-                self.token, list(self.declarations.values()), params, check_mode=True, outcome=seen
+                self.token,
+                list(self.declarations.values()),
+                params,
+                check_mode=True,
+                outcome=seen,
+                challenges=request.asks_for_challenges,
             )
         run = Transfer.begin(request, items).seen_in_token(_result(seen))
         in_token, force = seen.result["target_keys"], frozenset(request.force)
@@ -361,6 +366,7 @@ _IMPORT_DEFAULTS: Params = {
     "path": None,
     "package": None,
     "sha256": None,
+    "challenge": None,
     "thumbprint": None,
     "replaces": None,
     "confirm": None,

@@ -196,7 +196,11 @@ def read_import(
     origin = _origin(declaration, item, wrapped if believed.in_this_run else {}, text, wrapped_now)
     if origin == "unverified" and text and not believed.unverified:
         raise _unverified(declaration)
-    challenge = wrapped.get("challenge") or _predicate(receipt).get("challenge")
+    challenge = (
+        wrapped.get("challenge")
+        or _predicate(receipt).get("challenge")
+        or (None if text else item["challenge"])
+    )
     if challenge:
         check_challenge(challenge, f"what came with the package of {name}")
     return Import(
