@@ -92,8 +92,8 @@ tags:
     - Tags of the version. They are merged with its existing tags.
     - At most ten, and no names that begin with C(keyferry-). Keyferry sets such tags on versions
       that it imports, to tell people where a version comes from (C(keyferry-generation),
-      C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)). Keyferry itself trusts none
-      of them.
+      C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)), and C(keyferry-unchecked) on
+      a version from a file until it is shown to be the key. Keyferry itself trusts none of them.
   type: dict
 rotation:
   description:

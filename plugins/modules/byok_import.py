@@ -145,16 +145,6 @@ EXAMPLES = r"""
     thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
     prove: true
 
-- name: Import a package of an oct key, whose SHA-256 was read out on the phone
-  keyferry.azure.byok_import:
-    vault_url: https://contoso.managedhsm.azure.net
-    name: storage-key
-    type: oct
-    size: 256
-    path: /media/carrier/storage-key.byok
-    sha256: "9f2c 01d4 77ab 3e10 5c66 8a0f d2b1 4e93 0b7d 61f8 2a5c 90e7 33d4 b8a1 6fe0 c259"
-    prove: true
-
 - name: Delete a key in the vault, confirmed by its newest version
   keyferry.azure.byok_import:
     vault_url: https://contoso.vault.azure.net

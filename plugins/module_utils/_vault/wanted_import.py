@@ -180,13 +180,13 @@ def read_import(
     receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed)
     carried = told_by == "carrier"
     told = _predicate(receipt).get("key", {})
-    if receipt and carried:
-        _refuse_contradicting(declaration, text, receipt)
     declared = {"thumbprint": item["thumbprint"], "generation": declaration.generation}
     sources = [declared, wrapped, told]
     trusted = [declared, *([wrapped, {} if carried else told] if believed.in_this_run else [])]
     agreed = {fact: _agreed(name, fact, sources) for fact in declared}
     known = {fact: _agreed(name, fact, trusted) for fact in declared}
+    if receipt and carried:
+        _refuse_contradicting(declaration, text, receipt)
     if text and receipt and package_sha256(receipt) != digest(text):
         raise ByokError(
             f"The package of {name} is not the one that its receipt is about",
