@@ -336,3 +336,25 @@ def test_a_key_that_cannot_prove_itself_fails_where_a_proof_is_asked_for(
     (failed,) = vault.rotate(stopped, prove=True)["failures"]
     assert failed["code"] == "not_proved"
     assert "the version is disabled" in failed["msg"]
+
+
+@pytest.mark.parametrize("kind", ["EC", "oct"])
+def test_a_key_that_arrived_without_its_proof_has_a_receipt_and_is_proved_later(
+    hsm: Vault, key: Declare, tmp_path: Path, kind: str
+) -> None:
+    declared = key(kind)
+    receipts = tmp_path / "receipts"
+    receipts.mkdir()
+    may = ["list", "versions", "get", "create", "import", "update", "delete", "get_deleted"]
+    hsm.set(roles={"operator": [*may, "get_policy", "set_policy"]})
+    options = {"prove": True, "receipt_directory": str(receipts), "kek_ephemeral": True}
+    failed = hsm.transfer(declared, **options)
+    assert "Proving the key" in failure(failed)
+    (written,) = receipts.iterdir()
+    told = json.loads(written.read_text())["predicate"]["import"]
+    assert told["identity"] == ("tag_only" if kind == "oct" else "public_key")
+    assert "403" in told["proof"]["unprovable"]
+    assert "Proving the key" in failure(hsm.transfer(declared, **options))
+    hsm.set(roles={"operator": ["Managed HSM Crypto User"]})
+    assert hsm.transfer(declared, **options)["failures"] == []
+    assert len(hsm.versions(declared)) == 1

@@ -229,8 +229,7 @@ def _keep(
         _describe(wanted, version),
         current=current,
         updated=bool(after),
-        identity=found["identity"],
-        proof=found["proof"],
+        **{fact: found[fact] for fact in ("identity", "proof", "receipt")},
     )
     entry = outcome.add("imports", kept)
     if wanted.prove and kept.proof is None and not importing.check_mode:
@@ -263,6 +262,7 @@ def _bring_in_line(
         if not importing.check_mode:
             if version.unchecked:
                 version = _verify(vault, wanted, version, found)
+                _complete_receipt(importing, wanted, version, found)
             else:
                 version = update(vault, name, version, after)
         outcome.changes.append(change)
@@ -531,7 +531,7 @@ def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.A
     try:
         return _check(vault, wanted, version, entry)
     except ByokError as error:
-        shown = entry["identity"] == "public_key"
+        shown = entry["identity"] in ("public_key", "proved")
         unreadable = isinstance(error, UnreadableAnswer) and not shown
         if unreadable or isinstance(error, NotOurKey):
             raise _disable(vault, name, str(error), version.version) from error

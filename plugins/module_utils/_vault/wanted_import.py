@@ -77,7 +77,8 @@ class Import:
     :ivar receipt: as docs/receipt.schema.json describes it
     :ivar challenge: for oct keys what byok_wrap made in the token
     :ivar prove: whether it fails where the vault cannot prove that it has the key
-    :ivar told: ``thumbprint`` and ``generation`` by whoever carried the package; says where to look
+    :ivar told: without a package, ``thumbprint`` and ``generation`` that nothing vouches for; they
+        only say where to look
     :ivar wrapped_now: this run wrapped this very package, so it was in no file that others write
     :ivar receipt_told_by: ``run``, or ``carrier`` for a receipt that came beside the package
     """
@@ -102,9 +103,8 @@ class Import:
         generation = self.generation or self.told.get("generation")
         if version.is_of(thumbprint, generation):
             return True
-        # What a carrier tells is not marked on a version, but the package is.
-        by_name = self.generation if self.declaration.spec.type == "oct" else self.thumbprint
-        return not by_name and self.is_package_of(version)
+        known = self.generation if self.declaration.spec.type == "oct" else self.thumbprint
+        return not known and self.is_package_of(version)
 
     def is_package_of(self, version: Version) -> bool:
         """Tell whether ``version`` is marked as made of this very package."""
@@ -214,7 +214,7 @@ def read_import(
         receipt_path=path and path_beside(path),
         challenge=challenge,
         prove=item["prove"],
-        told={fact: agreed[fact] for fact in agreed if not known[fact]},
+        told={} if text else {fact: agreed[fact] for fact in agreed if not known[fact]},
         wrapped_now=wrapped_now,
         receipt_told_by=told_by,
     )
