@@ -347,7 +347,7 @@ def test_a_key_that_arrived_without_its_proof_has_a_receipt_and_is_proved_later(
     receipts.mkdir()
     may = ["list", "versions", "get", "create", "import", "update", "delete", "get_deleted"]
     hsm.set(roles={"operator": [*may, "get_policy", "set_policy"]})
-    options = {"prove": True, "receipt_directory": str(receipts), "kek_ephemeral": True}
+    options: Result = {"prove": True, "receipt_directory": str(receipts), "kek_ephemeral": True}
     failed = hsm.transfer(declared, **options)
     assert "Proving the key" in failure(failed)
     (written,) = receipts.iterdir()
