@@ -60,8 +60,8 @@ PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
 #: What Azure makes KEKs with, and what FIPS 186-5 (A.1.1) takes as the least
 _EXPONENT = 65537
 
-#: Azure's sizes of RSA keys, in bits
-_RSA_SIZES = (2048, 3072, 4096)
+#: Sizes of RSA keys, in bits: Azure's are 2048, 3072 and 4096, and an escrow key may be larger
+_RSA_SIZES = range(2048, 16384 + 1, 64)
 
 #: No factor of a modulus that anybody makes is below this
 _SMALL = 2**12

@@ -258,7 +258,7 @@ def _read_public_key(what: str, pem: str, expected: str | None) -> tuple[RsaPubl
     if weak:
         raise ByokError(
             f"The {what} has {weak}",
-            "Do not wrap under it: use an RSA key of 2048, 3072 or 4096 bits that an HSM made",
+            "Do not wrap under it: use an RSA key of at least 2048 bits that an HSM made",
         )
     return public_key, computed
 

@@ -146,7 +146,7 @@ def test_a_key_that_an_hsm_makes_has_no_weakness() -> None:
     ("n", "e", "says"),
     [
         (GOOD >> 1 | 1, 65537, "2047 bits"),
-        (1 << 16383 | 1, 65537, "16384 bits"),
+        (1 << 16447 | 1, 65537, "16448 bits"),
         (GOOD, 1, "the public exponent 1 "),
         (GOOD, 3, "the public exponent 3 "),
         (GOOD, 1 << 900, "the public exponent of 901 bits"),
