@@ -45,6 +45,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     NOT_LET_THROUGH,
     AzureError,
+    OddAnswer,
     VaultUnavailable,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
@@ -56,6 +57,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions 
     WITHOUT,
     Need,
     needed_operations,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    days,
+    identified,
 )
 
 _NO_VERSION = "0" * 32
@@ -112,7 +117,7 @@ class _Answer:
     :ivar words: Azure's
     :ivar code: Azure's, where it did not carry out what was asked
     :ivar carried_out: whether Azure did it, which only a list is meant for
-    :ivar listed: the keys of a list
+    :ivar listed: the attributes of the keys of a list
     """
 
     granted: bool | None
@@ -227,7 +232,7 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
     def send(**options: t.Any) -> t.Any:
         response = vault.request(method, path.format(name=name), body, **options)
-        return response.json()["value"] if operation == "list" else []
+        return _read_list(vault, response.json()["value"]) if operation == "list" else []
 
     try:
         listed = vault.read(f"Trying to {PERMISSIONS[operation].does} in the {vault}", send)
@@ -235,8 +240,33 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
         if isinstance(error, VaultUnavailable):
             raise
         granted = _granted(error) if operation != "list" or error.status == 403 else None
-        return _Answer(granted, error.what.partition(" failed: ")[2], error.code)
+        return _Answer(granted, error.what.partition(" failed: ")[2] or error.what, error.code)
     return _Answer(True, "Azure did it", carried_out=True, listed=listed)
+
+
+def _read_list(vault: Vault, items: t.Any) -> list[t.Mapping[str, t.Any]]:
+    """Return the attributes of the keys that a list has, as far as this module looks at them.
+
+    :raises OddAnswer: when it is no list of keys of this vault
+    """
+    if not isinstance(items, list):
+        raise OddAnswer("it is no list of keys")
+    read: list[t.Mapping[str, t.Any]] = []
+    for item in items:
+        attributes = item.get("attributes") if isinstance(item, dict) else None
+        if not isinstance(attributes, dict):
+            raise OddAnswer("one of its keys has no attributes")
+        identified(vault, item.get("kid"), None)
+        level = attributes.get("recoveryLevel")
+        platform = attributes.get("hsmPlatform", "0")
+        read.append(
+            {
+                "recoveryLevel": level if isinstance(level, str) else None,
+                "recoverableDays": days(attributes.get("recoverableDays")),
+                "in_hsm": isinstance(platform, str) and platform != "0",
+            }
+        )
+    return read
 
 
 def _granted(error: AzureError) -> bool | None:
@@ -352,14 +382,14 @@ def _key_attributes(address: Address, findings: _Findings) -> t.Mapping[str, t.A
             f"Recovery level, purge protection and retention are not known, as {reason}. "
             f"{command} shows them."
         )
-    return t.cast("t.Mapping[str, t.Any]", items[0]["attributes"]) if items else {}
+    return items[0] if items else {}
 
 
 def _kind(address: Address, findings: _Findings) -> str:
     """Return ``managed_hsm``, ``premium`` or ``unknown``."""
     if address.managed_hsm:
         return "managed_hsm"
-    if any(item["attributes"].get("hsmPlatform", "0") != "0" for item in _listed(findings)):
+    if any(item["in_hsm"] for item in _listed(findings)):
         return "premium"
     if "list" in findings.answers:
         findings.notes.append(

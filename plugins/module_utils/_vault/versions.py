@@ -210,7 +210,7 @@ def version_of(vault: Vault, name: str, bundle: t.Any, version: str | None = Non
     :raises OddAnswer: when it is of another vault, key or version, or cannot be read
     """
     properties, kind = bundle.properties, _plain(bundle.key_type)
-    _name, answered = _identified(vault, bundle.id, name)
+    _name, answered = identified(vault, bundle.id, name)
     if answered is None:
         raise OddAnswer("its kid names no version of a key")
     if version is not None and answered.lower() != version.lower():
@@ -228,7 +228,7 @@ def version_of(vault: Vault, name: str, bundle: t.Any, version: str | None = Non
         created=_moment(properties.created_on, "created"),
         tags=_tags(properties.tags),
         recovery_level=_plain(properties.recovery_level or ""),
-        retention_days=getattr(properties, "recoverable_days", None),
+        retention_days=days(getattr(properties, "recoverable_days", None)),
         hsm_platform=_text(getattr(properties, "hsm_platform", None), "hsmPlatform"),
     )
     try:
@@ -244,7 +244,7 @@ def _listed(vault: Vault, properties: t.Any, name: str | None = None) -> Listed:
     :param name: of the key whose versions were asked for; None in a list of keys
     :raises OddAnswer: when it is of another vault or key, or a part of it cannot be read
     """
-    listed_name, version = _identified(vault, properties.id, name)
+    listed_name, version = identified(vault, properties.id, name)
     if name is not None and version is None:
         raise OddAnswer("its kid names no version of a key")
     return Listed(
@@ -259,7 +259,7 @@ def _listed(vault: Vault, properties: t.Any, name: str | None = None) -> Listed:
     )
 
 
-def _identified(vault: Vault, kid: t.Any, name: str | None) -> tuple[str, str | None]:
+def identified(vault: Vault, kid: t.Any, name: str | None) -> tuple[str, str | None]:
     """Return the name and the version in an identifier that a vault answered.
 
     Everything that Azure says of a key passes here, and so what gets into results, receipts and
@@ -288,6 +288,11 @@ def _public_key(kind: str, key: t.Any) -> PublicKey | None:
             raise OddAnswer("its curve is unknown")
         return EcPublicKey(curve, _number(key.x, "x"), _number(key.y, "y"))
     return None
+
+
+def days(value: t.Any) -> int | None:
+    """Return a number of days that Azure tells; None for what is none, as nothing depends on it."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(octets: t.Any, member: str) -> int:
