@@ -115,7 +115,7 @@ class _Answer:
 
     :ivar granted: None where the answer does not tell
     :ivar words: Azure's
-    :ivar code: Azure's, where it did not carry out what was asked
+    :ivar code: Azure's, where it did not carry out what was asked, and so ``status``
     :ivar carried_out: whether Azure did it, which only a list is meant for
     :ivar listed: the attributes of the keys of a list
     """
@@ -123,6 +123,7 @@ class _Answer:
     granted: bool | None
     words: str
     code: str | None = None
+    status: int | None = None
     carried_out: bool = False
     listed: t.Sequence[t.Mapping[str, t.Any]] = ()
 
@@ -240,7 +241,9 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
         if isinstance(error, VaultUnavailable):
             raise
         granted = _granted(error) if operation != "list" or error.status == 403 else None
-        return _Answer(granted, error.what.partition(" failed: ")[2] or error.what, error.code)
+        return _Answer(
+            granted, error.what.partition(" failed: ")[2] or error.what, error.code, error.status
+        )
     return _Answer(True, "Azure did it", carried_out=True, listed=listed)
 
 
@@ -290,7 +293,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
     :param needs: by operation
     """
     refused: dict[tuple[str, str | None], list[str]] = {}
-    unknown: dict[str, list[str]] = {}
+    unknown: dict[int | None, tuple[list[str], str]] = {}  # by status: tried, and an answer
     for operation, need in needs.items():
         answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
         if answer is None or answer.granted:
@@ -301,7 +304,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
                 f"others tells nothing: {answer.words}."
             )
         elif answer.granted is None:
-            unknown.setdefault(answer.words, []).append(does)
+            unknown.setdefault(answer.status, ([], answer.words))[0].append(does)
         elif need.must:
             refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
         else:
@@ -309,7 +312,7 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
             findings.notes.append(
                 f"The identity may not {does}, and the work continues without: {without}."
             )
-    for words, tried in unknown.items():
+    for tried, words in unknown.values():
         findings.notes.append(f"Whether the identity may {', '.join(tried)} is not known: {words}.")
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
