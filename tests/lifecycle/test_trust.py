@@ -358,3 +358,20 @@ def test_a_key_that_arrived_without_its_proof_has_a_receipt_and_is_proved_later(
     hsm.set(roles={"operator": ["Managed HSM Crypto User"]})
     assert hsm.transfer(declared, **options)["failures"] == []
     assert len(hsm.versions(declared)) == 1
+
+
+def test_a_stray_mark_on_a_key_in_use_takes_no_operation_from_it(
+    carried: Carried, reaper: Reaper
+) -> None:
+    """Who may write tags can set ours, and a key in use must not stand still for that."""
+    sha256 = carried.told["sha256"]
+    assert carried.bring(sha256=sha256)["failures"] == []
+    version = carried.only_version()
+    client = carried.vault.lab.client(carried.vault.url)
+    tags = {**version.properties.tags, UNCHECKED: "true"}
+    client.update_key_properties(version.name, version.properties.version, tags=tags)
+    reaper.watch(lambda: carried.bring(sha256=sha256))
+    assert [name.partition(" ")[0] for name in reaper.calls if "PATCH" in name] == ["PATCH"]
+    after = carried.only_version()
+    assert (after.properties.enabled, after.key_operations) == (True, version.key_operations)
+    assert UNCHECKED not in after.properties.tags

@@ -578,7 +578,8 @@ def _open_for_proof(vault: Vault, wanted: Import, version: Version) -> Version:
             raise NotProved(vault, name, why)
         return version
     operation = answering_operation(challenge)
-    if operation not in wanted.declaration.wanted_operations:
+    # Of one that is enabled, a dead run had opened it, or the tag is somebody else's doing.
+    if version.enabled or operation not in wanted.declaration.wanted_operations:
         return version
     return update(vault, name, version, {"enabled": True, "operations": [operation]})
 
