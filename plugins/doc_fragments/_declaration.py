@@ -92,8 +92,8 @@ tags:
     - Tags of the version. They are merged with its existing tags.
     - At most ten, and no names that begin with C(keyferry-). Keyferry sets such tags on versions
       that it imports, to tell people where a version comes from (C(keyferry-generation),
-      C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)). Keyferry itself trusts none
-      of them.
+      C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)), and C(keyferry-unchecked) on
+      a version from a file until it is shown to be the key. Keyferry itself trusts none of them.
   type: dict
 rotation:
   description:
@@ -194,8 +194,16 @@ package:
 thumbprint:
   description:
     - RFC 7638 thumbprint of the key that the package must hold, as
-      M(keyferry.azure.byok_target_key), the declaration or a person gives it. For oct keys, the
-      generation identifies the key.
+      M(keyferry.azure.byok_target_key), the declaration or a person gives it. Oct keys have none;
+      see O(sha256).
+  type: str
+sha256:
+  description:
+    - SHA-256 of the package, as M(keyferry.azure.byok_wrap) returned it, brought by another way
+      than the package itself. Blanks and colons between its 64 hexadecimal digits are ignored.
+    - It shows that a package from a file is the one that the token made. A package of an oct key
+      from a file needs it, because nothing else shows which key the package holds. Give
+      O(generation) as well, by which later plans find the key of that package.
   type: str
 replaces:
   description:
@@ -208,11 +216,17 @@ confirm:
       purged (O(on_deleted=purge)),
       as its 32 digits or its identifier. If not given, nothing is deleted or purged.
   type: str
+challenge:
+  description:
+    - RV(keyferry.azure.byok_target_key#module:target_keys[].challenge), to prove an oct key that is
+      in the vault already. A package brings its own.
+  type: dict
 prove:
   description:
     - Have the vault use the key by an operation that it allows, and check the outcome against the
-      token's key.
-    - Always done after the import of an oct key, which has no public key to compare.
+      token's key. If that is not possible, the key fails, before anything is imported.
+    - Always done after the import of an oct key if there is a challenge of the token, because an
+      oct key has no public key to compare.
   type: bool
   default: false
 """

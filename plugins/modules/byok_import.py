@@ -17,6 +17,10 @@ description:
     module checks whether the key arrived before it sends the package again.
   - The module checks the package before it sends it, and verifies by the public key that the key in
     the vault is the right key. If a different key arrived, the module disables it and fails.
+  - A package that came from a file, not from this run's M(keyferry.azure.byok_wrap), is imported
+    disabled. The module enables it when the public key is the right one or, for an oct key, when
+    the vault has answered the challenge of the token. If a run dies in between, the next one goes
+    on.
   - If attributes differ from the declaration, the module updates them without an import.
   - If an earlier run was interrupted while an import was on its way, the module first finds out
     whether the key arrived (O(state_directory)). If it did, the module does what that run left
@@ -89,10 +93,14 @@ options:
         description: The package, if there is no path.
         type: jsonarg
       sha256:
-        description: SHA-256 of the package; not used, as the receipt contains it.
+        description:
+          - SHA-256 of the package. With O(wrapped_in_this_run), another package is rejected.
+        type: str
+      sha256_spoken:
+        description: The same, grouped to be read aloud; not used.
         type: str
       wrapped:
-        description: Whether the key was wrapped in this run; not used.
+        description: Whether M(keyferry.azure.byok_wrap) wrapped the key in this run.
         type: bool
       challenge:
         description: The ciphertext that the vault must decrypt to prove that it holds an oct key.
@@ -105,6 +113,15 @@ options:
       - Existing directory to which a copy of each import's receipt is written, named after vault,
         key and version.
     type: path
+  wrapped_in_this_run:
+    description:
+      - Whether O(packages) is what M(keyferry.azure.byok_wrap) returned in this very run,
+        registered in the play. Then its content holds the key of the token. Never set it for
+        packages that were read from a file, as others may have written it.
+      - Without it, give O(thumbprint) for RSA and EC keys, and O(sha256) for oct keys.
+    type: bool
+    default: false
+    version_added: 0.1.0
   allow_unverified_origin:
     description: Import a package although no trusted source identifies the key that it must hold.
     type: bool
@@ -176,8 +193,9 @@ imports:
       type: bool
     origin:
       description: Why the package is believed to hold the key. V(token) when
-        M(keyferry.azure.byok_wrap) told the thumbprint,
-        V(declared) when the options did, else V(unverified).
+        M(keyferry.azure.byok_wrap) returned it in this run (O(wrapped_in_this_run)), V(declared)
+        when O(sha256) or, for RSA and EC keys, O(thumbprint) tells it, else V(unverified). The
+        generation of an oct key is a name and proves nothing.
       type: str
     identity:
       description: Why the version is believed to be the key. V(public_key) when the thumbprints are
@@ -334,7 +352,9 @@ def main() -> None:
                 path={"type": "path"},
                 package={"type": "jsonarg"},
                 thumbprint={"type": "str"},
+                sha256={"type": "str"},
                 replaces={"type": "str"},
+                challenge={"type": "dict"},
                 prove={"type": "bool", "default": False},
                 confirm={"type": "str"},
             ),
@@ -352,6 +372,7 @@ def main() -> None:
             "delete_timeout": {"type": "int", "default": 300},
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
             "receipt_directory": {"type": "path"},
+            "wrapped_in_this_run": {"type": "bool", "default": False},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("name", "declarations")],

@@ -66,6 +66,9 @@ options:
         type: list
         elements: dict
         required: true
+      challenge:
+        description: What proves an oct key; not used.
+        type: dict
   rotate:
     description:
       - Whether to replace due keys, as their C(rotation) declares. If V(false), RV(plan[].next_due)

@@ -106,6 +106,9 @@ options:
         type: list
         elements: dict
         required: true
+      challenge:
+        description: Not used.
+        type: dict
   kek_id:
     description: Identifier of a permanent KEK. If not given, a KEK is made for this run and deleted
       at its end.
@@ -144,7 +147,8 @@ options:
     type: bool
     default: false
   prove:
-    description: Have the vault use each key that was imported, and check the outcome.
+    description: Have the vault use each key, also those that are there already, and check the
+      outcome. A key of which that is not possible fails.
     type: bool
     default: false
   last_vault:

@@ -134,6 +134,14 @@ options:
     type: list
     elements: str
     default: []
+  challenges:
+    description:
+      - Return a challenge for each oct key, RV(target_keys[].challenge), so that
+        M(keyferry.azure.byok_import) can have a vault prove that it has the key. That uses the key
+        in the token, and changes nothing.
+    type: bool
+    default: false
+    version_added: 0.1.0
 notes:
   - In check mode the thumbprint of a key that would be made is not known.
   - Without a login, the module cannot recognise a locked key, or a public key that has lost its
@@ -207,6 +215,11 @@ target_keys:
       description: Its RFC 7638 thumbprint; V(null) for oct keys and for a key that would be made.
       type: str
       returned: always
+    challenge:
+      description: With O(challenges=true), for an oct key something encrypted in the token that
+        only a vault with the same key can decrypt; V(null) if the key can neither encrypt nor wrap.
+      type: dict
+      returned: always
     generations:
       description: All generations of the key in the token, oldest first; those made elsewhere
         before all others.
@@ -275,6 +288,7 @@ target_keys:
       locked: false
       generation: 01a2032eafaa71a4a5d1e84832f381a3
       thumbprint: _WPWX-NjAFhcBDLcYgEjtms3qxccx8ceSdTmTfuYFj8
+      challenge: null
       generations:
         - generation: 01a2032eafaa71a4a5d1e84832f381a3
           kind: P-256
@@ -408,6 +422,7 @@ def main() -> None:
             "listing": {"type": "path"},
             "public_session": {"type": "bool", "default": True},
             "transferred": {"type": "list", "elements": "str", "default": []},
+            "challenges": {"type": "bool", "default": False},
         },
         required_if=[("state", "absent", ("vaults", "versions"))],
         **KEY_CONSTRAINTS,

@@ -16,12 +16,12 @@ description:
     permission that the work needs. It is the counterpart of M(keyferry.azure.byok_hsm_info).
   - Changes nothing. A permission is tried by a request that cannot succeed, for a key named
     C(keyferry-probe-) and 16 random digits, which nobody has, or for a key of a type that does not
-    exist. A refusal shows that the permission is missing, and any other complaint that it is there.
-    The vault's logs show these requests as failed.
-  - In which order Azure checks permission and request is not documented. So for C(create) and
-    C(import), which are tried with a type that does not exist, RV(vault.permissions[].granted)
-    means no more than that the request was not refused for lack of a permission. None of this was
-    tried with the real service.
+    exist. A refusal (403) shows that the permission is missing, and the answer that there is no
+    such key (404, 409) that it is there. The vault's logs show these requests as failed.
+  - A complaint about the request itself (400) shows nothing, because it is not documented in which
+    order Azure checks permission and request. So for C(create) and C(import), which are tried with
+    a type that does not exist, RV(vault.permissions[].granted) is V(null) unless they are refused.
+    None of this was tried with the real service.
   - The module does not fail if the vault cannot be reached, blocks this host by its firewall, or
     rejects the access token, or if a permission is missing. It reports these problems in
     RV(vault.problems), and in warnings.
@@ -184,9 +184,9 @@ vault:
           type: str
         granted:
           description:
-            - Whether it was not refused; V(null) where the answer does not tell, or it was not
-              asked for because the vault
-              does not serve this run.
+            - Whether the answer shows that it is granted; V(null) where the answer does not tell,
+              as C(create) and C(import) never do, or it was not asked for because the vault does
+              not serve this run.
           type: bool
         needed_for:
           description: The kinds of O(work) that use it.

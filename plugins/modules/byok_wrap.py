@@ -37,7 +37,8 @@ attributes:
     support: partial
     details: Wrapping is random. A package is kept only if O(path) or O(declarations[].path) holds
       an unchanged package of the same key under the same KEK, with its receipt. Without a path,
-      every run wraps.
+      every run wraps. Oct keys are wrapped by every run, because nothing shows that a package that
+      is there holds the right one.
 options:
   kek_id:
     description:
@@ -182,14 +183,19 @@ packages:
       description: The package itself.
       type: str
     sha256:
-      description: SHA-256 of the package.
+      description: SHA-256 of the package. If the package travels in a file, bring this by another
+        way, and give it to M(keyferry.azure.byok_import) as
+        O(keyferry.azure.byok_import#module:sha256).
+      type: str
+    sha256_spoken:
+      description: The same in groups of four digits, to be read aloud.
       type: str
     wrapped:
       description: Whether this run wrapped the key, and did not keep a package that was there.
       type: bool
     challenge:
       description: For oct keys, something encrypted in the token that only a vault with the same
-        key can decrypt.
+        key can decrypt. The receipt has it as well, so it travels with the package.
       type: dict
     receipt:
       description: The receipt, an in-toto Statement v1; docs/receipt.schema.json describes it.
@@ -204,6 +210,8 @@ packages:
         {"schema_version": "1.0.0", "header": {"kid": "...", "alg": "dir",
         "enc": "CKM_RSA_AES_KEY_WRAP"}, "ciphertext": "..."}
       sha256: 05882432528761c73795b8923199a88dc9cabfe09c17136d707e7ecec41ebf11
+      sha256_spoken: >-
+        0588 2432 5287 61c7 3795 b892 3199 a88d c9ca bfe0 9c17 136d 707e 7ece c41e bf11
       wrapped: true
       challenge: null
       receipt: {}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
@@ -20,11 +21,12 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     run,
 )
 from azure.keyvault.keys import KeyClient
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 Alter = Callable[[Result], Any]
 Answering = Callable[..., None]
 
+_OTHER_RSA = rsa.generate_private_key(65537, 3072).public_key().public_numbers().n
 _OTHER = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
 
 
@@ -32,6 +34,13 @@ def _number(number: int) -> str:
     from base64 import urlsafe_b64encode
 
     return urlsafe_b64encode(number.to_bytes(32, "big")).decode().rstrip("=")
+
+
+def _wide(number: int) -> str:
+    from base64 import urlsafe_b64encode
+
+    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return urlsafe_b64encode(octets).decode().rstrip("=")
 
 
 def _key(**members: Any) -> Alter:
@@ -165,7 +174,10 @@ def bring(vault: Vault, declared: Result, tag: str) -> tuple[Result, list[Result
     )
     (package,) = wrapped["packages"]
     packages = [dict(package, name=key["name"]) for key in keys]
-    return vault.run("byok_import", imports=keys, packages=packages, settle_time=0), keys
+    imported = vault.run(
+        "byok_import", imports=keys, packages=packages, settle_time=0, wrapped_in_this_run=True
+    )
+    return imported, keys
 
 
 def enabled(vault: Vault, keys: list[Result]) -> dict[str, list[bool]]:
@@ -307,3 +319,54 @@ def test_an_exception_that_nobody_foresaw_leaves_no_version_enabled(
     assert "RuntimeError was raised at" in failed["msg"]
     assert "a secret" not in failed["msg"]
     assert enabled(vault, keys) == {"one": [True], "evil": [False], "three": [True]}
+
+
+#: KEKs that no vault makes, or not on this question, and what is said of them
+BAD_KEKS: dict[str, tuple[Alter, str]] = {
+    "1024 bits": (_key(n=_wide((1 << 1024) - 105)), "a modulus of 1024 bits"),
+    "another size": (_key(n=_wide(_OTHER_RSA)), "has 3072 bits, but 2048 are declared"),
+    "e 1": (_key(e="AQ"), "the public exponent 1 instead of 65537"),
+    "e 3": (_key(e="Aw"), "the public exponent 3 instead of 65537"),
+    "e even": (_key(e=_wide(65536)), "the public exponent 65536 instead of 65537"),
+    "e huge": (_key(e=_wide((1 << 2000) + 1)), "the public exponent of 2001 bits"),
+    "n even": (_key(n=_wide((1 << 2047) + 2)), "a modulus with a small factor"),
+    "n of small primes": (_key(n=_wide(3**1292)), "a modulus with a small factor"),
+    "n a square": (_key(n=_wide(((1 << 1024) - 105) ** 2)), "a power of a smaller number"),
+    "kty of software": (_key(kty="RSA"), "is no KEK"),
+    "may sign": (_key(key_ops=["import", "sign"]), "is no KEK"),
+    "another vault": (_kid("keyferry-lab", "evil"), "another vault or key"),
+    "another name": (_kid("/keys/", "/keys/x"), "another vault or key"),
+    "upwards": (UNREADABLE["kid upwards"], "names no version"),
+    "an escape sequence": (
+        lambda body: _key(kid=body["key"]["kid"] + "\x1b[31mhi")(body),
+        "names no version",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_KEKS)
+def test_a_kek_that_no_vault_makes_is_not_returned(
+    vault: Vault, answering: Answering, no_sleep: list[float], kind: str
+) -> None:
+    alter, says = BAD_KEKS[kind]
+    answering("kek-evil", alter, "POST", "GET")
+    with pytest.raises(ByokError) as refused:
+        vault.run("byok_kek", name="kek-evil", size=2048, settle_time=0)
+    assert says in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+
+
+def test_a_list_with_a_key_of_another_vault_is_not_believed(
+    vault: Vault, key: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.rotate(key())
+    listed = KeyClient.list_properties_of_keys
+
+    def elsewhere(self: KeyClient, **options: Any) -> Any:
+        for properties in listed(self, **options):
+            properties._id = properties.id.replace("keyferry-lab", "evil")
+            yield properties
+
+    monkeypatch.setattr(KeyClient, "list_properties_of_keys", elsewhere)
+    with pytest.raises(ByokError, match="another vault or key"):
+        vault.run("byok_vault_info", list_keys=True)

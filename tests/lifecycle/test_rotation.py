@@ -247,7 +247,10 @@ def wrap_and_import(
     }
     wrapped = run("byok_wrap", packages=[named], allow_trailing_zeros=True, **for_wrap(kek))
     return vault.run(
-        "byok_import", imports=[dict(named, replaces=replaces)], packages=wrapped["packages"]
+        "byok_import",
+        imports=[dict(named, replaces=replaces)],
+        packages=wrapped["packages"],
+        wrapped_in_this_run=True,
     )
 
 

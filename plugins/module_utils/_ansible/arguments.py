@@ -146,6 +146,7 @@ TARGET_KEY_RESULT: Spec = {
     "generation": {"type": "str"},
     "thumbprint": {"type": "str"},
     "generations": {"type": "list", "elements": "dict", "required": True},
+    "challenge": {"type": "dict"},
 }
 ROTATION_RESULT: Spec = {
     "name": {"type": "str", "required": True},
@@ -166,6 +167,7 @@ PACKAGE_RESULT: Spec = {
     "path": {"type": "path"},
     "content": {"type": "jsonarg"},  # before 2.19 Ansible makes a dict of a JSON text
     "sha256": {"type": "str"},
+    "sha256_spoken": {"type": "str"},
     "wrapped": {"type": "bool"},
     "challenge": {"type": "dict"},
     "receipt": {"type": "dict"},

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 
 SCHEMA_VERSION = "1.0.0"
 ENC = "CKM_RSA_AES_KEY_WRAP"
@@ -115,6 +116,27 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def spoken(sha256: str) -> str:
+    """Return a SHA-256 as people read it to each other: 16 groups of four hexadecimal digits."""
+    return " ".join(sha256[first : first + 4] for first in range(0, len(sha256), 4))
+
+
+def parse_sha256(text: str) -> str:
+    """Return a package's SHA-256 as 64 hexadecimal digits in lower case.
+
+    Blanks and colons between the digits are dropped, as people write and read them.
+
+    :raises ByokError: when it is none
+    """
+    digits = re.sub(r"[\s:]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ByokError(
+            f"{text!r} is not the SHA-256 of a package",
+            "Give its 64 hexadecimal digits, as byok_wrap returns them (sha256)",
+        )
+    return digits
+
+
 def parse(text: str) -> Package:
     """Read a package; base64url with or without padding, both seen in packages that Azure took.
 
@@ -146,7 +168,7 @@ def _read(text: str) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     :raises ByokError: naming the members that are not as the specification says
     """
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -35,6 +35,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.version impor
     drift,
 )
 
+#: Why a version without a public key is taken for a generation
+BY_TAG = "by its tag, not proved"
+
 #: Why a key is not as declared although it has arrived
 TO_BE_LOCKED = "in the token it has yet to be locked (after_transfer), once all its vaults have it"
 
@@ -514,10 +517,23 @@ def lock_after_transfer(situation: Situation, action: Action) -> Action:
     return replace(action, reason=reason, locks=True)
 
 
+def tell_what_a_tag_tells(situation: Situation, action: Action) -> Action:
+    """That a version without a public key is the wanted one, its tag alone says, and tags can be
+    written by others.
+    """
+    current = situation.current
+    if action.action not in ("none", "update", "lock", "recover") or not situation.holds_wanted:
+        return action
+    if current is None or current.public_key is not None:
+        return action
+    return replace(action, reason=f"{action.reason} ({BY_TAG})")
+
+
 AMENDMENTS: tuple[Amendment, ...] = (
     name_what_becomes_of_deleted,
     refuse_locked,
     lock_after_transfer,
+    tell_what_a_tag_tells,
 )
 
 

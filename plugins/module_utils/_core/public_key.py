@@ -15,8 +15,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import typing as t
 from dataclasses import dataclass
+from functools import cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
@@ -54,6 +56,63 @@ class EcPublicKey:
 
 
 PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
+
+#: What Azure makes KEKs with, and what FIPS 186-5 (A.1.1) takes as the least
+_EXPONENT = 65537
+
+#: Sizes of RSA keys, in bits: Azure's are 2048, 3072 and 4096, and an escrow key may be larger
+_RSA_SIZES = range(2048, 16384 + 1, 64)
+
+#: No factor of a modulus that anybody makes is below this
+_SMALL = 2**12
+
+
+def weakness(key: RsaPublicKey) -> str | None:
+    """Return why nothing must be encrypted under a key, in words behind "it has" or the like.
+
+    It finds what no HSM makes: a key that was invented, cut off or changed on its way. It cannot
+    show that a key is good.
+
+    :returns: None where nothing is wrong
+    """
+    if key.size not in _RSA_SIZES:
+        return f"a modulus of {key.size} bits"
+    if key.e != _EXPONENT:
+        shown = key.e if key.e.bit_length() <= 64 else f"of {key.e.bit_length()} bits"
+        return f"the public exponent {shown} instead of {_EXPONENT}"
+    if math.gcd(key.n, _small_primes()[1]) != 1:
+        return "a modulus with a small factor"
+    if _is_perfect_power(key.n):
+        return "a modulus that is a power of a smaller number"
+    return None
+
+
+@cache
+def _small_primes() -> tuple[tuple[int, ...], int]:
+    """Return the primes below _SMALL, and their product."""
+    sieve = bytearray([1]) * _SMALL
+    for number in range(2, math.isqrt(_SMALL) + 1):
+        if sieve[number]:
+            sieve[number * number :: number] = bytes(len(range(number * number, _SMALL, number)))
+    primes = tuple(number for number in range(2, _SMALL) if sieve[number])
+    return primes, math.prod(primes)
+
+
+def _is_perfect_power(number: int) -> bool:
+    """Tell whether a number without small factors is one."""
+    most = number.bit_length() // (_SMALL.bit_length() - 1)
+    exponents = (prime for prime in _small_primes()[0] if prime <= most)
+    return any(_root(number, exponent) ** exponent == number for exponent in exponents)
+
+
+def _root(number: int, exponent: int) -> int:
+    """Return the integer part of a root, by Newton's method from above."""
+    root = 1 << -(-number.bit_length() // exponent)
+    while True:
+        closer = ((exponent - 1) * root + number // root ** (exponent - 1)) // exponent
+        if closer >= root:
+            return root
+        root = closer
 
 
 def ec_public_key(curve: str, point: bytes) -> EcPublicKey:

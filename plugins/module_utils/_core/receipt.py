@@ -6,8 +6,10 @@
 
 """The receipt: the record of one transfer with what proves it; pure but for version look-ups.
 
-It is an in-toto Statement v1, and holds no secret and no ciphertext. docs/receipt.schema.json
-describes the predicate.
+It is an in-toto Statement v1, and holds no secret and no key, wrapped or not.
+docs/receipt.schema.json describes the predicate.
+
+A receipt that lies beside a package is the word of whoever carried both, because it is not signed.
 """
 
 from __future__ import annotations
@@ -15,9 +17,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import typing as t
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://github.com/keyferry/keyferry.azure/transfer/v1"
@@ -27,6 +34,66 @@ VERSION = "0.1.0"
 #: that they were set
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+_TRANSFER_AGAIN = "Transfer package and receipt again, unchanged"
+
+_TEXT: t.Final = (str,)
+_TEXT_OR_NULL: t.Final = (str, type(None))
+_FLAG_OR_NULL: t.Final = (bool, type(None))
+
+#: What a receipt has, as docs/receipt.schema.json says: types of a value, members of an object, or
+#: a list of one kind. A pattern is what a text has to match.
+_SHAPE: t.Mapping[str, t.Any] = {
+    "_type": _TEXT,
+    "subject": [{"name": _TEXT, "digest": {"sha256": re.compile("[0-9a-f]{64}")}}],
+    "predicateType": _TEXT,
+    "predicate": {
+        "key": {
+            "name": re.compile("[0-9a-zA-Z-]{1,127}"),
+            "kind": _TEXT,
+            "generation": re.compile("([0-9a-f]{2})*"),
+            "thumbprint": _TEXT_OR_NULL,
+        },
+        "token": dict.fromkeys(
+            ("label", "serial", "manufacturer", "model", "firmware", "library"), _TEXT
+        ),
+        "evidence": {
+            "origin": _TEXT,
+            **dict.fromkeys(
+                (
+                    "CKA_LOCAL",
+                    "CKA_ALWAYS_SENSITIVE",
+                    "CKA_SENSITIVE",
+                    "CKA_EXTRACTABLE",
+                    "CKA_NEVER_EXTRACTABLE",
+                ),
+                _FLAG_OR_NULL,
+            ),
+            "CKA_KEY_GEN_MECHANISM": (int, type(None)),
+        },
+        "kek": {"kid": _TEXT_OR_NULL, "fingerprint": _TEXT, "trust": _TEXT, "size": (int,)},
+        "wrap": {
+            "oaep": _TEXT,
+            "aes_bits": (int,),
+            "rehearsal": dict.fromkeys(("profile", "mechanism", "parameter", "finding"), _TEXT),
+            "time": _TEXT,
+            "tools": (dict,),
+        },
+    },
+}
+
+_HEX: t.Final = re.compile("([0-9a-f]{2})+")
+
+#: What a challenge has; byok_wrap makes one for oct keys alone, and iv is of CBC
+_CHALLENGE: t.Mapping[str, t.Any] = {
+    "algorithm": re.compile("A(128|192|256)(CBCPAD|KW)"),
+    "ciphertext": _HEX,
+    "sha256": re.compile("[0-9a-f]{64}"),
+}
+_IV: t.Mapping[str, t.Any] = {"iv": re.compile("[0-9a-f]{32}")}
+
+#: Members of the predicate that not every receipt has: what an import added is written anew
+_SOMETIMES: t.Mapping[str, t.Any] = {"import": (dict,), "challenge": (dict,)}
 
 
 def generator(token: t.Mapping[str, str]) -> str:
@@ -73,10 +140,24 @@ def begin(
     }
 
 
+def with_challenge(
+    receipt: dict[str, t.Any], challenge: t.Mapping[str, str] | None
+) -> dict[str, t.Any]:
+    """Return the receipt with the token's challenge, so that the importing side can prove what
+    arrived.
+
+    :param challenge: of an oct key; None where there is none
+    """
+    if challenge is None:
+        return receipt
+    return {**receipt, "predicate": {**receipt["predicate"], "challenge": dict(challenge)}}
+
+
 def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the receipt with what the import added.
 
-    :param imported: kid, attributes, request id, what was compared, origin and identity
+    :param imported: kid, attributes, request id, what was compared, origin and identity, and
+        ``source``: whether this run or whoever carried the package told the rest
     """
     tool_versions = tools("azure-keyvault-keys", "azure-identity", "cryptography")
     return {
@@ -88,15 +169,84 @@ def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) ->
     }
 
 
-def package_sha256(receipt: t.Mapping[str, t.Any]) -> str | None:
-    """Return the digest of the package that a receipt is about.
+def parse(text: str, where: str) -> dict[str, t.Any]:
+    """Read a receipt that came in a file.
 
-    None where it is not a receipt of ours.
+    :param where: such as "The file /media/a.byok.receipt.json", for the message
+    :raises ByokError: for what is no receipt of Keyferry
     """
     try:
-        return str(receipt["subject"][0]["digest"]["sha256"])
-    except (KeyError, IndexError, TypeError):
-        return None
+        receipt = parse_json(text)
+    except ValueError as error:
+        raise ByokError(f"{where} is not JSON ({error})", _TRANSFER_AGAIN) from None
+    check(receipt, where)
+    return t.cast("dict[str, t.Any]", receipt)
+
+
+def check(receipt: t.Any, where: str) -> None:
+    """Refuse what has not the shape of a receipt; what it says may be wrong all the same.
+
+    :param where: as :func:`parse` takes it
+    :raises ByokError: naming the first member that is not as it must be
+    """
+    if not isinstance(receipt, Mapping) or receipt.get("predicateType") != PREDICATE_TYPE:
+        raise ByokError(f"{where} is not a receipt of Keyferry", _TRANSFER_AGAIN)
+    predicate = receipt.get("predicate")
+    members = predicate if isinstance(predicate, Mapping) else {}
+    there = {name: _SOMETIMES[name] for name in _SOMETIMES if name in members}
+    shape = {**_SHAPE, "predicate": {**_SHAPE["predicate"], **there}}
+    wrong = _difference(receipt, shape, "") or (None if receipt["subject"] else "subject")
+    if wrong is not None:
+        raise ByokError(
+            f"{where} is not a receipt of Keyferry: {wrong} is not as docs/receipt.schema.json "
+            "describes it",
+            _TRANSFER_AGAIN,
+        )
+    if "challenge" in members:
+        check_challenge(members["challenge"], where)
+
+
+def check_challenge(challenge: t.Any, where: str) -> None:
+    """Refuse what has not the shape of a challenge, see ``make_challenge()`` of ``_token``.
+
+    :param where: what it stands in, for the message
+    :raises ByokError: for what is none
+    """
+    wants_iv = str(challenge.get("algorithm")).endswith("CBCPAD") if challenge else False
+    shape = {**_CHALLENGE, **_IV} if wants_iv else _CHALLENGE
+    if _difference(challenge, shape, "challenge") is not None:
+        raise ByokError(f"The challenge in {where} is not one of byok_wrap", _TRANSFER_AGAIN)
+
+
+def _difference(value: t.Any, shape: t.Any, path: str) -> str | None:
+    """Return the path of the first member that is not of a shape; None where all are.
+
+    A member that is in no shape is not named: its name is not ours.
+    """
+    if isinstance(shape, Mapping):
+        if not isinstance(value, Mapping) or set(value) != set(shape):
+            return path or "it"
+        return _first(
+            _difference(value[name], shape[name], f"{path}.{name}".lstrip(".")) for name in shape
+        )
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return path
+        return _first(_difference(each, shape[0], path) for each in value)
+    if isinstance(shape, re.Pattern):
+        return None if isinstance(value, str) and shape.fullmatch(value) else path
+    # bool is a kind of int in Python, and not in JSON
+    is_flag = isinstance(value, bool) and bool not in shape
+    return None if isinstance(value, shape) and not is_flag else path
+
+
+def _first(differences: t.Iterable[str | None]) -> str | None:
+    return next((path for path in differences if path is not None), None)
+
+
+def package_sha256(receipt: t.Mapping[str, t.Any]) -> str:
+    """Return the digest of the package that a receipt is about, of one that :func:`check` took."""
+    return str(receipt["subject"][0]["digest"]["sha256"])
 
 
 def path_beside(package_path: str) -> str:

@@ -73,6 +73,7 @@ class TargetKey(Shape):
 
     :ivar generation: the one that is meant; None for a key that would be made
     :ivar generations: oldest first
+    :ivar challenge: for an oct key, if it was asked for: what proves that a vault has it
     """
 
     name: str
@@ -81,6 +82,7 @@ class TargetKey(Shape):
     generations: tuple[GenerationFacts, ...]
     created: bool = False
     locked: bool = False
+    challenge: Mapping[str, t.Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class Package(Shape):
 
     :ivar content: the text of the .byok file
     :ivar sha256: of the content, in hexadecimal digits
+    :ivar sha256_spoken: the same in groups, to be read aloud
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
     """
@@ -150,6 +153,7 @@ class Package(Shape):
     wrapped: bool
     receipt: Mapping[str, t.Any] | None
     challenge: Mapping[str, t.Any] | None = None
+    sha256_spoken: str | None = None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,11 @@ class Request(Shape):
     escrow_directory: str | None = None
     confirmations: Mapping[str, t.Any] = field(default_factory=dict)
 
+    @property
+    def asks_for_challenges(self) -> bool:
+        """Whether the vault proves the keys that are there already, which changes nothing."""
+        return self.prove and not self.looks_only and self.job in _BROUGHT
+
 
 @dataclass(frozen=True)
 class Held(Shape):
@@ -98,12 +103,14 @@ class Held(Shape):
     :ivar generation: CKA_ID of the one that is meant; None where it has yet to be made
     :ivar thumbprint: its RFC 7638 thumbprint; None for oct keys
     :ivar newest: CKA_ID of the youngest generation that is there
+    :ivar challenge: for an oct key, what proves that the vault has it, if it was asked for
     """
 
     name: str
     generation: str | None
     thumbprint: str | None
     newest: str | None
+    challenge: Mapping[str, t.Any] | None = None
 
     @property
     def identity(self) -> str | None:
@@ -131,12 +138,14 @@ class TokenKey(Shape):
     generation: str | None
     thumbprint: str | None
     generations: tuple[TokenGeneration, ...]
+    challenge: Mapping[str, t.Any] | None = None
 
     @property
     def held(self) -> Held:
         """What the token holds of the key; a generation that was half made is none."""
         whole = [each.generation for each in self.generations if not each.half_made]
-        return Held(self.name, self.generation, self.thumbprint, whole[-1] if whole else None)
+        newest = whole[-1] if whole else None
+        return Held(self.name, self.generation, self.thumbprint, newest, self.challenge)
 
 
 @dataclass(frozen=True)
@@ -302,7 +311,9 @@ class Transfer(Shape):
 
     def batches(self) -> list[Batch]:
         """Return what there is to do with the vault, in the order of the plan."""
-        names = [entry.name for entry in self._going_on() if entry.action in _IMPORTED]
+        # What is in place is given to byok_import as well where the vault has to prove it.
+        actions = (*_IMPORTED, *_ARRIVED) if self.request.asks_for_challenges else _IMPORTED
+        names = [entry.name for entry in self._going_on() if entry.action in actions]
         size = max(1, self.request.batch_size)
         return [
             Batch(self, tuple(names[first : first + size])) for first in range(0, len(names), size)
@@ -598,6 +609,8 @@ class Batch:
             facts["confirm"] = request.confirmations[entry.name]
         if request.prove:
             facts["prove"] = True
+        if request.prove and key.challenge and entry.action not in _BROUGHT:
+            facts["challenge"] = key.challenge
         return {**item, **facts}
 
     def _paths(self, key: Held) -> dict[str, str]:

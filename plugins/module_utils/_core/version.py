@@ -31,6 +31,10 @@ TOKEN_TAG = f"{OUR_TAGS}token"
 THUMBPRINT_TAG = f"{OUR_TAGS}thumbprint"
 PACKAGE_TAG = f"{OUR_TAGS}package"
 
+#: On a version that came out of a file and is not yet shown to be the key, which is disabled until
+#: then. A run that dies in between leaves it, and a later run goes on.
+UNCHECKED_TAG = f"{OUR_TAGS}unchecked"
+
 
 @dataclass(frozen=True)
 class Version:
@@ -58,6 +62,11 @@ class Version:
     recovery_level: str
     retention_days: int | None = None
     hsm_platform: str | None = None
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether a run imported it out of a file, and died before it was shown to be the key."""
+        return UNCHECKED_TAG in self.tags
 
     @cached_property
     def thumbprint(self) -> str | None:
@@ -128,16 +137,25 @@ def declared_attributes(
 def drift(declaration: Declaration, version: Version) -> dict[str, t.Any]:
     """Return the attributes that have to change, with their new values.
 
-    What is not declared stays unchanged. Declared tags are merged into those of the version.
+    What is not declared stays unchanged, but of a version that is unchecked: it gets what an import
+    gives. Declared tags are merged into those of the version.
     """
+    operations, enabled = declaration.operations, declaration.enabled
+    if version.unchecked:
+        operations, enabled = declaration.wanted_operations, declaration.enabled is not False
     declared = {
-        "operations": sorted(declaration.operations) if declaration.operations else None,
-        "enabled": declaration.enabled,
+        "operations": sorted(operations) if operations else None,
+        "enabled": enabled,
         "not_before": declaration.not_before and format_moment(declaration.not_before),
         "expires": declaration.expires and format_moment(declaration.expires),
-        "tags": {**version.tags, **declaration.tags} if declaration.tags else None,
+        "tags": {**checked_tags(version.tags), **(declaration.tags or {})},
     }
     return differing(version, declared)
+
+
+def checked_tags(tags: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a version once it is shown to be the key."""
+    return {tag: value for tag, value in tags.items() if tag != UNCHECKED_TAG}
 
 
 def differing(version: Version, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -12,6 +12,8 @@ import typing as t
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import BY_TAG
+
 Host = t.Mapping[str, t.Any]
 
 #: What is said of the deleted key that may hold a name; None where that may not be seen
@@ -65,7 +67,7 @@ def _of_generation(generation: Host, vaults: t.Mapping[str, Host]) -> list[str]:
     lines = [f"  generation {_generation(generation)}"]
     for url, there in vaults.items():
         versions = [
-            _version(version)
+            _version(version) + ("" if version["thumbprint"] else f", {BY_TAG}")
             for version in there["versions"]
             if version["generation"] == generation["generation"]
         ]

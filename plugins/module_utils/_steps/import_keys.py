@@ -81,7 +81,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
     AzureError,
     UnreadableAnswer,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import NotOurKey, prove
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import (
+    NotOurKey,
+    NotProved,
+    answering_operation,
+    prove,
+    why_unprovable,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_policy import (
     Policy,
     change_policy,
@@ -98,6 +104,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
     version_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import (
+    Believed,
     Import,
     read_import,
 )
@@ -119,6 +126,7 @@ class Importing:
     :ivar timeout: seconds that a deletion or recovery may take
     :ivar journal: the imports of the vault that are on their way
     :ivar receipt_directory: where receipts are written as well
+    :ivar believed: whose word counts on what is imported
     :ivar keks: the KEKs that were looked at
     :ivar versions: for each key that was imported, the new version and those that were there
         before
@@ -130,6 +138,7 @@ class Importing:
     timeout: float
     journal: Journal
     receipt_directory: str | None = None
+    believed: Believed = field(default_factory=Believed)
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
     versions: dict[str, set[str]] = field(default_factory=dict)
 
@@ -152,6 +161,7 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         params["delete_timeout"],
         Journal(params["state_directory"], vault.address.url),
         params["receipt_directory"],
+        Believed(params["wrapped_in_this_run"], params["allow_unverified_origin"]),
     )
     if params["state"] == "present" and not check_mode:
         importing.journal.prepare()
@@ -177,10 +187,9 @@ def _writing(importing: Importing, params: Params, outcome: Outcome) -> t.Iterat
 def _work(importing: Importing, params: Params) -> t.Callable[[Params, Outcome], None]:
     """Return what is done with each key."""
     packages = {package["name"]: package for package in params["packages"] or []}
-    unverified = params["allow_unverified_origin"]
 
     def import_one(item: Params, part: Outcome) -> None:
-        bring(importing, item, packages.get(item["name"]), part, unverified)
+        bring(importing, item, packages.get(item["name"]), part)
 
     def delete_one(item: Params, part: Outcome) -> None:
         _delete(importing, item, params["purge"], part)
@@ -210,19 +219,11 @@ def one_writer(vault: Vault, params: Params, outcome: Outcome) -> t.Iterator[Non
         yield
 
 
-def bring(
-    importing: Importing,
-    item: Params,
-    wrapped: Params | None,
-    outcome: Outcome,
-    allow_unverified: bool = False,
-) -> None:
+def bring(importing: Importing, item: Params, wrapped: Params | None, outcome: Outcome) -> None:
     """Import a key that is not there yet in any version, else bring its attributes in line.
 
     :param item: the options of byok_import for this key
     :param wrapped: byok_wrap's result for it
-    :param allow_unverified: import a package although nothing that can be trusted says which key it
-        must hold
     :raises ByokError: when it cannot be imported
     """
     vault = importing.vault
@@ -230,7 +231,7 @@ def bring(
     refuse_type(vault.address, declaration)
     if declaration.rotation:
         refuse_notification(vault.address, declaration.name, declaration.rotation)
-    wanted = read_import(declaration, item, wrapped, allow_unverified)
+    wanted = read_import(declaration, item, wrapped, importing.believed)
     if finish_interrupted(importing, wanted, outcome):
         return
     in_vault = observe(vault, declaration.name, wanted.is_in)
@@ -249,24 +250,40 @@ def _keep(
     """Bring the attributes of a key in line that is there; an older version is left alone."""
     vault, name = importing.vault, wanted.declaration.name
     after: dict[str, t.Any] = {}
+    found = _describe(wanted, version).to_dict()
     if current:
-        version, after = _bring_in_line(importing, wanted, version, outcome)
+        version, after = _bring_in_line(importing, wanted, version, found, outcome)
     else:
         outcome.warnings.append(
             f"{name}: the key is there as the older version {version.version} and is not made the "
             "newest again"
         )
-    kept = replace(_describe(wanted, version), current=current, updated=bool(after))
+    kept = replace(
+        _describe(wanted, version),
+        current=current,
+        updated=bool(after),
+        **{fact: found[fact] for fact in ("identity", "proof", "receipt")},
+    )
     entry = outcome.add("imports", kept)
-    if wanted.prove and not importing.check_mode:
-        entry.update(_with_proof(kept, prove(vault, name, version, wanted.challenge)).to_dict())
+    if wanted.prove and kept.proof is None and not importing.check_mode:
+        proof = prove(vault, name, version, wanted.challenge)
+        entry.update(_with_proof(kept, proof).to_dict())
+        if "unprovable" in proof:
+            outcome.failures.add(name, NotProved(vault, name, proof["unprovable"]))
 
 
 def _bring_in_line(
-    importing: Importing, wanted: Import, version: Version, outcome: Outcome
+    importing: Importing,
+    wanted: Import,
+    version: Version,
+    found: dict[str, t.Any],
+    outcome: Outcome,
 ) -> tuple[Version, dict[str, t.Any]]:
     """Change what of a version and of the key's rotation policy is not as declared.
 
+    One that a dead run left unchecked is enabled when it is shown to be the key.
+
+    :param found: the ImportedKey of the results; gets what was found of such a version
     :returns: the version as it is then, and what changed
     """
     vault, name = importing.vault, wanted.declaration.name
@@ -276,7 +293,11 @@ def _bring_in_line(
     change = Change(f"key {name} in the {vault}", before, after)
     if after:
         if not importing.check_mode:
-            version = update(vault, name, version, after)
+            if version.unchecked:
+                version = _verify(vault, wanted, version, found)
+                _complete_receipt(importing, wanted, version, found)
+            else:
+                version = update(vault, name, version, after)
         outcome.changes.append(change)
     policy_before, policy_after = _settle_policy(importing, wanted, exists=True)
     if policy_after and not after:
@@ -500,29 +521,45 @@ def _accept(
     version: Version,
     entry: dict[str, t.Any],
     outcome: Outcome,
-) -> None:
+) -> Version:
     """Take a version that arrived for the key, after it was shown to be it, and record that.
 
+    The journal forgets the import when nothing is left to find out about it.
+
     :param entry: the ImportedKey of the results; gets what was found
+    :returns: the version as it is then
     :raises ByokError: when it is not shown to be the key
     """
+    name = wanted.declaration.name
     try:
-        _verify(importing.vault, wanted, version, entry)
+        version = _verify(importing.vault, wanted, version, entry)
     except NotOurKey:
         outcome.result["imports"].remove(entry)  # it must not pass for the key
-        importing.journal.done(wanted.declaration.name)
+        importing.journal.done(name)
         raise
-    if wanted.receipt:
+    except ByokError as error:  # it has arrived, and whoever asks must find that it has
+        entry["proof"] = {"unprovable": str(error)}
         _complete_receipt(importing, wanted, version, entry)
-    importing.journal.done(wanted.declaration.name)
+        if isinstance(error, NotProved):  # the next run finds it in the vault
+            importing.journal.done(name)
+        raise
+    _complete_receipt(importing, wanted, version, entry)
+    importing.journal.done(name)
+    return version
 
 
 def _check_package(importing: Importing, wanted: Import) -> None:
-    """Refuse a package that the vault would not take.
+    """Refuse a package that the vault would not take, or of which it could not prove that it has
+    the key, where that is asked for: no version can be taken back.
 
     :raises ByokError: for one, and where there is none
     """
     vault, name = importing.vault, wanted.declaration.name
+    if wanted.text and wanted.prove:
+        attributes, type_ = wanted.attributes(vault.now), wanted.declaration.spec.type
+        why = why_unprovable(type_, attributes, vault.now, wanted.challenge)
+        if why:
+            raise NotProved(vault, name, why)
     if wanted.text:
         package = parse(wanted.text)
         if package.kid not in importing.keks:
@@ -536,29 +573,72 @@ def _check_package(importing: Importing, wanted: Import) -> None:
         )
 
 
-def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.Any]) -> None:
+def _verify(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.Any]) -> Version:
     """Compare a version that arrived with the key, and have it prove itself where that is possible.
 
-    What is not shown to be the key is disabled, also when an answer about it cannot be read.
+    One that came out of a file is enabled by that. What is not shown to be the key is disabled,
+    also when an answer about it cannot be read.
 
     :param entry: the ImportedKey of the results; gets what was found
+    :returns: the version as it is then
     :raises NotOurKey: when it was disabled
     :raises ByokError: when Azure refuses the proof
     """
     name = wanted.declaration.name
     try:
-        entry["identity"] = _compare(vault, wanted, version)
-        if wanted.prove or wanted.challenge:
-            proof = prove(vault, name, version, wanted.challenge)
-            entry.update(_with_proof(ImportedKey.from_dict(entry), proof).to_dict())
+        return _check(vault, wanted, version, entry)
     except ByokError as error:
-        shown = entry["identity"] == "public_key"
+        shown = entry["identity"] in ("public_key", "proved")
         unreadable = isinstance(error, UnreadableAnswer) and not shown
         if unreadable or isinstance(error, NotOurKey):
             raise _disable(vault, name, str(error), version.version) from error
         raise
     except Exception as error:
         raise _disable(vault, name, str(as_byok_error(error)), version.version) from error
+
+
+def _check(vault: Vault, wanted: Import, version: Version, entry: dict[str, t.Any]) -> Version:
+    """Find out whether a version is the key, by its public key or by a proof.
+
+    :param entry: the ImportedKey of the results; gets what was found
+    :returns: the version as it is then, enabled where it was unchecked
+    :raises NotOurKey: when it is another key
+    :raises ByokError: when Azure refuses the proof
+    """
+    name, declaration = wanted.declaration.name, wanted.declaration
+    entry["identity"] = _compare(vault, wanted, version)
+    if version.unchecked and version.public_key is None:
+        version = _open_for_proof(vault, wanted, version)
+    elif version.unchecked:
+        version = update(vault, name, version, drift(declaration, version))
+    if wanted.prove or wanted.challenge:
+        proof = prove(vault, name, version, wanted.challenge)
+        entry.update(_with_proof(ImportedKey.from_dict(entry), proof).to_dict())
+        if wanted.prove and "unprovable" in proof:
+            raise NotProved(vault, name, proof["unprovable"])
+    if version.unchecked:
+        version = update(vault, name, version, drift(declaration, version))
+    entry["attributes"] = version.attributes()
+    return version
+
+
+def _open_for_proof(vault: Vault, wanted: Import, version: Version) -> Version:
+    """Enable an unchecked version of a key without a public part for what proves it, and no more:
+    a disabled version does nothing at all.
+
+    :raises NotProved: for one that a dead run left, where nothing here can prove it
+    """
+    name, challenge = wanted.declaration.name, wanted.challenge
+    if challenge is None:
+        if not wanted.is_package_of(version):
+            why = "a run that died imported it from a file, and that package is not given"
+            raise NotProved(vault, name, why)
+        return version
+    operation = answering_operation(challenge)
+    # Of one that is enabled, a dead run had opened it, or the tag is somebody else's doing.
+    if version.enabled or operation not in wanted.declaration.wanted_operations:
+        return version
+    return update(vault, name, version, {"enabled": True, "operations": [operation]})
 
 
 def _with_proof(key: ImportedKey, proof: dict[str, t.Any]) -> ImportedKey:
@@ -573,6 +653,8 @@ def _complete_receipt(
 
     :param entry: the ImportedKey of the results; gets the receipt
     """
+    if not wanted.receipt:
+        return
     vault, directory = importing.vault, importing.receipt_directory
     told = ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")
     imported = {
@@ -581,11 +663,12 @@ def _complete_receipt(
         "hsm_platform": version.hsm_platform,
         "attributes": version.attributes(),
         "compared": "thumbprint" if version.public_key else "challenge",
+        "source": wanted.receipt_told_by,
         # no receipt of what is there fails for a clock
         "time": format_moment(vault.clock.look().time),
         **{fact: entry[fact] for fact in told},
     }
-    entry["receipt"] = complete(wanted.receipt or {}, imported)
+    entry["receipt"] = complete(wanted.receipt, imported)
     paths = [wanted.receipt_path]
     if directory:
         name = f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json"
@@ -631,7 +714,7 @@ def _send(importing: Importing, wanted: Import, before: InVault) -> Version:
     vault, journal = importing.vault, importing.journal
     declaration, name = wanted.declaration, wanted.declaration.name
     sent = _sent(vault, wanted, before)
-    attributes = wanted.attributes(vault.now)
+    attributes = wanted.attributes_at_first(vault.now)
     options = {
         "enabled": attributes["enabled"],
         "not_before": attributes["not_before"] and parse_moment(attributes["not_before"]),
@@ -691,6 +774,7 @@ def _sent(vault: Vault, wanted: Import, before: InVault) -> SentImport:
         prove=wanted.prove,
         receipt=wanted.receipt,
         receipt_path=wanted.receipt_path,
+        receipt_told_by=wanted.receipt_told_by,
     )
 
 
@@ -748,8 +832,7 @@ def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -
         importing.journal.done(name)
         return False
     _finish(importing, _as_sent(wanted, sent, outcome), sent, version, outcome)
-    same_package = wanted.text is not None and digest(wanted.text) == sent.package_sha256
-    if wanted.is_in(version) or same_package:
+    if wanted.is_in(version) or _is_of(wanted, sent):
         return True
     if wanted.replaces == version.version:  # it was there when the wanted one was planned
         return False
@@ -759,6 +842,11 @@ def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -
         "Run again: the next plan takes that version into account",
         code="conflict",
     )
+
+
+def _is_of(wanted: Import, sent: SentImport) -> bool:
+    """Tell whether it was the package at hand that was sent."""
+    return wanted.text is not None and digest(wanted.text) == sent.package_sha256
 
 
 def _read_back(importing: Importing, sent: SentImport, outcome: Outcome) -> Version | None:
@@ -807,8 +895,9 @@ def _as_sent(wanted: Import, sent: SentImport, outcome: Outcome) -> Import:
         thumbprint=sent.thumbprint,
         generation=sent.generation,
         origin=sent.origin,
-        text=None,
+        text=wanted.text if _is_of(wanted, sent) else None,
         receipt=dict(sent.receipt) if sent.receipt else None,
+        receipt_told_by=sent.receipt_told_by,
         receipt_path=path,
         challenge=dict(sent.challenge) if sent.challenge else None,
         prove=wanted.prove or sent.prove,
@@ -836,9 +925,9 @@ def _finish(
     outcome.changes.append(Change(f"key {name} in the {vault}", INTERRUPTED, FINISHED))
     importing.versions[name] = {version.version, *sent.versions_before}
     if not importing.check_mode:
-        _accept(importing, ours, version, entry, outcome)
+        version = _accept(importing, ours, version, entry, outcome)
     if arrived.current:
-        version, after = _bring_in_line(importing, ours, version, outcome)
+        version, after = _bring_in_line(importing, ours, version, entry, outcome)
         entry.update(attributes=version.attributes(), updated=bool(after))
 
 
@@ -850,7 +939,7 @@ def _compare(vault: Vault, wanted: Import, version: Version) -> str:
     name, type_ = wanted.declaration.name, wanted.declaration.spec.azure_type
     if version.type == type_:
         if version.public_key is None:
-            return "tag_only"
+            return "unverified" if wanted.origin == "unverified" else "tag_only"
         if wanted.thumbprint is None:
             return "unverified"
         if version.thumbprint == wanted.thumbprint:
@@ -886,6 +975,13 @@ def _disable(vault: Vault, name: str, why: str, *versions: str) -> NotOurKey:
     )
 
 
+def _identity(wanted: Import, version: Version) -> str:
+    """Return why a version that is there is believed to be the key, before it is proved."""
+    if version.public_key is None:
+        return "tag_only"
+    return "public_key" if version.thumbprint == wanted.thumbprint else "unverified"
+
+
 def _describe(wanted: Import, version: Version | None) -> ImportedKey:
     """Return what is told of a key.
 
@@ -911,7 +1007,7 @@ def _describe(wanted: Import, version: Version | None) -> ImportedKey:
         kid=version.kid,
         version=version.version,
         thumbprint=version.thumbprint,
-        identity="public_key" if version.public_key else "tag_only",
+        identity=_identity(wanted, version),
         attributes=version.attributes(),
         hsm_platform=version.hsm_platform,
         created=version.created,

@@ -35,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     fingerprint,
     rsa_from_pem,
     to_pem,
+    weakness,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import KekFacts
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
@@ -208,7 +209,8 @@ def _present(
     # Azure answered that this run made it, and nobody made a version of that name before or since.
     versions = read_versions(vault, name)
     created = not answer_lost and [version.version for version in versions] == [made.version]
-    _refuse_no_kek(vault, name, versions)
+    _refuse_no_kek(vault, name, [made, *versions])
+    _refuse_other_size(vault, name, made, declared.size)
     result = _result(name, made, created, approved)
     outcome.result.update(result)
     making.after = {**facts, "fingerprint": result["kek_fingerprint"]}
@@ -246,12 +248,8 @@ def _make(vault: Vault, declared: _Declared) -> tuple[Version, bool]:
 
 def _keep(vault: Vault, declared: _Declared, current: Version, check_mode: bool) -> Outcome:
     """Keep a KEK that is there; only its tags, and an expiry that is a moment, are kept in line."""
-    name, size = declared.name, _public_key(current).size
-    if size != declared.size:
-        raise ByokError(
-            f"The KEK {name} in the {vault} has {size} bits, but {declared.size} are declared",
-            "Declare its size as it is, or use another name",
-        )
+    name = declared.name
+    _refuse_other_size(vault, name, current, declared.size)
     attributes: dict[str, t.Any] = {"tags": None, "expires": None}
     if declared.tags:
         attributes["tags"] = {**current.tags, **declared.tags}
@@ -269,6 +267,19 @@ def _keep(vault: Vault, declared: _Declared, current: Version, check_mode: bool)
         _refuse_unusable(vault, name, current)
     outcome.result = _result(name, current, False, declared.approved)
     return outcome
+
+
+def _refuse_other_size(vault: Vault, name: str, kek: Version, declared: int) -> None:
+    """Refuse a KEK of another size than was asked for.
+
+    :raises ByokError: for one
+    """
+    size = _public_key(kek).size
+    if size != declared:
+        raise ByokError(
+            f"The KEK {name} in the {vault} has {size} bits, but {declared} are declared",
+            "Declare its size as it is, or use another name",
+        )
 
 
 def _absent(
@@ -388,7 +399,20 @@ def _refuse_unusable(vault: Vault, name: str, version: Version) -> None:
 
 
 def _public_key(kek: Version) -> RsaPublicKey:
-    return t.cast(RsaPublicKey, kek.public_key)  # _refuse_no_kek() has checked that
+    """Return what is wrapped under, of a version that _refuse_no_kek() let pass.
+
+    :raises ByokError: for a key that no vault makes
+    """
+    public_key = t.cast(RsaPublicKey, kek.public_key)
+    weak = weakness(public_key)
+    if weak:
+        raise ByokError(
+            f"The vault answered with a KEK {kek.kid} that has {weak}, which no vault makes",
+            "Do not wrap under it. Find out what answers for the vault (proxy, DNS, the host that "
+            "reaches Azure), and make a KEK under another name",
+            code="kek_unverified",
+        )
+    return public_key
 
 
 def _declared_expiry(vault: Vault, params: t.Mapping[str, t.Any]) -> datetime | None:

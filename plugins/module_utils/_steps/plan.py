@@ -60,7 +60,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions imp
     list_versions,
     observe,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import read_import
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import (
+    Believed,
+    read_import,
+)
 
 #: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service
 #: limits; Key Vault backup)
@@ -75,6 +78,8 @@ _NOT_TOLD: t.Mapping[str, t.Any] = {
     "replaces": None,
     "path": None,
     "package": None,
+    "sha256": None,
+    "challenge": None,
     "prove": False,
 }
 
@@ -319,7 +324,7 @@ def _facts_after_import(item: t.Mapping[str, t.Any], now: datetime) -> dict[str,
     :param item: the options of the key, with what byok_import is told
     """
     options = {**_NOT_TOLD, **item}
-    version = read_import(parse_declaration(options), options, None, allow_unverified=False)
+    version = read_import(parse_declaration(options), options, None, Believed())
     return version.facts(now)
 
 

@@ -70,6 +70,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import 
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import Believed
 
 Params = t.Mapping[str, t.Any]
 
@@ -163,7 +164,12 @@ class _Driver:
         )
         with self._step(with_changes=False) as seen:
             find_or_make(
-                self.token, list(self.declarations.values()), params, check_mode=True, outcome=seen
+                self.token,
+                list(self.declarations.values()),
+                params,
+                check_mode=True,
+                outcome=seen,
+                challenges=request.asks_for_challenges,
             )
         run = Transfer.begin(request, items).seen_in_token(_result(seen))
         in_token, force = seen.result["target_keys"], frozenset(request.force)
@@ -261,6 +267,7 @@ class _Driver:
             params["on_deleted"],
             params["delete_timeout"],
             self.journal,
+            believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
         items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]
@@ -369,6 +376,8 @@ class _Driver:
 _IMPORT_DEFAULTS: Params = {
     "path": None,
     "package": None,
+    "sha256": None,
+    "challenge": None,
     "thumbprint": None,
     "replaces": None,
     "confirm": None,

@@ -35,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     Session,
     Slot,
@@ -88,11 +89,13 @@ class Steps:
     :ivar orders: what byok_plan returned under this name
     :ivar transferred: identities of generations that have arrived, and may be locked
     :ivar withdraw: identities of generations that must never be chosen again
+    :ivar challenges: whether oct keys come with what proves that a vault has them
     """
 
     orders: t.Sequence[Params] = ()
     transferred: t.Collection[str] = ()
     withdraw: t.Sequence[str] = ()
+    challenges: bool = False
 
 
 @dataclass
@@ -120,12 +123,14 @@ class _Run:
     """What a run has to do with.
 
     :ivar token: None where nothing is changed: in check mode, which a stored listing is enough for
+    :ivar at_hand: the token, where it can be asked to use a key; that changes nothing
     """
 
     info: TokenInfo
     token: Token | None
     steps: Steps
     outcome: Outcome
+    at_hand: Token | None = None
 
     def where(self, name: str) -> str:
         """Return how a diff names a key."""
@@ -178,7 +183,7 @@ def _open_and_work(
 
 
 def _steps(params: Params) -> Steps:
-    return Steps(params["orders"], params["transferred"], params["withdraw"])
+    return Steps(params["orders"], params["transferred"], params["withdraw"], params["challenges"])
 
 
 def _look_into_listing(
@@ -272,7 +277,7 @@ def find_or_make(
     :raises ByokError: when the token cannot be searched, or an identity to withdraw is unknown
     """
     outcome = Outcome() if outcome is None else outcome
-    run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome)
+    run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome, token)
     with _one_maker(token, params, check_mode):
         names = [declaration.name for declaration in declarations]
         _settle(run, list_generations(token, names), declarations)
@@ -477,7 +482,17 @@ def _finish(run: _Run, key: _Key) -> None:
     _tidy(run, key, where)
     generations = key.found.generations
     report = target_key(key.name, current, generations, created=key.created, locked=bool(to_lock))
-    run.outcome.add("target_keys", report)
+    run.outcome.add("target_keys", replace(report, challenge=_challenge(run, key)))
+
+
+def _challenge(run: _Run, key: _Key) -> dict[str, str] | None:
+    """Return what shows that a vault holds the same secret key, where that was asked for."""
+    generation = key.current
+    if not run.steps.challenges or run.at_hand is None:
+        return None
+    if generation is None or generation.public_key is not None:
+        return None
+    return make_challenge(run.at_hand, key.name, generation)
 
 
 def _to_lock(run: _Run, key: _Key, current: Generation) -> list[Generation]:

@@ -45,6 +45,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     NOT_LET_THROUGH,
     AzureError,
+    OddAnswer,
     VaultUnavailable,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
@@ -56,6 +57,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions 
     WITHOUT,
     Need,
     needed_operations,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    days,
+    identified,
 )
 
 _NO_VERSION = "0" * 32
@@ -110,14 +115,15 @@ class _Answer:
 
     :ivar granted: None where the answer does not tell
     :ivar words: Azure's
-    :ivar code: Azure's, where it did not carry out what was asked
+    :ivar code: Azure's, where it did not carry out what was asked, and so ``status``
     :ivar carried_out: whether Azure did it, which only a list is meant for
-    :ivar listed: the keys of a list
+    :ivar listed: the attributes of the keys of a list
     """
 
     granted: bool | None
     words: str
     code: str | None = None
+    status: int | None = None
     carried_out: bool = False
     listed: t.Sequence[t.Mapping[str, t.Any]] = ()
 
@@ -227,25 +233,54 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
     def send(**options: t.Any) -> t.Any:
         response = vault.request(method, path.format(name=name), body, **options)
-        return response.json()["value"] if operation == "list" else []
+        return _read_list(vault, response.json()["value"]) if operation == "list" else []
 
     try:
         listed = vault.read(f"Trying to {PERMISSIONS[operation].does} in the {vault}", send)
     except AzureError as error:
         if isinstance(error, VaultUnavailable):
             raise
-        return _Answer(_granted(error), error.what.partition(" failed: ")[2], error.code)
+        granted = _granted(error) if operation != "list" or error.status == 403 else None
+        return _Answer(
+            granted, error.what.partition(" failed: ")[2] or error.what, error.code, error.status
+        )
     return _Answer(True, "Azure did it", carried_out=True, listed=listed)
+
+
+def _read_list(vault: Vault, items: t.Any) -> list[t.Mapping[str, t.Any]]:
+    """Return the attributes of the keys that a list has, as far as this module looks at them.
+
+    :raises OddAnswer: when it is no list of keys of this vault
+    """
+    if not isinstance(items, list):
+        raise OddAnswer("it is no list of keys")
+    read: list[t.Mapping[str, t.Any]] = []
+    for item in items:
+        attributes = item.get("attributes") if isinstance(item, dict) else None
+        if not isinstance(attributes, dict):
+            raise OddAnswer("one of its keys has no attributes")
+        identified(vault, item.get("kid"), None)
+        level = attributes.get("recoveryLevel")
+        platform = attributes.get("hsmPlatform", "0")
+        read.append(
+            {
+                "recoveryLevel": level if isinstance(level, str) else None,
+                "recoverableDays": days(attributes.get("recoverableDays")),
+                "in_hsm": isinstance(platform, str) and platform != "0",
+            }
+        )
+    return read
 
 
 def _granted(error: AzureError) -> bool | None:
     """Return what an answer tells of the permission.
 
-    What is wrong with the request itself is looked at only after the permission.
+    That there is no such key, the vault says to nobody who may not ask (recorded: 403 comes first).
+    A 400 shows that the request was bad; whether the permission was looked at before is not known.
     """
     if error.status == 403:
         return None if "purge protection" in error.what.lower() else False
-    return True if error.status in (400, 404, 409) else None
+    return True if error.status in (404, 409) else None
 
 
 def _refused(operation: str, findings: _Findings) -> bool:
@@ -258,12 +293,18 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
     :param needs: by operation
     """
     refused: dict[tuple[str, str | None], list[str]] = {}
+    unknown: dict[int | None, tuple[list[str], str]] = {}  # by status: tried, and an answer
     for operation, need in needs.items():
         answer, does = findings.answers.get(operation), PERMISSIONS[operation].does
         if answer is None or answer.granted:
             continue
-        if answer.granted is None:
-            findings.notes.append(f"Whether the identity may {does} is not known: {answer.words}.")
+        if answer.granted is None and operation == "list":  # the one probe that is in order
+            findings.problems.append(
+                f"The {vault} does not carry out a request that is in order, so what it answers to "
+                f"others tells nothing: {answer.words}."
+            )
+        elif answer.granted is None:
+            unknown.setdefault(answer.status, ([], answer.words))[0].append(does)
         elif need.must:
             refused.setdefault((_role(vault.address, operation), answer.code), []).append(operation)
         else:
@@ -271,6 +312,8 @@ def _judge_permissions(vault: Vault, needs: t.Mapping[str, Need], findings: _Fin
             findings.notes.append(
                 f"The identity may not {does}, and the work continues without: {without}."
             )
+    for tried, words in unknown.values():
+        findings.notes.append(f"Whether the identity may {', '.join(tried)} is not known: {words}.")
     for (role, code), operations in refused.items():
         does = ", ".join(PERMISSIONS[operation].does for operation in operations)
         kinds: dict[str, None] = {}  # in the order of the operations
@@ -342,14 +385,14 @@ def _key_attributes(address: Address, findings: _Findings) -> t.Mapping[str, t.A
             f"Recovery level, purge protection and retention are not known, as {reason}. "
             f"{command} shows them."
         )
-    return t.cast("t.Mapping[str, t.Any]", items[0]["attributes"]) if items else {}
+    return items[0] if items else {}
 
 
 def _kind(address: Address, findings: _Findings) -> str:
     """Return ``managed_hsm``, ``premium`` or ``unknown``."""
     if address.managed_hsm:
         return "managed_hsm"
-    if any(item["attributes"].get("hsmPlatform", "0") != "0" for item in _listed(findings)):
+    if any(item["in_hsm"] for item in _listed(findings)):
         return "premium"
     if "list" in findings.answers:
         findings.notes.append(

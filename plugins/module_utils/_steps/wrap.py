@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -39,12 +38,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.package impor
     escrow_fingerprint,
     parse,
     parse_kid,
+    spoken,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     RsaPublicKey,
     fingerprint,
     rsa_from_pem,
     to_pem,
+    weakness,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     begin,
@@ -52,6 +53,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt impor
     package_sha256,
     path_beside,
     to_text,
+    with_challenge,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    parse as parse_receipt,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
@@ -72,8 +77,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._token.wrapping import kek_object, wrap
-
-_SMALLEST_KEK_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class _Order:
     declaration: Declaration
     generation: Generation
     path: str | None
+    challenge: t.Mapping[str, str] | None = None
 
 
 def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
@@ -179,7 +183,7 @@ def wrap_for(
                 path = item[recipient.path_option]
                 kept = generation and _kept(path, declaration, generation, recipient)
                 if generation and kept:
-                    outcome.add(recipient.results, _with_challenge(token, generation, kept))
+                    outcome.add(recipient.results, kept)
                     continue
                 if check_mode:
                     outcome.changes.append(_change(declaration.name, generation, recipient, path))
@@ -250,10 +254,11 @@ def _read_public_key(what: str, pem: str, expected: str | None) -> tuple[RsaPubl
     """Return the key to wrap under and its fingerprint, which is computed from the same PEM."""
     computed = check_fingerprint(what, pem, expected)
     public_key = rsa_from_pem(pem)
-    if public_key.size < _SMALLEST_KEK_BITS:
+    weak = weakness(public_key)
+    if weak:
         raise ByokError(
-            f"The {what} has {public_key.size} bits",
-            f"Use a key of at least {_SMALLEST_KEK_BITS} bits",
+            f"The {what} has {weak}",
+            "Do not wrap under it: use an RSA key of at least 2048 bits that an HSM made",
         )
     return public_key, computed
 
@@ -287,13 +292,19 @@ def _choose(
 def _kept(
     path: str | None, declaration: Declaration, generation: Generation, recipient: Recipient
 ) -> Package | None:
-    """Return the package at ``path`` if it is this key for this recipient, as it was wrapped."""
+    """Return the package at ``path`` if it is this key for this recipient, as it was wrapped.
+
+    That is never said of an oct key for a vault: anyone can have put another one there, and when it
+    has arrived no public key would show it.
+    """
+    if generation.public_key is None and recipient.kid is not None:
+        return None
     text = path and read_text(path)
     receipt_text = path and read_text(path_beside(path))
     if not path or not text or not receipt_text:
         return None
     try:
-        receipt = json.loads(receipt_text)
+        receipt = parse_receipt(receipt_text, path_beside(path))
         predicate = receipt["predicate"]
         recorded = (
             predicate["kek"]["fingerprint"],
@@ -302,7 +313,7 @@ def _kept(
             package_sha256(receipt),
         )
         is_for_recipient = recipient.is_for_me(text)
-    except (ByokError, ValueError, KeyError, TypeError):
+    except ByokError:
         return None
     expected = (recipient.fingerprint, generation.hex_id, generation.thumbprint, digest(text))
     if not is_for_recipient or recorded != expected:
@@ -336,13 +347,17 @@ def _wrap_all(
                 write_private(path_beside(order.path), to_text(receipt))
             return _result(order, recipient, text, receipt, wrapped=True)
 
-        for order, made in token.for_each(todo, make):
+        ready = []
+        for order in todo:
+            with outcome.failures.of(order.declaration.name):
+                ready.append(replace(order, challenge=_challenge(token, recipient, order)))
+        for order, made in token.for_each(ready, make):
             name, generation = order.declaration.name, order.generation
             with outcome.failures.of(name):
                 if isinstance(made, ByokError):
                     raise made
                 outcome.changes.append(_change(name, generation, recipient, order.path))
-                outcome.add(recipient.results, _with_challenge(token, generation, made))
+                outcome.add(recipient.results, made)
 
 
 def _begin_receipt(
@@ -356,7 +371,7 @@ def _begin_receipt(
     sha256 = None
     if generation.public_key:
         sha256 = fingerprint(to_pem(generation.public_key))
-    return begin(
+    receipt = begin(
         key={
             "name": order.declaration.name,
             "kind": generation.kind,
@@ -375,19 +390,20 @@ def _begin_receipt(
             "time": format_moment(host_clock()),
         },
     )
+    return with_challenge(receipt, order.challenge)
 
 
-def _with_challenge(token: Token, generation: Generation, package: Package) -> Package:
-    """Add what shows later that a vault holds the same secret key."""
-    if generation.public_key is not None or package.kek_id is None:
-        return package
-    return replace(package, challenge=make_challenge(token, package.name, generation))
+def _challenge(token: Token, recipient: Recipient, order: _Order) -> t.Mapping[str, str] | None:
+    """Return what shows later that a vault holds the same secret key; None where none is needed."""
+    if order.generation.public_key is not None or recipient.kid is None:
+        return None
+    return make_challenge(token, order.declaration.name, order.generation)
 
 
 def _result(
     order: _Order, recipient: Recipient, text: str, receipt: dict[str, t.Any], *, wrapped: bool
 ) -> Package:
-    """Return what byok_wrap returns of a package, but for its challenge.
+    """Return what byok_wrap returns of a package.
 
     :param text: the package itself
     :param wrapped: by this run; otherwise it was there
@@ -399,9 +415,11 @@ def _result(
         kek_id=recipient.kid,
         path=order.path,
         content=text,
-        sha256=package_sha256(receipt) or "",
+        sha256=digest(text),
+        sha256_spoken=spoken(digest(text)),
         wrapped=wrapped,
         receipt=receipt,
+        challenge=order.challenge,
     )
 
 

@@ -14,9 +14,11 @@ import base64
 import hashlib
 import os
 import typing as t
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     RsaPublicKey,
@@ -25,6 +27,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import AzureError
+
+#: What a private key can prove itself by, best first
+_PROVING = {"RSA": ("sign", "decrypt", "unwrapKey"), "EC": ("sign",)}
 
 _RSA_ENCRYPTION = "RSA-OAEP-256"
 _SECRET_BYTES = 32
@@ -37,6 +42,68 @@ class NotOurKey(ByokError):
         super().__init__(what, remedy, code="not_our_key")
 
 
+class NotProved(ByokError):
+    """The vault cannot be asked to prove that it has a key, and a proof was asked for."""
+
+    def __init__(self, vault: Vault, name: str, why: str) -> None:
+        super().__init__(
+            f"The key {name} in the {vault} is not proved, and prove is set: {why}",
+            "Remove what stands in the way, or do not ask for a proof of this key",
+            code="not_proved",
+        )
+
+
+def why_unprovable(
+    type_: str,
+    attributes: t.Mapping[str, t.Any],
+    now: datetime,
+    challenge: t.Mapping[str, str] | None,
+) -> str | None:
+    """Return why a version cannot prove that it is the key, also of one that is not there yet.
+
+    :param type_: ``RSA``, ``EC`` or ``oct``, with or without ``-HSM``
+    :param attributes: as Version.attributes() gives them
+    :param challenge: for oct keys what byok_wrap made in the token
+    :returns: None where it can
+    """
+    not_before, expires = (
+        attributes[at] and parse_moment(attributes[at]) for at in ("not_before", "expires")
+    )
+    if not attributes["enabled"]:
+        return "the version is disabled"
+    if not_before and not_before > now:
+        return "the version is not valid yet"
+    if expires and expires <= now:
+        return "the version has expired"
+    operations = attributes["operations"]
+    if _proving_operation(type_, operations, challenge):
+        return None
+    if not type_.startswith("oct"):
+        return f"the operations {', '.join(operations)} use the public key alone"
+    if challenge is None:
+        return (
+            "there is no challenge from the token; byok_wrap makes one for keys that may encrypt "
+            "or wrap"
+        )
+    return f"{answering_operation(challenge)} is not among the operations of the version"
+
+
+def answering_operation(challenge: t.Mapping[str, str]) -> str:
+    """Return the operation by which a vault answers a challenge."""
+    return "unwrapKey" if challenge["algorithm"].endswith("KW") else "decrypt"
+
+
+def _proving_operation(
+    type_: str, operations: t.Collection[str], challenge: t.Mapping[str, str] | None
+) -> str | None:
+    kind = type_.partition("-")[0]
+    if kind == "oct":
+        proving: tuple[str, ...] = (answering_operation(challenge),) if challenge else ()
+    else:
+        proving = _PROVING.get(kind, ())
+    return next((operation for operation in proving if operation in operations), None)
+
+
 def prove(
     vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str] | None
 ) -> dict[str, t.Any]:
@@ -47,22 +114,16 @@ def prove(
     :raises NotOurKey: when the vault's outcome is not that of the key
     :raises ByokError: when the vault refuses
     """
-    operations = version.operations
-    if not version.enabled:
-        return {"unprovable": "the version is disabled"}
-    if version.not_before and version.not_before > vault.now:
-        return {"unprovable": "the version is not valid yet"}
-    if version.expires and version.expires <= vault.now:
-        return {"unprovable": "the version has expired"}
-    if version.public_key is None:
-        return _prove_oct(vault, name, version, challenge)
-    if "sign" in operations:
-        return _prove_signature(vault, name, version, version.public_key)
-    if isinstance(version.public_key, RsaPublicKey):
-        for operation in ("decrypt", "unwrapKey"):
-            if operation in operations:
-                return _prove_decryption(vault, name, version, version.public_key, operation)
-    return {"unprovable": f"the operations {', '.join(operations)} use the public key alone"}
+    why = why_unprovable(version.type, version.attributes(), vault.now, challenge)
+    if why:
+        return {"unprovable": why}
+    public_key = version.public_key
+    operation = _proving_operation(version.type, version.operations, challenge)
+    if public_key is None:
+        return _prove_oct(vault, name, version, challenge or {})
+    if operation == "sign" or not isinstance(public_key, RsaPublicKey):
+        return _prove_signature(vault, name, version, public_key)
+    return _prove_decryption(vault, name, version, public_key, operation or "decrypt")
 
 
 def _prove_signature(
@@ -116,23 +177,15 @@ def _prove_decryption(
 
 
 def _prove_oct(
-    vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str] | None
+    vault: Vault, name: str, version: Version, challenge: t.Mapping[str, str]
 ) -> dict[str, t.Any]:
     """Have the vault answer the token's challenge; what it takes and returns is as in prove().
 
     :param challenge: ``algorithm``, ``ciphertext`` and perhaps ``iv`` in hexadecimal, and
         ``sha256`` of the right answer
     """
-    if challenge is None:
-        return {
-            "unprovable": "there is no challenge from the token; byok_wrap makes one for keys that "
-            "may encrypt or wrap"
-        }
     algorithm, ciphertext = challenge["algorithm"], bytes.fromhex(challenge["ciphertext"])
-    operation = "unwrapKey" if algorithm.endswith("KW") else "decrypt"
-    if operation not in version.operations:
-        return {"unprovable": f"{operation} is not among the operations of the version"}
-
+    operation = answering_operation(challenge)
     iv = {"iv": bytes.fromhex(challenge["iv"])} if "iv" in challenge else {}
     try:
         answer = _use(vault, name, version, operation, algorithm, ciphertext, **iv)

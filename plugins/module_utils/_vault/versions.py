@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import MAX_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
@@ -37,8 +38,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
 T = t.TypeVar("T")
 
 
-#: What Azure calls a version of a key: 32 hexadecimal digits behind its name
-_KID = re.compile(r"https://[a-z0-9.-]+/keys/[0-9a-z-]{1,127}/[0-9a-f]{32}", re.IGNORECASE)
+#: What Azure calls a key: its vault and name, and for one version 32 hexadecimal digits
+_KID = re.compile(
+    r"(?P<vault>https://[a-z0-9.-]+(:443)?)/keys/(?P<name>[0-9a-z-]{1,127})"
+    r"(/(?P<version>[0-9a-f]{32}))?",
+    re.IGNORECASE,
+)
 
 #: Before any key was made
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -102,7 +107,8 @@ def list_keys(vault: Vault) -> list[Listed]:
     return vault.read(
         f"Listing the keys of the {vault}",
         lambda **options: [
-            _listed(properties) for properties in vault.client.list_properties_of_keys(**options)
+            _listed(vault, properties)
+            for properties in vault.client.list_properties_of_keys(**options)
         ],
     )
 
@@ -112,7 +118,7 @@ def list_versions(vault: Vault, name: str) -> list[Listed]:
     listed = vault.read(
         f"Listing the versions of the key {name} in the {vault}",
         lambda **options: [
-            _listed(properties)
+            _listed(vault, properties, name)
             for properties in vault.client.list_properties_of_key_versions(name, **options)
         ],
     )
@@ -203,27 +209,16 @@ def version_of(vault: Vault, name: str, bundle: t.Any, version: str | None = Non
     :param version: the version that was asked for; None for the newest
     :raises OddAnswer: when it is of another vault, key or version, or cannot be read
     """
-    answered = to_version(bundle)
-    beginning = f"{vault.address.url}/keys/{name}/".lower()
-    if not answered.kid.lower().startswith(beginning):
-        raise OddAnswer("it is of another vault or key")
-    if version is not None and answered.version.lower() != version.lower():
-        raise OddAnswer("it is of another version")
-    return answered
-
-
-def to_version(bundle: t.Any) -> Version:
-    """Read the SDK's KeyVaultKey.
-
-    :raises OddAnswer: when a part of it cannot be read
-    """
     properties, kind = bundle.properties, _plain(bundle.key_type)
-    if not _KID.fullmatch(_typed(bundle.id, str, "kid")):
+    _name, answered = identified(vault, bundle.id, name)
+    if answered is None:
         raise OddAnswer("its kid names no version of a key")
+    if version is not None and answered.lower() != version.lower():
+        raise OddAnswer("it is of another version")
     operations = _typed(bundle.key_operations or [], list, "key_ops")
-    version = Version(
+    read = Version(
         kid=bundle.id,
-        version=properties.version,
+        version=answered,
         type=kind,
         public_key=_public_key(kind, bundle.key),
         operations=tuple(_plain(operation) for operation in operations),
@@ -233,31 +228,53 @@ def to_version(bundle: t.Any) -> Version:
         created=_moment(properties.created_on, "created"),
         tags=_tags(properties.tags),
         recovery_level=_plain(properties.recovery_level or ""),
-        retention_days=getattr(properties, "recoverable_days", None),
+        retention_days=days(getattr(properties, "recoverable_days", None)),
         hsm_platform=_text(getattr(properties, "hsm_platform", None), "hsmPlatform"),
     )
     try:
-        str(version.thumbprint)  # which computes it
+        str(read.thumbprint)  # which computes it
     except (ValueError, OverflowError):
         raise OddAnswer("its public key does not fit its type") from None
-    return version
+    return read
 
 
-def _listed(properties: t.Any) -> Listed:
+def _listed(vault: Vault, properties: t.Any, name: str | None = None) -> Listed:
     """Read the SDK's KeyProperties.
 
-    :raises OddAnswer: when a part of it cannot be read
+    :param name: of the key whose versions were asked for; None in a list of keys
+    :raises OddAnswer: when it is of another vault or key, or a part of it cannot be read
     """
+    listed_name, version = identified(vault, properties.id, name)
+    if name is not None and version is None:
+        raise OddAnswer("its kid names no version of a key")
     return Listed(
-        id=_typed(properties.id, str, "kid"),
-        name=properties.name,
-        version=properties.version or "",
+        id=properties.id,
+        name=listed_name,
+        version=version or "",
         enabled=properties.enabled,
         created_on=_moment(properties.created_on, "created"),
         expires_on=_moment(properties.expires_on, "exp"),
         tags=_tags(properties.tags),
         managed=bool(properties.managed),
     )
+
+
+def identified(vault: Vault, kid: t.Any, name: str | None) -> tuple[str, str | None]:
+    """Return the name and the version in an identifier that a vault answered.
+
+    Everything that Azure says of a key passes here, and so what gets into results, receipts and
+    names of files.
+
+    :param name: of the key that was asked about; None for any
+    :raises OddAnswer: when it is no identifier, or of another vault or key
+    """
+    match = _KID.fullmatch(_typed(kid, str, "kid"))
+    if not match:
+        raise OddAnswer("its kid names no version of a key")
+    is_here = comparable_url(match["vault"]) == comparable_url(vault.address.url)
+    if not is_here or (name is not None and match["name"].lower() != name.lower()):
+        raise OddAnswer("it is of another vault or key")
+    return match["name"], match["version"]
 
 
 def _public_key(kind: str, key: t.Any) -> PublicKey | None:
@@ -271,6 +288,11 @@ def _public_key(kind: str, key: t.Any) -> PublicKey | None:
             raise OddAnswer("its curve is unknown")
         return EcPublicKey(curve, _number(key.x, "x"), _number(key.y, "y"))
     return None
+
+
+def days(value: t.Any) -> int | None:
+    """Return a number of days that Azure tells; None for what is none, as nothing depends on it."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(octets: t.Any, member: str) -> int:

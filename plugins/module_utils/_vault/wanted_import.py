@@ -10,38 +10,65 @@ that tells.
 
 from __future__ import annotations
 
-import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.package import digest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import (
+    digest,
+    parse,
+    parse_sha256,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
-    PREDICATE_TYPE,
+    check,
+    check_challenge,
     package_sha256,
     path_beside,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    parse as parse_receipt,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     GENERATION_TAG,
     PACKAGE_TAG,
     THUMBPRINT_TAG,
     TOKEN_TAG,
+    UNCHECKED_TAG,
     Version,
     declared_attributes,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 
+Facts: t.TypeAlias = "t.Mapping[str, t.Any]"
+
 #: In check mode, of what is not known before the key is made and wrapped
 _NOT_WRAPPED_YET = "known when the key is wrapped"
+
+_SUBSTITUTED = (
+    "The package or its receipt may have been substituted: do not import it; wrap the key again"
+)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """Whose word counts on an import.
+
+    :ivar in_this_run: the controller says that byok_wrap returned ``packages`` in this very run
+    :ivar unverified: import a package although nothing that can be trusted says which key it must
+        hold
+    """
+
+    in_this_run: bool = False
+    unverified: bool = False
 
 
 @dataclass(frozen=True)
 class Import:
     """One key to import: what is declared, what it must be, and the package, if there is one.
 
-    :ivar thumbprint: what the key must have; None for oct keys and where nobody told
+    :ivar thumbprint: what the key must have; None for oct keys and where nobody told who counts
     :ivar generation: CKA_ID in the token
     :ivar origin: why the package is believed to hold our key: ``token``, ``declared`` or
         ``unverified``
@@ -49,7 +76,11 @@ class Import:
     :ivar text: the package itself; None before the key is wrapped
     :ivar receipt: as docs/receipt.schema.json describes it
     :ivar challenge: for oct keys what byok_wrap made in the token
-    :ivar prove: whether the key is proved where its public key could be compared as well
+    :ivar prove: whether it fails where the vault cannot prove that it has the key
+    :ivar told: without a package, ``thumbprint`` and ``generation`` that nothing vouches for; they
+        only say where to look
+    :ivar wrapped_now: this run wrapped this very package, so it was in no file that others write
+    :ivar receipt_told_by: ``run``, or ``carrier`` for a receipt that came beside the package
     """
 
     declaration: Declaration
@@ -62,10 +93,27 @@ class Import:
     receipt_path: str | None
     challenge: dict[str, str] | None
     prove: bool
+    told: Facts = field(default_factory=dict)
+    wrapped_now: bool = False
+    receipt_told_by: str = "run"
 
     def is_in(self, version: Version) -> bool:
-        """Tell whether ``version`` is this key."""
-        return version.is_of(self.thumbprint, self.generation)
+        """Tell whether ``version`` is this key, or looks like it where nothing shows that."""
+        thumbprint = self.thumbprint or self.told.get("thumbprint")
+        generation = self.generation or self.told.get("generation")
+        if version.is_of(thumbprint, generation):
+            return True
+        known = self.generation if self.declaration.spec.type == "oct" else self.thumbprint
+        return not known and self.is_package_of(version)
+
+    def is_package_of(self, version: Version) -> bool:
+        """Tell whether ``version`` is marked as made of this very package."""
+        return bool(self.text) and version.tags.get(PACKAGE_TAG) == digest(self.text or "")
+
+    @property
+    def is_checked_first(self) -> bool:
+        """Whether it is imported disabled, and enabled when it is shown to be the key."""
+        return not self.wrapped_now and self.declaration.enabled is not False
 
     def facts(self, now: datetime) -> dict[str, t.Any]:
         """Return what a diff says of the version that is imported, as far as it is known before.
@@ -83,9 +131,21 @@ class Import:
         """Return the attributes that the version gets, as Version.attributes() gives them."""
         return declared_attributes(self.declaration, now, self.marks())
 
+    def attributes_at_first(self, now: datetime) -> dict[str, t.Any]:
+        """Return the attributes that it is imported with, until it is shown to be the key."""
+        attributes = self.attributes(now)
+        if not self.is_checked_first:
+            return attributes
+        tags = {**attributes["tags"], UNCHECKED_TAG: "true"}
+        return {**attributes, "enabled": False, "tags": tags}
+
     def marks(self) -> dict[str, str]:
-        """Return the tags that tell people where a version comes from, as far as it is known."""
-        wrapped = (self.receipt or {}).get("predicate", {})
+        """Return the tags that tell people where a version comes from, as far as it is known.
+
+        The word of whoever carried the package becomes none.
+        """
+        told_here = self.receipt if self.receipt_told_by == "run" else None
+        wrapped = (told_here or {}).get("predicate", {})
         tags = {
             GENERATION_TAG: self.generation,
             THUMBPRINT_TAG: self.thumbprint,
@@ -100,64 +160,164 @@ class Import:
 
 
 def read_import(
-    declaration: Declaration,
-    item: t.Mapping[str, t.Any],
-    wrapped: t.Mapping[str, t.Any] | None,
-    allow_unverified: bool,
+    declaration: Declaration, item: Facts, wrapped: Facts | None, believed: Believed
 ) -> Import:
     """Put together what the options, the results of byok_wrap and the receipt say; they must not
     contradict.
 
     :param item: the options of byok_import for this key
     :param wrapped: byok_wrap's result for it, see PACKAGE_RESULT of ``_ansible/arguments.py``
-    :param allow_unverified: import a package although nothing that can be trusted says which key it
-        must hold
     :raises ByokError: when they contradict, or nothing says which key the package must hold
     """
-    wrapped = wrapped or {}
+    name, wrapped = declaration.name, wrapped or {}
     path = item["path"] or wrapped.get("path")
-    text = item["package"] or wrapped.get("content") or (path and read_text(path))
+    text = item["package"] or wrapped.get("content") or (path and read_text(path)) or None
     if path and not text:
         raise ByokError(
             f"There is no package {path} on this host",
             "Wrap the key with byok_wrap, or correct path",
         )
-    receipt_path = path and path_beside(path)
-    receipt = wrapped.get("receipt") or _read_receipt(receipt_path)
+    receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed)
+    carried = told_by == "carrier"
+    told = _predicate(receipt).get("key", {})
     declared = {"thumbprint": item["thumbprint"], "generation": declaration.generation}
-    sources = [declared, wrapped, _receipt_key(receipt) if receipt else {}]
-    thumbprint = _agreed(declaration.name, "thumbprint", sources)
-    generation = _agreed(declaration.name, "generation", sources)
+    sources = [declared, wrapped, told]
+    trusted = [declared, *([wrapped, {} if carried else told] if believed.in_this_run else [])]
+    agreed = {fact: _agreed(name, fact, sources) for fact in declared}
+    known = {fact: _agreed(name, fact, trusted) for fact in declared}
+    if receipt and carried:
+        _refuse_contradicting(declaration, text, receipt)
     if text and receipt and package_sha256(receipt) != digest(text):
         raise ByokError(
-            f"The package of {declaration.name} is not the one that its receipt is about",
+            f"The package of {name} is not the one that its receipt is about",
             "The package was edited, truncated or substituted: transfer package and receipt again",
         )
-    identifying = "generation" if declaration.spec.type == "oct" else "thumbprint"
-    origin = "unverified"
-    if wrapped.get(identifying):
-        origin = "token"
-    elif declared[identifying]:
-        origin = "declared"
-    if origin == "unverified" and text and not allow_unverified:
-        raise ByokError(
-            f"Nothing shows that the package of {declaration.name} holds your key (origin: "
-            "unverified): a KEK is public, so anyone can make a package and a receipt",
-            f"Give {identifying} as byok_target_key returned it; allow_unverified_origin accepts "
-            "the risk",
-        )
+    wrapped_now = _is_returned_by_byok_wrap(name, text, wrapped, believed)
+    origin = _origin(declaration, item, wrapped if believed.in_this_run else {}, text, wrapped_now)
+    if origin == "unverified" and text and not believed.unverified:
+        raise _unverified(declaration)
+    challenge = (
+        wrapped.get("challenge")
+        or _predicate(receipt).get("challenge")
+        or (None if text else item["challenge"])
+    )
+    if challenge:
+        check_challenge(challenge, f"what came with the package of {name}")
     return Import(
         declaration=declaration,
-        thumbprint=thumbprint,
-        generation=generation,
+        thumbprint=known["thumbprint"],
+        generation=known["generation"],
         origin=origin,
         replaces=item["replaces"],
-        text=text or None,
+        text=text,
         receipt=receipt,
-        receipt_path=receipt_path,
-        challenge=wrapped.get("challenge"),
+        receipt_path=path and path_beside(path),
+        challenge=challenge,
         prove=item["prove"],
+        told={} if text else {fact: agreed[fact] for fact in agreed if not known[fact]},
+        wrapped_now=wrapped_now,
+        receipt_told_by=told_by,
     )
+
+
+def _receipt(
+    name: str, wrapped: Facts, path: str | None, believed: Believed
+) -> tuple[dict[str, t.Any] | None, str]:
+    """Return the receipt, and who told it: ``run`` or ``carrier``; None where there is none.
+
+    :param path: where it would lie beside the package
+    :raises ByokError: for what is no receipt
+    """
+    receipt = wrapped.get("receipt")
+    if receipt:
+        check(receipt, f"The receipt of {name} in packages")
+        return receipt, "run" if believed.in_this_run else "carrier"
+    text = path and read_text(path)
+    return (parse_receipt(text, f"The file {path}") if text else None), "carrier"
+
+
+def _is_returned_by_byok_wrap(
+    name: str, text: str | None, wrapped: Facts, believed: Believed
+) -> bool:
+    """Tell whether this run's byok_wrap wrapped this very package.
+
+    One that it kept lay in a file before the run, so its digest says nothing.
+
+    :raises ByokError: when it returned another one
+    """
+    returned = wrapped.get("sha256") if believed.in_this_run else None
+    if not text or not returned:
+        return False
+    if digest(text) != returned:
+        raise ByokError(
+            f"The package of {name} is not the one that byok_wrap returned", _SUBSTITUTED
+        )
+    return bool(wrapped.get("wrapped"))
+
+
+def _origin(
+    declaration: Declaration, item: Facts, returned: Facts, text: str | None, wrapped_now: bool
+) -> str:
+    """Return why the package is believed to hold our key; of an oct key, a generation is a name.
+
+    :param returned: what byok_wrap returned in this run; empty where it did not
+    :raises ByokError: when the declared SHA-256 is another one than the package's
+    """
+    expected = item.get("sha256") and parse_sha256(item["sha256"])
+    if expected and text and digest(text) != expected:
+        raise ByokError(
+            f"The package of {declaration.name} is not the one whose SHA-256 is declared: its "
+            f"SHA-256 is {digest(text)}",
+            _SUBSTITUTED,
+        )
+    is_oct = declaration.spec.type == "oct"
+    if wrapped_now or (returned.get("thumbprint") and not is_oct):
+        return "token"
+    if is_oct and not text:  # nothing is brought, and the name tells which one is looked for
+        return "declared" if declaration.generation else "unverified"
+    return "declared" if expected or (item["thumbprint"] and not is_oct) else "unverified"
+
+
+def _unverified(declaration: Declaration) -> ByokError:
+    remedy = "Give thumbprint as byok_target_key returned it"
+    if declaration.spec.type == "oct":
+        remedy = (
+            "Give sha256 as byok_wrap returned it, by another way than the package came. If "
+            "byok_wrap returned packages in this very run, set wrapped_in_this_run: true"
+        )
+    return ByokError(
+        f"Nothing shows that the package of {declaration.name} holds your key (origin: "
+        "unverified): a KEK is public, so anyone can make a package and a receipt",
+        f"{remedy}; allow_unverified_origin accepts the risk",
+    )
+
+
+def _refuse_contradicting(
+    declaration: Declaration, text: str | None, receipt: dict[str, t.Any]
+) -> None:
+    """Refuse a receipt of a carrier that contradicts what is known of the key or its package.
+
+    :raises ByokError: naming what it contradicts
+    """
+    predicate = receipt["predicate"]
+    key, kid = predicate["key"], predicate["kek"]["kid"]
+    known = [
+        ("name", key["name"], declaration.name),
+        ("kind", key["kind"], str(declaration.spec)),
+    ]
+    if text:
+        known.append(("KEK", str(kid).lower(), parse(text).kid.lower()))
+    for what, told, expected in known:
+        if told != expected:
+            raise ByokError(
+                f"The receipt of {declaration.name} is about another key: its {what} is {told} "
+                f"instead of {expected}",
+                _SUBSTITUTED,
+            )
+
+
+def _predicate(receipt: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    return receipt["predicate"] if receipt else {}
 
 
 def _agreed(name: str, fact: str, sources: t.Iterable[t.Mapping[str, t.Any]]) -> str | None:
@@ -170,31 +330,6 @@ def _agreed(name: str, fact: str, sources: t.Iterable[t.Mapping[str, t.Any]]) ->
     if len(values) > 1:
         raise ByokError(
             f"Two different keys are named for {name}: {fact} {' and '.join(sorted(values))}",
-            "The package or its receipt may have been substituted: do not import it; wrap the key "
-            "again",
+            _SUBSTITUTED,
         )
     return values.pop() if values else None
-
-
-def _read_receipt(path: str | None) -> dict[str, t.Any] | None:
-    """Return the receipt in a file; None where there is none.
-
-    :raises ByokError: when the file is none
-    """
-    text = path and read_text(path)
-    if not text:
-        return None
-    try:
-        receipt = json.loads(text)
-    except ValueError:
-        receipt = None
-    if not isinstance(receipt, dict) or receipt.get("predicateType") != PREDICATE_TYPE:
-        raise ByokError(
-            f"The file {path} is not a receipt of Keyferry", "Transfer package and receipt again"
-        )
-    return receipt
-
-
-def _receipt_key(receipt: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-    key = receipt.get("predicate", {}).get("key", {})
-    return key if isinstance(key, dict) else {}

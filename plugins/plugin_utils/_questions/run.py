@@ -185,6 +185,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "listing": _listing,
     "looks_only": lambda run: run.request.looks_only,
     "rotates": lambda run: run.request.rotates,
+    "challenges": lambda run: run.request.asks_for_challenges,
     "force": lambda run: list(run.request.force) if run.request.rotates else [],
     "in_token": lambda run, token: run.found(token),
     "planned": _planned,

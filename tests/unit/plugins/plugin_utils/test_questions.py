@@ -244,7 +244,8 @@ def test_a_slice_makes_none(job: str) -> None:
 def test_a_whole_run_by_its_questions() -> None:
     run = ask(begin(prove=True, confirm=f"{VAULT}/keys/new/1"), "planned", TOKEN, PLAN)
     run = ask(run, "rehearsed", {"failures": []})
-    batch = run["batches"][0]["names"]
+    batch, in_place = (each["names"] for each in run["batches"])
+    assert in_place == ["session"]
     made = {"target_keys": [held("signing", "01", "T1"), held("new", "0a", "T10")]}
     assert names(ask(run, "wrap", batch, made)) == batch
     packages = []

@@ -54,7 +54,7 @@ def look(lab: dict[str, Any], host: str) -> dict[str, Any]:
     vault_info(options, False, outcome)
     vault = outcome.result["vault"]
     return {
-        "refused": [each["operation"] for each in vault["permissions"] if not each["granted"]],
+        "refused": [each["operation"] for each in vault["permissions"] if each["granted"] is False],
         "missing": vault["missing"],
         "problems": " ".join(vault["problems"]),
     }

@@ -152,3 +152,30 @@ def test_a_kid_is_compared_without_regard_to_case() -> None:
     assert _package.parse_kid(
         KID.upper().replace("HTTPS", "https").replace("/KEYS/", "/keys/")
     ).vault == ("https://contoso.vault.azure.net")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        document()[:-1] + ', "ciphertext": "AAAA"}',
+        document().replace('"alg"', '"kid": "' + KID + '", "alg"'),
+    ],
+)
+def test_a_package_that_readers_would_read_differently_is_refused(text: str) -> None:
+    with pytest.raises(ByokError, match="is not a JSON object"):
+        _package.parse(text)
+
+
+@given(st.binary(max_size=100))
+def test_a_sha256_is_read_as_it_is_spoken(content: bytes) -> None:
+    sha256 = _package.digest(content.hex())
+    assert len(_package.spoken(sha256).split()) == 16
+    assert _package.parse_sha256(f" {_package.spoken(sha256).upper()}\n") == sha256
+    assert _package.parse_sha256(":".join(_package.spoken(sha256).split())) == sha256
+
+
+@pytest.mark.parametrize("text", ["", "0" * 63, "0" * 65, "g" * 64])
+def test_what_is_no_sha256_is_refused(text: str) -> None:
+    with pytest.raises(ByokError, match="is not the SHA-256 of a package"):
+        _package.parse_sha256(text)

@@ -43,6 +43,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     refuse_locked,
     replacement,
     superseded_generation,
+    tell_what_a_tag_tells,
     with_interrupted,
     with_policy,
     withdrawn_version,
@@ -57,6 +58,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation impo
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import (
     GENERATION_TAG,
+    UNCHECKED_TAG,
     InVault,
     Version,
     declared_attributes,
@@ -760,8 +762,49 @@ def test_superseded_generations_that_stayed_unlocked_are_locked() -> None:
     assert planned(True, False, made=None).action == "none"  # an adopted key has other uses
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_what_a_tag_alone_tells_is_said(enabled: bool) -> None:
+    declared = Declaration("key", KeySpec("oct", size=256), enabled=True)
+    ours = version(
+        1,
+        type="oct-HSM",
+        public_key=None,
+        tags={GENERATION_TAG: "01"},
+        operations=declared.wanted_operations,
+        enabled=enabled,
+    )
+    known = KnownGeneration("01", None)
+    action = plan_key(declared, InToken((known,), known), InVault(ours))
+    assert action.action == ("none" if enabled else "update")
+    assert action.reason.endswith("(by its tag, not proved)")
+    shown = plan_key(DECLARED, in_token(1), InVault(version(1)))
+    assert "tag" not in shown.reason
+
+
+@given(st.sampled_from(("EC", "RSA", "oct")), st.booleans())
+def test_what_a_dead_run_left_unchecked_is_enabled_whatever_is_declared(
+    type_: str, declares: bool
+) -> None:
+    spec = KeySpec("EC", curve="P-256") if type_ == "EC" else KeySpec(type_, size=256)
+    declared = Declaration("key", spec, tags={"owner": "a"} if declares else None)
+    left = version(1, enabled=False, tags={UNCHECKED_TAG: "true"}, operations=("decrypt",))
+    changes = drift(declared, left)
+    assert changes["enabled"] is True
+    assert changes["operations"] == sorted(declared.wanted_operations)
+    assert changes["tags"] == (declared.tags or {})
+    assert "enabled" not in drift(declared, replace(left, tags={}))
+    stays = replace(declared, enabled=False)
+    assert drift(stays, left)["tags"] == (declared.tags or {})
+    assert "enabled" not in drift(stays, left)
+
+
 def test_every_amendment_is_made() -> None:
-    tested: set[Amendment] = {name_what_becomes_of_deleted, refuse_locked, lock_after_transfer}
+    tested: set[Amendment] = {
+        name_what_becomes_of_deleted,
+        refuse_locked,
+        lock_after_transfer,
+        tell_what_a_tag_tells,
+    }
     assert set(AMENDMENTS) == tested
 
 

@@ -12,6 +12,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     RsaPublicKey,
+    _root,
     ec_public_key,
     fingerprint,
     from_pem,
@@ -19,10 +20,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     thumbprint,
     to_cryptography,
     to_pem,
+    weakness,
 )
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 CURVES: dict[str, ec.EllipticCurve] = {
@@ -130,3 +132,46 @@ def test_a_key_that_azure_does_not_know_is_none() -> None:
 def test_a_point_off_the_curve_is_refused() -> None:
     with pytest.raises(ByokError, match="P-256 is invalid"):
         to_cryptography(EcPublicKey("P-256", 1, 1))
+
+
+#: A modulus of two primes; kept, because making one takes a second
+GOOD = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
+
+
+def test_a_key_that_an_hsm_makes_has_no_weakness() -> None:
+    assert weakness(RsaPublicKey(GOOD, 65537)) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "e", "says"),
+    [
+        (GOOD >> 1 | 1, 65537, "2047 bits"),
+        (1 << 16447 | 1, 65537, "16448 bits"),
+        (GOOD, 1, "the public exponent 1 "),
+        (GOOD, 3, "the public exponent 3 "),
+        (GOOD, 1 << 900, "the public exponent of 901 bits"),
+        (GOOD - 1, 65537, "a small factor"),
+        (GOOD - GOOD % 4093 + (0 if (GOOD - GOOD % 4093) % 2 else 4093), 65537, "a small factor"),
+        (((1 << 1024) - 105) ** 2, 65537, "a power"),
+        (4294967291**64, 65537, "a power"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_key_that_no_hsm_makes_is_called_weak(n: int, e: int, says: str) -> None:
+    assert says in str(weakness(RsaPublicKey(n, e)))
+
+
+@given(
+    size=st.sampled_from((2048, 3072, 4096)),
+    exponent=st.integers(2, 170),
+    below=st.integers(0, 1000),
+)
+def test_every_power_of_a_fitting_size_is_found(size: int, exponent: int, below: int) -> None:
+    largest = _root(2**size - 1, exponent)
+    assert largest**exponent < 2**size <= (largest + 1) ** exponent
+    power = (largest - below % (largest >> 10 or 1)) ** exponent
+    assume(power.bit_length() == size)
+    assert weakness(RsaPublicKey(power, 65537)) in (
+        "a modulus with a small factor",
+        "a modulus that is a power of a smaller number",
+    )

@@ -12,6 +12,9 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt as _receipt
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from hypothesis import given
+from hypothesis import strategies as st
 
 ROOT = Path(_receipt.__file__).parents[3]
 SCHEMA = json.loads((ROOT / "docs/receipt.schema.json").read_text())
@@ -82,6 +85,7 @@ def test_a_receipt_follows_its_schema_before_and_after_the_import() -> None:
                 "tags": {},
             },
             "compared": "thumbprint",
+            "source": "run",
             "time": "2026-11-22T12:00:01Z",
             "thumbprint": "x",
             "origin": "token",
@@ -108,11 +112,99 @@ def test_the_schema_refuses_what_does_not_belong_there() -> None:
         jsonschema.validate(wrapped, SCHEMA)
 
 
+CHALLENGE = {"algorithm": "A256KW", "ciphertext": "ab" * 40, "sha256": "d" * 64}
+
+
+def with_challenge(**changes: t.Any) -> dict[str, t.Any]:
+    return _receipt.with_challenge(receipt(), {**CHALLENGE, **changes})
+
+
 @pytest.mark.parametrize(
-    "strange", [{}, {"subject": []}, {"subject": None}, {"subject": [{"digest": None}]}]
+    "whole",
+    [
+        receipt(),
+        receipt(thumbprint=None, sha256=None),
+        with_challenge(),
+        with_challenge(algorithm="A128CBCPAD", iv="0" * 32),
+    ],
 )
-def test_what_is_no_receipt_has_no_package(strange: dict[str, t.Any]) -> None:
-    assert _receipt.package_sha256(strange) is None
+def test_a_receipt_is_read_as_it_was_written(whole: dict[str, t.Any]) -> None:
+    jsonschema.validate(whole, SCHEMA)
+    assert _receipt.parse(_receipt.to_text(whole), "The file a") == whole
+
+
+def _members(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any, ...]]:
+    """The paths of all members of a receipt, at every depth, but for free text of libraries."""
+    if path[-1:] == ("tools",):
+        return
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name in value:
+            yield from _members(value[name], (*path, name))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _members(each, (*path, number))
+
+
+def _changed(whole: t.Any, path: tuple[t.Any, ...], value: t.Any) -> t.Any:
+    changed = json.loads(json.dumps(whole))
+    place = changed
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize("strange", [[], [[]], 7.5, {"a": 1}])
+@pytest.mark.parametrize("path", list(_members(with_challenge())), ids=str)
+def test_a_member_of_another_kind_is_refused_in_a_sentence(
+    path: tuple[t.Any, ...], strange: t.Any
+) -> None:
+    spoilt = _changed(with_challenge(), path, strange)
+    with pytest.raises(
+        ByokError, match=r"The (file a|challenge in The file a) is not .*"
+    ) as refused:
+        _receipt.parse(json.dumps(spoilt), "The file a")
+    assert "a member" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '"x"',
+        "null",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"predicateType": "x"}',
+        json.dumps(receipt())[:-1] + ', "subject": []}',
+        json.dumps(receipt()).replace('"size": 4096', '"size": NaN'),
+        json.dumps({**receipt(), "more": 1}),
+        json.dumps({**receipt(), "subject": []}),
+        json.dumps(receipt(name="../../etc/passwd")),
+        json.dumps(receipt(name="a\0b")),
+    ],
+)
+def test_what_is_no_receipt_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ByokError, match=r"The file a is not (JSON|a receipt)"):
+        _receipt.parse(text, "The file a")
+
+
+@given(
+    whole=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda some: (
+            st.lists(some)
+            | st.dictionaries(st.sampled_from(["subject", "predicate", "key", "kek"]), some)
+        ),
+    )
+)
+def test_no_json_at_all_raises_anything_else(whole: t.Any) -> None:
+    text = json.dumps({"predicateType": _receipt.PREDICATE_TYPE, "predicate": whole})
+    with pytest.raises(ByokError):
+        _receipt.parse(text, "The file a")
 
 
 def test_the_version_is_that_of_the_collection() -> None:

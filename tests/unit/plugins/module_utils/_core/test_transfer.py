@@ -769,8 +769,9 @@ class Witness:
     def has_arrived(self, run: Transfer, name: str) -> bool:
         held, entries = self.world.token[name], {entry.name: entry for entry in run.plan}
         entry = entries[name]
-        if entry.action in ("none", "lock"):
-            return bool(held["thumbprint"]) and entry.thumbprint == held["thumbprint"]
+        in_place = entry.action in ("none", "lock")
+        if in_place and held["thumbprint"] and entry.thumbprint == held["thumbprint"]:
+            return True
         return any(self._is_shown(run, ours, result) for ours, result in self.claims.get(name, []))
 
     def _is_shown(self, run: Transfer, ours: Held, result: Fields) -> bool:
@@ -834,11 +835,10 @@ def test_whatever_both_sides_say(
     run = witness.saw(run.rehearsed(rehearsal), rehearsal)
     batches = run.batches()
     together = [name for batch in batches for name in batch.names]  # (g)
-    whole = [
-        entry.name
-        for entry in run.plan
-        if entry.action in ("transfer", "rotate", "update", "recover")
-    ]
+    acted_on = {"transfer", "rotate", "update", "recover"}
+    if not looks_only:  # the vault proves what is in place as well
+        acted_on |= {"none", "lock"}
+    whole = [entry.name for entry in run.plan if entry.action in acted_on]
     assert together == [name for name in whole if name not in witness.failed]
     assert len(set(together)) == len(together)
     for batch in batches:
@@ -860,7 +860,7 @@ def one_by_one(witness: Witness, batch: Batch, elsewhere: set[str]) -> Transfer:
     batch = batch.wrapped(wrapped)
     witness.saw(batch.transfer, wrapped)
     wanted = batch.to_import()
-    witness.check_items(wanted, "generation", "thumbprint", "replaces", "prove")
+    witness.check_items(wanted, "generation", "thumbprint", "replaces", "prove", "challenge")
     assert set(names(wanted)) <= set(batch.names)
     assert {package.name for package in batch.packages()} <= set(names(wanted))
     result = world.imported(batch)
@@ -873,3 +873,40 @@ def one_by_one(witness: Witness, batch: Batch, elsewhere: set[str]) -> Transfer:
     for name in batch.names:
         assert run.progress.standing.get(name) in (None, ours[name])
     return run
+
+
+@pytest.mark.parametrize("job", ["transfer", "rotate", "prepare", "plan", "show"])
+@pytest.mark.parametrize("looks_only", [False, True])
+def test_a_key_in_place_is_proved_where_that_is_asked_for(job: str, looks_only: bool) -> None:
+    declared = [declare("a", "oct"), declare("b", "EC"), declare("c", "oct")]
+    challenge = {"algorithm": "A256KW", "ciphertext": "00", "sha256": "11"}
+    token = [
+        {**in_token("a", 1, kind="oct"), "challenge": challenge},
+        in_token("b", 1),
+        {**in_token("c", 1, kind="oct"), "challenge": challenge},
+    ]
+    there = {"generation": cka_id(1), "version": "1"}
+    entries = [
+        plan("a", "none", **there),
+        plan("b", "none", **there, thumbprint=thumb(1)),
+        plan("c", "transfer", generation=cka_id(1)),
+    ]
+    asked = {"job": job, "prove": True, "looks_only": looks_only}
+    run = observed(declared, token, entries, **asked)
+    proves = job in ("transfer", "rotate") and not looks_only
+    assert run.request.asks_for_challenges == proves
+    batches = run.batches()
+    assert [list(batch.names) for batch in batches] == [["a", "b", "c"] if proves else ["c"]]
+    if not proves:
+        return
+    (batch,) = batches
+    items = {item["name"]: item for item in batch.to_import()}
+    assert items["a"]["challenge"] == challenge
+    # Of a package that is on its way, the challenge comes with it
+    assert [name for name in items if "challenge" in items[name]] == ["a"]
+    assert all(item["prove"] for item in items.values())
+    result = imported("a", 1, "oct", imported=False)
+    assert batch.imported({"imports": [result]}).arrived()["a"] == cka_id(1)
+    unproved = failed("a", why="not_proved")
+    run = batch.imported({"imports": [{**result, "identity": "tag_only"}], "failures": unproved})
+    assert "a" not in run.arrived()

@@ -83,7 +83,8 @@ class Client:
         return self._of(DELETED, name)
 
     def list_properties_of_key_versions(self, name: str, **_: t.Any) -> list[t.Any]:
-        return [bundle(name, NEWEST[name]).properties]
+        version = bundle(name, NEWEST[name])
+        return [SimpleNamespace(**{**vars(version.properties), "id": version.id})]
 
     def list_properties_of_keys(self, **_: t.Any) -> list[t.Any]:
         return [bundle(name, number).properties for name, number in NEWEST.items()]

@@ -15,6 +15,7 @@ def version(number: int, **facts: t.Any) -> dict[str, t.Any]:
     plain = {
         "version": str(number),
         "generation": None,
+        "thumbprint": "x",
         "ours": False,
         "active": False,
         "enabled": True,
@@ -57,6 +58,14 @@ def test_generations_and_versions_stand_side_by_side() -> None:
             "versions": {"vault_url": url, "target_keys": [key]},
         }
 
+    (by_tag,) = [
+        line
+        for line in side_by_side(
+            [shown("https://one", [version(1, generation=OLD, thumbprint=None)])]
+        )
+        if "version 1" in line and "foreign" not in line
+    ]
+    assert by_tag.endswith("expires never, by its tag, not proved")
     lines = side_by_side(
         [
             shown("https://one", [version(2), version(1, generation=OLD, ours=True, active=True)]),

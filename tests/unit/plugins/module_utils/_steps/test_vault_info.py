@@ -72,6 +72,7 @@ class Service:
         self.keys, self.ahead, self.answers = keys, ahead, answers or {}
         self.careless: str | None = None
         self.dated = True
+        self.url = VAULT
         self.asked: list[tuple[str, str, t.Any]] = []
 
     def send_request(
@@ -98,7 +99,7 @@ class Service:
             raise error
         body: dict[str, t.Any] = {
             "value": [
-                {"kid": f"{VAULT}/keys/a", "attributes": attributes} for attributes in self.keys
+                {"kid": f"{self.url}/keys/a", "attributes": attributes} for attributes in self.keys
             ]
         }
         return SimpleNamespace(status_code=200, json=lambda: body, raise_for_status=lambda: None)
@@ -114,6 +115,7 @@ def look(
 ) -> Outcome:
     clock = Clock(lambda: NOW, lambda: 0.0)
     clock.hear("entra", entra)
+    service.url = url
     vault = Vault(
         parse_address(url, "AzureCloud"),
         service,
@@ -443,3 +445,55 @@ def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(
     hsm = look(monkeypatch, Service(OPEN), HSM, declarations=items[:1])
     assert "decrypt" in {each["operation"] for each in hsm.result["vault"]["permissions"]}
     assert hsm.failures.as_result() == []
+
+
+def test_a_bad_request_shows_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of a cloud that does not know the SDK's api-version yet."""
+    words = "The specified version (9.9) is not recognized."
+    everything = refusal(400, "BadParameter", message=words)
+    outcome = look(monkeypatch, Service(answers={"everything": everything}))
+    described = outcome.result["vault"]
+    assert {each["granted"] for each in described["permissions"]} == {None}
+    (problem,) = described["problems"]
+    assert "does not carry out a request that is in order" in problem
+    assert words in problem
+    assert described["missing"] == []
+    (note,) = [note for note in described["notes"] if note.startswith("Whether the identity may")]
+    assert note.count(words) == 1
+
+
+def test_what_is_refused_for_its_content_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = refusal(400, "BadParameter")
+    outcome = look(monkeypatch, Service(OPEN, answers={"create": bad, "import": bad}))
+    described = outcome.result["vault"]
+    granted = {each["operation"]: each["granted"] for each in described["permissions"]}
+    assert [name for name in granted if granted[name] is None] == ["create", "import"]
+    assert described["problems"] == []
+    (note,) = described["notes"]
+    assert note.startswith("Whether the identity may make keys, import keys is not known: Azure")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"recoveryLevel": ["Purgeable"], "recoverableDays": "7", "hsmPlatform": {"a": 1}},
+        {"recoveryLevel": 5, "recoverableDays": True},
+        {},
+    ],
+)
+def test_odd_attributes_of_a_key_reach_no_result(
+    monkeypatch: pytest.MonkeyPatch, attributes: dict[str, t.Any]
+) -> None:
+    described = look(monkeypatch, Service(attributes)).result["vault"]
+    assert described["recovery_level"] is None
+    assert described["retention_days"] is None
+    assert described["kind"] == "unknown"
+
+
+@pytest.mark.parametrize("attributes", [None, [], "x"])
+def test_a_list_that_is_none_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, attributes: t.Any
+) -> None:
+    described = look(monkeypatch, Service(attributes)).result["vault"]
+    (problem,) = described["problems"]
+    assert "cannot be read" in problem or "does not carry out" in problem
