@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--no-token", action="store_true", help="make no SoftHSM token")
             command.add_argument(
-                "--delete-delay", type=float, default=1.0, help="seconds until a deletion shows"
+                "--delete-delay",
+                type=float,
+                default=1.0,
+                help="seconds until a vault's deletion shows",
             )
             command.add_argument(
                 "--rate-factor",

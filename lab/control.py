@@ -30,6 +30,7 @@ from lab.vault import Call
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 _RETENTION = range(7, rules.FULL_RETENTION + 1)  # days
+_VALUES = {"hsm_platform": ("1", "2"), "latest_api_version": rules.API_VERSIONS}
 
 
 def control_app(key: str, vaults: Vaults, clock: Clock) -> Starlette:
@@ -126,6 +127,9 @@ def _changed(kind: Kind, present: Properties, changes: dict[str, Any]) -> Proper
         raise HTTPException(400, f"A vault has no such properties: {error}") from None
     if properties.retention_days not in _RETENTION:
         raise HTTPException(400, f"retention_days is {_RETENTION[0]} to {_RETENTION[-1]}.")
+    for name, values in _VALUES.items():
+        if getattr(properties, name) not in values:
+            raise HTTPException(400, f"{name} is one of {', '.join(values)}.")
     _check_roles(kind, properties.roles)
     return properties
 

@@ -8,6 +8,7 @@ Source: Key Vault documentation, "About keys" and the BYOK pages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,12 +18,15 @@ from lab.hosts import Kind
 
 @dataclass(frozen=True)
 class KeyType:
-    """A `kty`: its family, whether it lives in an HSM, and what can be done with it."""
+    """A `kty`: its family, whether it lives in an HSM, and what each kind of vault does with it.
 
+    A kind that `operations` does not have knows no such keys.
+    """
+
+    name: str
     family: str
     hardware: bool
-    operations: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    operations: Mapping[Kind, tuple[str, ...]]
 
 
 _RSA = ("encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey")
@@ -30,15 +34,17 @@ _EC = ("sign", "verify")
 _OCT = ("encrypt", "decrypt", "wrapKey", "unwrapKey")
 
 KEY_TYPES = {
-    "RSA": KeyType("RSA", False, _RSA, (Kind.VAULT,)),
-    "EC": KeyType("EC", False, _EC, (Kind.VAULT,)),
-    "RSA-HSM": KeyType("RSA", True, _RSA, (Kind.VAULT, Kind.MANAGED_HSM)),
-    "EC-HSM": KeyType("EC", True, _EC, (Kind.VAULT, Kind.MANAGED_HSM)),
-    # Creating oct-HSM in a Premium vault is a preview, and BYOK into one is not documented.
-    "oct-HSM": KeyType("oct", True, _OCT, (Kind.MANAGED_HSM,)),
+    each.name: each
+    for each in (
+        KeyType("RSA", "RSA", False, {Kind.VAULT: _RSA}),
+        KeyType("EC", "EC", False, {Kind.VAULT: _EC}),
+        KeyType("RSA-HSM", "RSA", True, {Kind.VAULT: _RSA, Kind.MANAGED_HSM: _RSA}),
+        # deriveKey is recorded; no operation of that name is.
+        KeyType("EC-HSM", "EC", True, {Kind.VAULT: _EC, Kind.MANAGED_HSM: (*_EC, "deriveKey")}),
+        # Creating oct-HSM in a Premium vault is a preview, and BYOK into one is not documented.
+        KeyType("oct-HSM", "oct", True, {Kind.MANAGED_HSM: _OCT}),
+    )
 }
-# Recorded: the order in which Managed HSM lists the operations that nobody asked for.
-MANAGED_HSM_ORDER = ("wrapKey", "decrypt", "encrypt", "unwrapKey", "sign", "verify")
 SIZES = {"RSA": (2048, 3072, 4096), "oct": (128, 192, 256)}
 DEFAULT_SIZES = {"RSA": 2048, "oct": 256}
 CURVES: dict[str, ec.EllipticCurve] = {

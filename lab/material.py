@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 from dataclasses import dataclass
 
@@ -67,6 +68,11 @@ def from_raw(private: bytes) -> Material:
     return Material(private, {}, 8 * len(private))
 
 
+def exponent_of(material: Material) -> int:
+    """The public exponent of an RSA key; 0 for others."""
+    return int.from_bytes(from_base64(material.public.get("e", "")), "big")
+
+
 def private_key(material: Material) -> PrivateKey:
     """Return the key for use.
 
@@ -77,10 +83,26 @@ def private_key(material: Material) -> PrivateKey:
     return key
 
 
-def generate(family: str, size: int, curve: str) -> Material:
-    """Make a new key of a family: RSA and oct by size in bits, EC by curve."""
+def generate(family: str, size: int, curve: str, exponent: int = 65537) -> Material:
+    """Make a new key of a family: RSA by size in bits and exponent, oct by size, EC by curve."""
     if family == "RSA":
-        return from_private_key(rsa.generate_private_key(65537, size))
+        return from_private_key(_generate_rsa(size, exponent))
     if family == "EC":
         return from_private_key(ec.generate_private_key(CURVES[curve]))
     return from_raw(secrets.token_bytes(size // 8))
+
+
+def _generate_rsa(size: int, exponent: int) -> rsa.RSAPrivateKey:
+    """Make an RSA key; python-cryptography itself takes no other exponents than 3 and 65537."""
+    while True:
+        key = rsa.generate_private_key(65537, size)
+        if exponent == 65537:
+            return key
+        numbers = key.private_numbers()
+        p, q = numbers.p, numbers.q
+        order = math.lcm(p - 1, q - 1)
+        if math.gcd(exponent, order) == 1:
+            d = pow(exponent, -1, order)
+            public = rsa.RSAPublicNumbers(exponent, p * q)
+            crt = (rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q))
+            return rsa.RSAPrivateNumbers(p, q, d, *crt, public).private_key()

@@ -164,13 +164,15 @@ def _gcm(operation: str, mode: str, key: bytes, value: bytes, body: dict[str, An
 
 
 def _cbc(operation: str, mode: str, key: bytes, value: bytes, body: dict[str, Any]) -> Answer:
-    """CBC: the caller brings the IV; CBCPAD adds PKCS#7."""
+    """CBC: the caller brings the IV; CBCPAD adds PKCS#7, CBC zeros (recorded), which stay."""
     iv = _member(body, "iv")
     cipher, padding = Cipher(AES(key), CBC(iv)), PKCS7(AES.block_size)
     if operation == "encrypt":
         if mode == "CBCPAD":
             padder = padding.padder()
             value = padder.update(value) + padder.finalize()
+        else:
+            value += bytes(-len(value) % (AES.block_size // 8))
         encryptor = cipher.encryptor()
         return {
             "value": base64url(encryptor.update(value) + encryptor.finalize()),

@@ -27,6 +27,11 @@ def bad_parameter(message: str) -> Refusal:
     return Refusal(400, "BadParameter", message)
 
 
+def key_type_not_supported(kty: object) -> Refusal:
+    """400 (recorded of oct in a vault)."""
+    return Refusal(400, "BadParameter", f"Invalid kty value: {kty}", "KeyTypeNotSupported")
+
+
 def forbidden(message: str, inner: str | None = None) -> Refusal:
     """403 for a reason that a retry does not change."""
     return Refusal(403, "Forbidden", message, inner)
@@ -43,8 +48,13 @@ def key_not_found(name: str) -> Refusal:
     )
 
 
+def managed_hsm_key_not_found(url: str) -> Refusal:
+    """404 of a Managed HSM (recorded of keys and deleted keys)."""
+    return Refusal(404, "KeyNotFound", f"Key not found: {url}")
+
+
 def deleted_key_not_found(name: str) -> Refusal:
-    """404 (recorded)."""
+    """404 while a vault deletes the key (recorded)."""
     return Refusal(404, "KeyNotFound", f"Deleted Key not found: {name}")
 
 

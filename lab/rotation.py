@@ -79,12 +79,19 @@ class Policy:
         # Documented: a rotation before the expiry waits for a key that has one.
         return _shifted(expires, action.duration, -1) if action and expires is not None else None
 
-    def shown(self) -> dict[str, Any]:
-        """The policy as an answer has it, but for its id."""
+    def shown(self, kind: Kind) -> dict[str, Any]:
+        """The policy as an answer has it, but for its id.
+
+        Recorded: a Managed HSM writes the type of an action in lower case.
+        """
+        write = str.lower if kind is Kind.MANAGED_HSM else str
         times = {"expiryTime": self.expiry_time, "created": self.created, "updated": self.updated}
         return {
             "lifetimeActions": [
-                {"trigger": {action.trigger: action.duration}, "action": {"type": action.type}}
+                {
+                    "trigger": {action.trigger: action.duration},
+                    "action": {"type": write(action.type)},
+                }
                 for action in self.actions
             ],
             "attributes": {name: value for name, value in times.items() if value is not None},

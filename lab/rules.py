@@ -15,8 +15,8 @@ from enum import Enum
 from typing import Any
 
 from lab.hosts import Kind
-from lab.key_types import CURVES, DEFAULT_SIZES, KEY_TYPES, MANAGED_HSM_ORDER, SIZES, KeyType
-from lab.refusals import Refusal, bad_parameter, forbidden
+from lab.key_types import CURVES, DEFAULT_SIZES, KEY_TYPES, SIZES, KeyType
+from lab.refusals import Refusal, bad_parameter, forbidden, key_type_not_supported
 
 _KEY_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _MAX_TAGS, _MAX_TAG_LENGTH = 15, 256
@@ -24,6 +24,14 @@ _KEYS_PER_HSM, _VERSIONS_PER_KEY = 5000, 100
 FULL_RETENTION = 90  # days
 DAY = 86400  # seconds
 IMPORT = "import"
+# Oldest first: those of Microsoft's SDKs and recordings. A vault knows the first ones, up to the
+# latest that it supports.
+API_VERSIONS = (
+    *("2016-10-01", "7.0", "7.1", "7.2", "7.3-preview", "7.3", "7.4-preview.1", "7.4"),
+    *("7.5-preview.1", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6", "2025-06-01-preview"),
+    *("2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01"),
+)
+_DEFAULT_EXPONENT = 65537
 
 
 class State(Enum):
@@ -73,15 +81,42 @@ def key_name(name: str) -> None:
         raise bad_parameter(f"The request URI contains an invalid name: {name}")
 
 
-def key_type(kind: Kind, kty: object) -> KeyType:
-    """Return the type of this name, if this kind of vault has it."""
-    known = KEY_TYPES.get(kty) if isinstance(kty, str) else None
-    if known is None or kind not in known.kinds:
-        supported = ", ".join(name for name, each in KEY_TYPES.items() if kind in each.kinds)
+def api_version(asked: str | None, latest: str) -> None:
+    """Refuse a request without an api-version, or with one that the vault does not know.
+
+    The answer to an unknown one is recorded; which versions a vault knows is not.
+    """
+    if asked is None:
+        raise bad_parameter("api-version must be specified")
+    if asked not in API_VERSIONS[: API_VERSIONS.index(latest) + 1]:
         raise bad_parameter(
-            f"Key type {kty} is not supported here. Supported values are {supported}."
+            f"The specified version ({asked}) is not recognized. "
+            f"Consider using the latest supported version ({latest})."
         )
+
+
+def key_type(kind: Kind, kty: object) -> KeyType:
+    """Return the type of this name, if this kind of vault has it.
+
+    Recorded: a Managed HSM makes an HSM's key of RSA, EC and oct as well.
+    """
+    name = f"{kty}-HSM" if kind is Kind.MANAGED_HSM and f"{kty}-HSM" in KEY_TYPES else str(kty)
+    known = KEY_TYPES.get(name)
+    if known is None or kind not in known.operations:
+        raise key_type_not_supported(kty)
     return known
+
+
+def public_exponent(kind: Kind, family: str, asked: object) -> int:
+    """Return the exponent of an RSA key to be made.
+
+    Recorded of a Managed HSM; what a vault does with `public_exponent` is not known: here nothing.
+    """
+    if asked is None or kind is Kind.VAULT or family != "RSA":
+        return _DEFAULT_EXPONENT
+    if not isinstance(asked, int) or not 3 <= asked < 2**32 or not asked % 2:
+        raise bad_parameter(f"The public exponent {asked} is not supported.")
+    return asked
 
 
 def size(family: str, asked: object) -> int:
@@ -111,9 +146,9 @@ def operations(kind: Kind, type_: KeyType, asked: object, kek: bool = False) -> 
 
     Only a created RSA-HSM key can be a KEK.
     """
+    supported = type_.operations[kind]
     if not asked:
-        order = MANAGED_HSM_ORDER if kind is Kind.MANAGED_HSM else type_.operations
-        return [operation for operation in order if operation in type_.operations]
+        return list(supported)
     if not isinstance(asked, list):
         raise bad_parameter("key_ops must be a list of key operations.")
     if IMPORT in asked and kek and type_ == KEY_TYPES["RSA-HSM"]:
@@ -122,11 +157,11 @@ def operations(kind: Kind, type_: KeyType, asked: object, kek: bool = False) -> 
                 "The key operation 'import' is mutually exclusive with all other key operations."
             )
         return [IMPORT]
-    unsupported = [operation for operation in asked if operation not in type_.operations]
+    unsupported = [operation for operation in asked if operation not in supported]
     if unsupported:
         raise bad_parameter(
             f"Unsupported key operation(s): {_quoted(unsupported)}. "
-            f"Supported values are {_quoted(type_.operations)}."
+            f"Supported values are {_quoted(supported)}."
         )
     return list(dict.fromkeys(asked))
 

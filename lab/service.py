@@ -10,8 +10,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,12 +19,13 @@ from lab import rules
 from lab.access_tokens import AccessTokens, Unauthorized
 from lab.clock import Clock
 from lab.faults import Faults, suffer
+from lab.headers import Headers, managed_hsm_headers, vault_headers
 from lab.hosts import Host, Kind
 from lab.journal import Journal, request_id
 from lab.limits import Limits, allowance
 from lab.proxy import tunnel_of
 from lab.refusals import Refusal, bad_parameter, firewall
-from lab.roles import DEFAULT_ROLES, allowed, missing_role
+from lab.roles import DEFAULT_ROLES, allowed, by_access_policy, missing_role
 from lab.store import Properties, Store
 from lab.tenant import Client, Tenant
 from lab.vault import Body, Call, Vault
@@ -69,36 +68,13 @@ _ROUTES = (
         for operation in ("sign", "verify", "encrypt", "decrypt", "wrapKey", "unwrapKey")
     ),
 )
-# Recorded: the headers that every answer of a vault, and of a Managed HSM, has.
-_HEADERS = {
-    Kind.VAULT: {
-        "Cache-Control": "no-cache",
-        "Pragma": "no-cache",
-        "Expires": "-1",
-        "x-ms-keyvault-service-version": "lab",
-        "Strict-Transport-Security": "max-age=31536000;includeSubDomains",
-        "X-Content-Type-Options": "nosniff",
-    },
-    Kind.MANAGED_HSM: {
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": "default-src 'self'",
-        "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "SAMEORIGIN",
-    },
-}
-_BOTH_HEADERS = {
-    "Content-Type": "application/json; charset=utf-8",
-    "x-ms-keyvault-region": "lab",
-    "x-ms-keyvault-network-info": "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;",
-}
 
 
 @dataclass(frozen=True)
 class Options:
     """How the lab was started.
 
-    `delete_delay` in seconds; `rate_factor` multiplies every documented rate.
+    `delete_delay` of vaults in seconds; `rate_factor` multiplies every documented rate.
     """
 
     tolerate_trailing_zeros: bool = False
@@ -123,10 +99,12 @@ class Vaults:
         self.faults, self.journal = Faults(), Journal()
 
     def properties(self, host: Host) -> Properties:
-        """The properties of a vault; before they are set, a new vault's."""
-        return self._store.properties(host.name) or Properties(
-            rsa_exponent_padded=host.kind is Kind.VAULT, delete_delay=self._options.delete_delay
-        )
+        """The properties of a vault; before they are set, a new vault's.
+
+        Recorded: in a Managed HSM a deletion shows at once.
+        """
+        delay = self._options.delete_delay if host.kind is Kind.VAULT else 0.0
+        return self._store.properties(host.name) or Properties(delete_delay=delay)
 
     def set_properties(self, host: Host, properties: Properties) -> None:
         self._store.set_properties(host.name, properties)
@@ -148,7 +126,7 @@ class Vaults:
         try:
             client = self._authenticate(request, tunnel.host)
         except Unauthorized as unauthorized:
-            response = self._challenge(request, tunnel.host, str(unauthorized))
+            response = self._challenge(request, tunnel.host, str(unauthorized), started)
             self.journal.log(request, response.status_code, started)
         else:
             response = await self._carry_out(request, tunnel.host, client, tunnel.drop, started)
@@ -157,17 +135,19 @@ class Vaults:
     def _authenticate(self, request: Request, host: Host) -> Client:
         scheme, _space, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
+            raise Unauthorized("AKV10000: Request is missing a Bearer, PoP, or MTLS_POP token.")
         return self._tokens.check(token, host.resource)
 
-    def _challenge(self, request: Request, host: Host, message: str) -> Response:
-        """401 (recorded): it says where to get a token and for what; Managed HSM's has no body."""
-        body = (
-            {"error": {"code": "Unauthorized", "message": message}}
-            if host.kind is Kind.VAULT
-            else None
-        )
-        response = self._response(request, host, 401, body)
+    def _challenge(self, request: Request, host: Host, message: str, started: float) -> Response:
+        """401 (recorded): it says where to get a token and for what.
+
+        Managed HSM's has no body, but to a GET that is the text OK.
+        """
+        if host.kind is Kind.VAULT:
+            content = _json({"error": {"code": "Unauthorized", "message": message}})
+        else:
+            content = b"OK" if request.method == "GET" else b""
+        response = Response(content, 401, self._headers(request, host, 401, started))
         authorization = f"https://{host.cloud.login}/{self._tenant.id}"
         response.headers["WWW-Authenticate"] = (
             f'Bearer authorization="{authorization}", resource="{host.resource}"'
@@ -182,18 +162,24 @@ class Vaults:
         try:
             route, parameters = _find(request)
             operation, name = route.operation, parameters.get("name", "")
-            call = await _call(request, route, parameters)
             vault = self.vault(host)
+            latest = vault.properties.latest_api_version
+            rules.api_version(request.query_params.get("api-version"), latest)
+            call = await _call(request, route, parameters)
             self._admit(vault, client, call)
             fault = self.faults.take(operation, host.name, name)
             body = await suffer(fault, lambda: _work(route, vault, call), drop)
             status = 200 if body is not None else 204
         except Refusal as refusal:
-            status, body = refusal.status, {"error": refusal.error}
+            status, body = refusal.status, _error(request, host, refusal)
         self.journal.record(
             operation, request, status, started, name, fault.kind if fault else None
         )
-        return self._response(request, host, status, body)
+        # Recorded: a Managed HSM's members are in alphabetical order.
+        content = b"" if body is None else _json(body, in_order=host.kind is Kind.MANAGED_HSM)
+        assignment = "" if status in (401, 403) else self._assignment(host, client)
+        headers = self._headers(request, host, status, started, assignment)
+        return Response(content, status, headers)
 
     def _admit(self, vault: Vault, client: Client, call: Call) -> None:
         """Let a call pass the firewall, the roles and the rate limits, in this order."""
@@ -211,14 +197,35 @@ class Vaults:
             host.name, allowance(host.kind, call.operation, kty, size), self._clock.now()
         )
 
-    def _response(self, request: Request, host: Host, status: int, body: Any) -> Response:
-        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = _BOTH_HEADERS | _HEADERS[host.kind] | {"x-ms-request-id": request_id(request)}
-        if host.kind is Kind.VAULT:  # recorded: a Managed HSM sends no Date
-            headers["Date"] = formatdate(self._clock.now(), usegmt=True)
-        if client_request_id := request.headers.get("x-ms-client-request-id"):
-            headers["x-ms-client-request-id"] = client_request_id
-        return Response(content, status, headers)
+    def _assignment(self, host: Host, client: Client) -> str:
+        """The id of the role assignment by which a client came in; empty for an access policy."""
+        policy = by_access_policy(self.properties(host).roles)
+        return "" if policy else client.object_id.replace("-", "")
+
+    def _headers(
+        self, request: Request, host: Host, status: int, started: float, assignment: str = ""
+    ) -> Headers:
+        if host.kind is Kind.VAULT:
+            own_id = request.headers.get("x-ms-client-request-id", "")
+            headers = vault_headers(status, self._clock.now(), own_id, assignment)
+        else:
+            headers = managed_hsm_headers(request.method, status, time.monotonic() - started)
+        return headers | {"x-ms-request-id": request_id(request)}
+
+
+def _json(body: Body, in_order: bool = False) -> bytes:
+    return json.dumps(body, separators=(",", ":"), sort_keys=in_order).encode()
+
+
+def _error(request: Request, host: Host, refusal: Refusal) -> Body:
+    """The body of a refusal.
+
+    A Managed HSM's text ends with the request's id (recorded of 404, published of AccessDenied).
+    """
+    error = dict(refusal.error)
+    if host.kind is Kind.MANAGED_HSM:
+        error["message"] += f" (Activity ID: {request_id(request)})"
+    return {"error": error}
 
 
 def _find(request: Request) -> tuple[_Route, dict[str, str]]:
@@ -232,8 +239,6 @@ def _find(request: Request) -> tuple[_Route, dict[str, str]]:
 
 async def _call(request: Request, route: _Route, parameters: dict[str, str]) -> Call:
     query = dict(request.query_params)
-    if "api-version" not in query:
-        raise bad_parameter("api-version must be specified")
     if "name" in parameters:
         rules.key_name(parameters["name"])
     content = await request.body()

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.material import Material
 from lab.rotation import Action, Policy
+from lab.rules import API_VERSIONS
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vaults (host TEXT PRIMARY KEY, properties TEXT NOT NULL);
@@ -43,13 +44,16 @@ class Properties:
     """What can be set of a vault.
 
     `retention_days` 7-90, `delete_delay` in seconds, `roles` (see lab.roles) by client name.
+    `hsm_platform` is "2", or "1" for a vault on Azure's former HSMs; `latest_api_version` is the
+    last of lab.rules.API_VERSIONS that the vault knows.
     """
 
     purge_protection: bool = False
     retention_days: int = 90
     firewall: bool = False
-    rsa_exponent_padded: bool = True
+    hsm_platform: str = "2"
     delete_delay: float = 1.0
+    latest_api_version: str = API_VERSIONS[-1]
     roles: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -118,10 +122,11 @@ class Store:
         ).fetchone()
         return Name(*row) if row else None
 
-    def names(self, host: str) -> list[Name]:
-        """All names of a vault in any state, in order."""
+    def names(self, host: str, oldest_first: bool = False) -> list[Name]:
+        """All names of a vault in any state, in alphabetical order or as they came."""
+        order = "rowid" if oldest_first else "name"
         rows = self._database.execute(
-            "SELECT name, change, changed FROM keys WHERE host = ? ORDER BY name", (host,)
+            f"SELECT name, change, changed FROM keys WHERE host = ? ORDER BY {order}", (host,)
         )
         return [Name(*row) for row in rows]
 

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import random
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from lab import operations, package, rotation, rules
 from lab.clock import Clock
 from lab.hosts import Host, Kind
 from lab.key_types import KEY_TYPES
-from lab.material import Material, from_base64, generate, integer, private_key
+from lab.material import Material, exponent_of, generate, integer, private_key
 from lab.refusals import (
     Refusal,
     bad_parameter,
@@ -33,6 +34,7 @@ from lab.refusals import (
     deleted_but_recoverable,
     deleted_key_not_found,
     key_not_found,
+    managed_hsm_key_not_found,
 )
 from lab.rotation import Policy
 from lab.rules import State
@@ -46,6 +48,8 @@ _TAKEN: dict[State, Callable[[str], Refusal]] = {
     State.BEING_RECOVERED: being_recovered,
 }
 _PAGE = 25  # items: the documented default and maximum
+# Recorded: whose size is among the attributes.
+_SIZE_SHOWN = {Kind.VAULT: "RSA", Kind.MANAGED_HSM: "oct"}
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,17 @@ class Vault:
     async def create(self, call: Call) -> Body:
         """Make a key in the HSM, or the next version of one."""
         body = call.body
-        kty = body.get("kty")
-        key_type = rules.key_type(self.host.kind, kty)
+        key_type = rules.key_type(self.host.kind, body.get("kty"))
         key_ops = rules.operations(self.host.kind, key_type, body.get("key_ops"), kek=True)
         attributes = rules.attributes(body)
         size = rules.size(key_type.family, body.get("key_size"))
         curve = rules.curve(body.get("crv") or "P-256") if key_type.family == "EC" else ""
+        exponent = rules.public_exponent(
+            self.host.kind, key_type.family, body.get("public_exponent")
+        )
         self._check_free(call.name)
-        material = await asyncio.to_thread(generate, key_type.family, size, curve)
-        return self._add(call.name, str(kty), material, key_ops, attributes)
+        material = await asyncio.to_thread(generate, key_type.family, size, curve, exponent)
+        return self._add(call.name, key_type.name, material, key_ops, attributes)
 
     async def import_key(self, call: Call) -> Body:
         """Unwrap a key transfer package into the next version of a key.
@@ -114,14 +120,14 @@ class Vault:
         if key_type.family == "RSA" and key.get("crv"):
             # Recorded: a stray crv is echoed back.
             material = replace(material, public={**material.public, "crv": str(key["crv"])})
-        return self._add(call.name, key["kty"], material, key_ops, attributes)
+        return self._add(call.name, key_type.name, material, key_ops, attributes)
 
     async def get(self, call: Call) -> Body:
-        return self._bundle(self._active(call.name).name, self._version(call))
+        return self._bundle(self._active(call).name, self._version(call))
 
     async def update(self, call: Call) -> Body:
         """Change what the request names of a version; tags are replaced as a whole."""
-        name, version = self._active(call.name), self._version(call)
+        name, version = self._active(call), self._version(call)
         attributes = rules.attributes(call.body)
         if asked := call.body.get("key_ops"):
             version.key_ops = rules.changed_operations(
@@ -135,44 +141,39 @@ class Vault:
         return self._bundle(name.name, version)
 
     async def list_keys(self, call: Call) -> Body:
-        names = [
-            name for name in self._store.names(self.host.name) if self._state(name) is State.ACTIVE
-        ]
-        return self._page(call, "/keys", names, self._key_item)
+        return self._page(call, "/keys", self._names(State.ACTIVE), self._key_item)
 
     async def list_versions(self, call: Call) -> Body:
         """List the versions of a key. Recorded: an unknown name has an empty list, not a 404."""
         name = self._store.name(self.host.name, call.name)
         versions: list[Version] = []
         if name and self._state(name) is State.ACTIVE:
-            # No order is documented: this one does not tell which is the newest.
-            versions = sorted(
-                self._store.versions(self.host.name, call.name), key=lambda version: version.version
-            )
+            # Recorded: a Managed HSM's oldest first, a vault's by their ids, which tell nothing.
+            versions = [*self._store.versions(self.host.name, call.name)][::-1]
+            if self.host.kind is Kind.VAULT:
+                versions.sort(key=lambda version: version.version)
         path = f"/keys/{call.name}/versions"
         return self._page(
             call, path, versions, lambda version: self._item(call.name, version, version.version)
         )
 
     async def delete(self, call: Call) -> Body:
-        name = self._active(call.name)
+        name = self._active(call)
         self._store.change(self.host.name, name.name, "deleted", self._clock.now())
         bundle = self._bundle(name.name, self._newest(name.name))
         return self._deletion(self._existing(name.name)) | bundle
 
     async def list_deleted(self, call: Call) -> Body:
-        names = [
-            name for name in self._store.names(self.host.name) if self._state(name) is State.DELETED
-        ]
         return self._page(
-            call, "/deletedkeys", names, lambda name: self._deletion(name) | self._key_item(name)
+            call,
+            "/deletedkeys",
+            self._names(State.DELETED),
+            lambda name: self._deletion(name) | self._key_item(name),
         )
 
     async def get_deleted(self, call: Call) -> Body:
         name = self._deleted(call.name)
-        bundle = self._bundle(name.name, self._newest(name.name))
-        bundle["attributes"].pop("hsmPlatform", None)  # recorded: absent here alone
-        return self._deletion(name) | bundle
+        return self._deletion(name) | self._bundle(name.name, self._newest(name.name))
 
     async def recover(self, call: Call) -> Body:
         name = self._deleted(call.name)
@@ -186,12 +187,12 @@ class Vault:
         self._store.change(self.host.name, name.name, "purged", self._clock.now())
 
     async def get_policy(self, call: Call) -> Body:
-        name = self._active(call.name).name
+        name = self._active(call).name
         return self._policy(name, self._store.policy(self.host.name, name))
 
     async def set_policy(self, call: Call) -> Body:
         """Replace the rotation policy of a key as a whole."""
-        name = self._active(call.name).name
+        name = self._active(call).name
         present, key_ops = self._store.policy(self.host.name, name), self._newest(name).key_ops
         policy = rotation.policy(
             self.host.kind, call.body, present, key_ops, int(self._clock.now())
@@ -204,7 +205,7 @@ class Vault:
 
         What the service does to an imported key is not known; here it has one more version.
         """
-        name = self._active(call.name).name
+        name = self._active(call).name
         newest = self._newest(name)
         rotation.rotatable(self.host.kind, self._store.policy(self.host.name, name), newest.key_ops)
         return self._succeed(name, newest, await self._successor(newest))
@@ -224,16 +225,19 @@ class Vault:
                         self._succeed(each, newest, material)
 
     async def use(self, call: Call) -> Body:
-        """Sign, verify, encrypt, decrypt, wrapKey or unwrapKey."""
-        name, version = self._active(call.name), self._version(call)
+        """Sign, verify, encrypt, decrypt, wrapKey or unwrapKey.
+
+        Recorded: a Managed HSM repeats the algorithm. What it adds to a verification is not known.
+        """
+        name, version = self._active(call), self._version(call)
         self._check_usable(call.operation, version)
         family = KEY_TYPES[version.kty].family
         answer = operations.perform(call.operation, family, version.material, call.body)
-        return (
-            answer
-            if call.operation == "verify"
-            else {"kid": self._kid(name.name, version.version)} | answer
-        )
+        if call.operation == "verify":
+            return answer
+        if self.host.kind is Kind.MANAGED_HSM:
+            answer["alg"] = call.body["alg"]
+        return {"kid": self._kid(name.name, version.version)} | answer
 
     def key_class(self, name: str, version: str) -> tuple[str, int]:
         """Return type and size in bits of a key, on which its rate limit depends.
@@ -320,7 +324,11 @@ class Vault:
         """
         material, family = newest.material, KEY_TYPES[newest.kty].family
         return await asyncio.to_thread(
-            generate, family, material.size, material.public.get("crv", "")
+            generate,
+            family,
+            material.size,
+            material.public.get("crv", ""),
+            exponent_of(material),
         )
 
     def _succeed(self, name: str, newest: Version, material: Material) -> Body:
@@ -334,9 +342,10 @@ class Vault:
         return self._add(name, newest.kty, material, newest.key_ops, attributes)
 
     def _policy(self, name: str, policy: Policy | None) -> Body:
-        return {"id": f"{self._kid(name)}/rotationpolicy"} | (
-            policy or rotation.default(self.host.kind)
-        ).shown()
+        # Recorded: a Managed HSM's id is relative.
+        key = f"keys/{name}" if self.host.kind is Kind.MANAGED_HSM else self._kid(name)
+        shown = (policy or rotation.default(self.host.kind)).shown(self.host.kind)
+        return {"id": f"{key}/rotationpolicy"} | shown
 
     def _check_free(self, name: str) -> None:
         """Refuse a new version under a name that is deleted or on its way, or without room."""
@@ -364,28 +373,41 @@ class Vault:
             properties.retention_days,
         )
 
+    def _names(self, state: State) -> list[Name]:
+        """The names in a state. Recorded: a vault's by name, a Managed HSM's by age."""
+        names = self._store.names(self.host.name, self.host.kind is Kind.MANAGED_HSM)
+        return [name for name in names if self._state(name) is state]
+
     def _existing(self, name: str) -> Name:
         known = self._store.name(self.host.name, name)
-        if not known:
-            raise key_not_found(name)
+        assert known
         return known
 
-    def _active(self, name: str) -> Name:
-        known = self._existing(name)
-        if self._state(known) is not State.ACTIVE:
-            raise key_not_found(name)
+    def _active(self, call: Call) -> Name:
+        known = self._store.name(self.host.name, call.name)
+        if not known or self._state(known) is not State.ACTIVE:
+            raise self._no_key(call)
         return known
+
+    def _no_key(self, call: Call) -> Refusal:
+        if self.host.kind is Kind.MANAGED_HSM:
+            return managed_hsm_key_not_found(self._kid(call.name, call.version))
+        return key_not_found(f"{call.name}/{call.version}" if call.version else call.name)
 
     def _deleted(self, name: str) -> Name:
         known = self._store.name(self.host.name, name)
-        if not known or self._state(known) is not State.DELETED:
-            raise deleted_key_not_found(name)
-        return known
+        if known and self._state(known) is State.DELETED:
+            return known
+        if self.host.kind is Kind.MANAGED_HSM:
+            raise managed_hsm_key_not_found(f"{self.host.url}/deletedkeys/{name}")
+        # Recorded: one text while the key is being deleted, another one once it is purged.
+        state = self._state(known) if known and known.change == "deleted" else State.FREE
+        raise (deleted_key_not_found if state is State.BEING_DELETED else key_not_found)(name)
 
     def _version(self, call: Call) -> Version:
         version = next(self._store.versions(self.host.name, call.name, call.version), None)
         if not version:
-            raise key_not_found(f"{call.name}/{call.version}")
+            raise self._no_key(call)
         return version
 
     def _newest(self, name: str) -> Version:
@@ -396,6 +418,8 @@ class Vault:
 
     def _attributes(self, version: Version) -> Body:
         attributes: Body = {"enabled": version.enabled}
+        if KEY_TYPES[version.kty].family == _SIZE_SHOWN[self.host.kind]:
+            attributes["key_size"] = version.material.size
         attributes |= {
             member: value
             for member in ("nbf", "exp")
@@ -411,19 +435,28 @@ class Vault:
             "exportable": False,
         }
         if self.host.kind is Kind.VAULT:
-            # Documented: "2" is the present HSM platform, "0" software.
-            attributes["hsmPlatform"] = "2" if KEY_TYPES[version.kty].hardware else "0"
+            # Documented: "2" is the present HSM platform, "1" the former one, "0" software.
+            attributes["hsmPlatform"] = self._platform(version)
         return attributes
 
+    def _platform(self, version: Version) -> str:
+        return self.properties.hsm_platform if KEY_TYPES[version.kty].hardware else "0"
+
     def _bundle(self, name: str, version: Version) -> Body:
-        """Return a KeyBundle. Recorded: vaults write an RSA-HSM key's exponent as 00 01 00 01."""
-        public = dict(version.material.public)
-        if version.kty == "RSA-HSM" and self.properties.rsa_exponent_padded:
-            public["e"] = integer(int.from_bytes(from_base64(public["e"]), "big"), length=4)
+        """Return a KeyBundle.
+
+        Recorded: a vault's former platform writes the exponent 65537 as 00 01 00 01; a Managed HSM
+        has the operations in another order in every answer.
+        """
+        public, key_ops = dict(version.material.public), version.key_ops
+        if self.host.kind is Kind.MANAGED_HSM:
+            key_ops = random.sample(key_ops, len(key_ops))
+        elif version.kty == "RSA-HSM" and self._platform(version) == "1":
+            public["e"] = integer(exponent_of(version.material), length=4)
         key = {
             "kid": self._kid(name, version.version),
             "kty": version.kty,
-            "key_ops": version.key_ops,
+            "key_ops": key_ops,
             **public,
         }
         return {"key": key, "attributes": self._attributes(version)} | _tags(version)
@@ -448,7 +481,8 @@ class Vault:
     def _page(self, call: Call, path: str, items: list[Any], render: Callable[[Any], Body]) -> Body:
         """Return a page of a list.
 
-        Recorded: on the last page a vault's nextLink is null, a Managed HSM's is absent.
+        Recorded: on the last page a vault's nextLink is null, a Managed HSM's is absent. A vault's
+        names the port; a Managed HSM's has no api-version.
         """
         try:
             size = int(call.query.get("maxresults", _PAGE))
@@ -459,13 +493,14 @@ class Vault:
             raise bad_parameter(f"maxresults must be between 1 and {_PAGE}.")
         answer: Body = {"value": [render(item) for item in items[start : start + size]]}
         if len(items) > start + size:
-            token = base64.b64encode(str(start + size).encode()).decode()
-            query = {
-                "api-version": call.query["api-version"],
-                "$skiptoken": token,
-                "maxresults": size,
-            }
-            answer["nextLink"] = f"{self.host.url}{path}?{urlencode(query)}"
+            asked = {name: call.query[name] for name in ("maxresults",) if name in call.query}
+            query = {"$skiptoken": base64.b64encode(str(start + size).encode()).decode()}
+            if self.host.kind is Kind.VAULT:
+                query = {"api-version": call.query["api-version"]} | query | asked
+                path = f":443{path}"
+            else:
+                query = asked | query
+            answer["nextLink"] = f"{self.host.url}{path}?{urlencode(query, safe='$')}"
         elif self.host.kind is Kind.VAULT:
             answer["nextLink"] = None
         return answer

@@ -47,6 +47,11 @@ NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), r
 # The oldest libraries that we support: what azure.azcollection pins, which share an execution
 # environment with us.
 OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.31.0"]
+# Microsoft's tests of its SDK are those of this version, with what they and their harness want.
+SDK = (
+    *("azure-keyvault-keys==4.11.3", "azure-identity", "aiohttp", "python-dateutil"),
+    *("pytest", "pytest-asyncio", "pyyaml", "requests"),
+)
 OLDEST_CORE = "".join(
     re.findall(r"requires_ansible: '>=(.*)'", (ROOT / "meta/runtime.yml").read_text())
 )
@@ -133,8 +138,10 @@ def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
 
 
 def long_steps() -> Iterator[Step]:
-    """A year of rotations, every Python, the documentation as a web site, Galaxy's own checks."""
+    """A year of rotations, Microsoft's own tests, every Python, the web site, Galaxy's checks."""
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
+    sdk = make_venv("tests of the SDK", sys.executable, [*SDK, LAB])
+    yield Step("tests of the SDK by Microsoft, in the lab", "python tests/lab/sdk/run.py", sdk)
     yield Step(
         "sanity on every Python", "ansible-test sanity --color no --test compile --test import"
     )
@@ -289,9 +296,11 @@ def make_home(step: Step) -> Path:
     home = HOMES / step.name.replace(" ", "-")
     downloads = home / ".ansible/test/cache"
     downloads.mkdir(parents=True, exist_ok=True)
-    for version in re.findall(
-        r"pip='(.*)'", of_ansible_test(step.venv, "_internal/python_requirements.py")
-    ):
+    has_ansible_test = any(step.venv.glob("lib/python3.*/site-packages/ansible_test"))
+    requirements = (
+        of_ansible_test(step.venv, "_internal/python_requirements.py") if has_ansible_test else ""
+    )
+    for version in re.findall(r"pip='(.*)'", requirements):
         shutil.copy(
             ROOT / "tests/get_pip.py", downloads / f"get_pip_{version.replace('.', '_')}.py"
         )

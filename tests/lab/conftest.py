@@ -20,7 +20,8 @@ from azure.identity import ClientSecretCredential
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the package `lab` lies in the repository's root
-API = {"api-version": "7.6"}
+API_VERSION = "7.6"
+API = {"api-version": API_VERSION}
 
 
 def run_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,13 +79,23 @@ class Vault:
         return "https://" + self.host.partition(".")[2]
 
     def ask(
-        self, method: str, path: str, body: Any = None, client: str = "operator", **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        client: str = "operator",
+        api_version: str | None = API_VERSION,
+        **query: Any,
     ) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self._token(client, self.resource)}"}
+        """Ask as a client, or without a token where `client` is empty."""
+        headers = {"x-ms-client-request-id": "own-id"}
+        if client:
+            headers["Authorization"] = f"Bearer {self._token(client, self.resource)}"
         url = path if path.startswith("https:") else self.url + path
-        parameters = {} if path.startswith("https:") else API | query
+        if "api-version=" not in url:  # as SDKs do: a link to a next page gets what it lacks
+            query["api-version"] = api_version
         return self._session.request(
-            method, url, params=parameters, json=body, headers=headers, timeout=30
+            method, url, params=query, json=body, headers=headers, timeout=30
         )
 
     def do(self, method: str, path: str, body: Any = None, **query: Any) -> Any:

@@ -38,7 +38,7 @@ def test_challenge_names_the_clouds_login_host_and_resource(lab: Lab, cloud: Any
         expected = f'Bearer authorization="{authorization}", resource="https://{domain}"'
         assert response.headers["WWW-Authenticate"] == expected
         if domain == cloud.vault:
-            message = "AKV10000: Request is missing a Bearer or PoP token."
+            message = "AKV10000: Request is missing a Bearer, PoP, or MTLS_POP token."
             assert response.json() == {"error": {"code": "Unauthorized", "message": message}}
         else:
             assert response.content == b""
@@ -209,12 +209,37 @@ def test_roles(vault: Vault, hsm: Vault, client: str) -> None:
 
 
 def test_text_of_a_missing_role(vault: Vault, hsm: Vault) -> None:
-    """As recorded of a vault; a Managed HSM's own is not known."""
+    """As recorded of a vault, and published of a Managed HSM."""
     error = vault.ask("DELETE", "/keys/name", client="reader").json()["error"]
     assert (error["code"], error["innererror"]["code"]) == ("Forbidden", "ForbiddenByRbac")
     assert "\r\nAction: 'Microsoft.KeyVault/vaults/keys/delete'\r\n" in error["message"]
     assert "Assignment: (not found)" in error["message"]
-    assert "innererror" not in hsm.ask("DELETE", "/keys/name", client="reader").json()["error"]
+    response = hsm.ask("DELETE", "/keys/name", client="reader")
+    action = "Microsoft.KeyVault/managedHsm/keys/delete"
+    assert response.json()["error"] == {
+        "code": "AccessDenied",
+        "message": f"Not authorized to access {action} on '/keys/name' "
+        f"(Activity ID: {response.headers['x-ms-request-id']})",
+    }
+
+
+HSM_ACTIONS = {
+    "create": ("keys/create", "/keys"),
+    "list": ("keys/read/action", "/keys"),
+    "update": ("keys/write/action", "/keys/name"),
+    "set_policy": ("keys/write/action", "/keys/name"),
+    "get_deleted": ("keys/deletedKeys/read/action", "/keys/name"),
+    "purge": ("keys/deletedKeys/delete", "/keys/name"),
+    "sign": ("keys/sign/action", "/keys/name"),
+}
+
+
+@pytest.mark.parametrize("operation", HSM_ACTIONS)
+def test_action_that_a_managed_hsm_names(hsm: Vault, operation: str) -> None:
+    action, scope = HSM_ACTIONS[operation]
+    method, path = REQUESTS[operation]
+    message = hsm.ask(method, path, {}, client="nobody").json()["error"]["message"]
+    assert f" Microsoft.KeyVault/managedHsm/{action} on '{scope}' " in message
 
 
 def test_roles_can_be_given_and_taken(vault: Vault) -> None:

@@ -115,6 +115,13 @@ def test_control_wants_its_key(lab: Lab, key: str) -> None:
             {"roles": {"user": "get"}},
             "for each client",
         ),
+        ("PUT", "/vaults/keyferry-lab-x.vault.azure.net", {"hsm_platform": 2}, "one of 1, 2"),
+        (
+            "PUT",
+            "/vaults/keyferry-lab-x.vault.azure.net",
+            {"latest_api_version": "8.0"},
+            "one of 2016-10-01, 7.0",
+        ),
         ("GET", "/vaults/contoso.vault.azure.net", None, "no vault of the lab"),
     ],
 )
@@ -127,13 +134,7 @@ def test_control_explains_itself(
 
 def test_properties_of_a_vault(lab: Lab) -> None:
     path = "/vaults/keyferry-lab-properties.vault.azure.net"
-    assert lab.control("GET", path)["rsa_exponent_padded"] is True
-    assert (
-        lab.control("GET", "/vaults/keyferry-lab-properties.managedhsm.azure.net")[
-            "rsa_exponent_padded"
-        ]
-        is False
-    )
+    assert lab.control("GET", path)["hsm_platform"] == "2"
     lab.control("PUT", path, {"retention_days": 7})
     changed = lab.control("PUT", path, {"purge_protection": True})
     assert (changed["retention_days"], changed["purge_protection"]) == (7, True)

@@ -54,7 +54,8 @@ def test_rsa_arrives_and_signs(either: Vault, size: int) -> None:
     key, client = rsa_key(size), client_of(either)
     target = JsonWebKey(kty="RSA-HSM", t=wrap(either.kek(), pkcs8(key)), key_ops=["sign", "verify"])
     arrived = client.import_key("target", target)
-    assert (arrived.key_type, arrived.key_operations) == ("RSA-HSM", ["sign", "verify"])
+    # A Managed HSM has the operations in any order.
+    assert (arrived.key_type, sorted(arrived.key_operations)) == ("RSA-HSM", ["sign", "verify"])
     assert member(arrived, "n") == key.public_key().public_numbers().n
     digest = hashlib.sha256(b"proof").digest()
     signature = (
@@ -94,7 +95,11 @@ def test_oct_arrives_and_wraps(hsm: Vault, size: int) -> None:
     answer = client.send_request(
         HttpRequest("POST", f"{arrived.id}/wrapkey?api-version=7.6", json=body)
     )
-    assert answer.json() == {"kid": arrived.id, "value": base64url(aes_key_wrap(key, payload))}
+    assert answer.json() == {
+        "alg": f"A{size}KW",
+        "kid": arrived.id,
+        "value": base64url(aes_key_wrap(key, payload)),
+    }
 
 
 @pytest.mark.parametrize("size", [2048, 3072, 4096])

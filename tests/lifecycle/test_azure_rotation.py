@@ -28,7 +28,9 @@ def actions(vault: Vault, declared: Result) -> dict[str, str | None]:
     """What Azure does by itself: Notify so long before an expiry, Rotate so long after creation."""
     policy = vault.lab.client(vault.url).get_key_rotation_policy(declared["name"])
     return {
-        str(each.action.value): each.time_before_expiry or each.time_after_create
+        # Of a Managed HSM the SDK has a text in lower case, in the place of its enumeration
+        str(getattr(each.action, "value", each.action)).capitalize(): each.time_before_expiry
+        or each.time_after_create
         for each in policy.lifetime_actions
     }
 

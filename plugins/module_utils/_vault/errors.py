@@ -8,10 +8,15 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import WAYS
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
+    HSM_CRYPTO_OFFICER,
+    HSM_CRYPTO_USER,
+)
 
 #: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints
 #: only
@@ -54,7 +59,13 @@ _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
 #: For what no row fits
 _LATER = "Run again later"
 
-#: In the place of the rows about a role, for a Managed HSM: its codes are not documented
+#: What a Managed HSM names in its 403: the data action that is missing, and where (published by its
+#: users; not documented)
+_HSM_ACTION = re.compile(
+    r"Not authorized to access (Microsoft\.KeyVault/managedHsm/[\w/]+) on '?(/[\w/-]*)"
+)
+
+#: In the place of the rows about a role, for a Managed HSM that does not name the action
 _HSM_FORBIDDEN = (
     "Give the identity the local role Managed HSM Crypto User, and for deleted keys one of your "
     "own with keys/deletedKeys/read/action (to recover .../recover/action, to purge "
@@ -188,8 +199,22 @@ def _remedy(status: int, code: str | None, text: str, url: str) -> str:
     for row_status, row_code, part, remedy in _REMEDIES:
         if row_status == status and row_code in (None, code) and part in text.lower():
             about_role = status == 403 and row_code not in NOT_LET_THROUGH and not part
-            return _HSM_FORBIDDEN if about_role and ".managedhsm." in url else remedy
+            return _hsm_remedy(text) if about_role and ".managedhsm." in url else remedy
     return _LATER
+
+
+def _hsm_remedy(text: str) -> str:
+    """Return what to do about a 403 of a Managed HSM."""
+    named = _HSM_ACTION.search(text)
+    if not named:
+        return _HSM_FORBIDDEN
+    action, scope = named.groups()
+    roles = (
+        f"one of your own, or {HSM_CRYPTO_OFFICER}"
+        if "/deletedKeys/" in action
+        else f"{HSM_CRYPTO_USER}, or one of your own"
+    )
+    return f"Give the identity a local role with {action} at the scope {scope}: {roles}"
 
 
 def _no_answer(error: Exception, what: str) -> VaultUnavailable:
