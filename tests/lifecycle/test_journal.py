@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core import clock as _clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import SentImport
+from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log import events
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,
@@ -242,6 +243,9 @@ def test_no_key_is_brought_over_one_that_was_not_there_when_that_was_planned(
     (finished,) = result["imports"]
     assert (finished["version"], finished["imported"]) == (first["version"], True)
     assert finished["interrupted_at"]
+    (logged,) = (each for each in events("keyferry.azure.byok_import", result) if each["kid"])
+    assert (logged["action"], logged["kid"]) == ("import", first["kid"])
+    assert f"interrupted, at {finished['interrupted_at']}." in logged["message"]
     assert noted(state) == []
 
 

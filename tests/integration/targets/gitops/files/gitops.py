@@ -157,6 +157,7 @@ def fleet(keks: dict[str, dict[str, Any]]) -> str:
         "byok_pkcs11_library": LAB["token"]["library"],
         "byok_token_label": LAB["token"]["label"],
         "byok_lock_directory": str(WORK),
+        "byok_state_directory": str(WORK),
         "byok_listing": f"{{{{ inventory_dir }}}}/listings/{LAB['token']['serial']}.json",
         "byok_allow_trailing_zeros": True,
     }
