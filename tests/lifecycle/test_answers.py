@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Result,
     Vault,
+    only,
     run,
 )
+from ansible_collections.keyferry.azure.tests.lifecycle.test_journal import interrupt, noted
 from azure.keyvault.keys import KeyClient
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -247,6 +250,26 @@ def test_what_cannot_be_read_back_either_is_disabled(
     assert failed["code"] == "not_our_key"
     assert "was disabled" in failed["msg"]
     assert enabled(vault, keys) == {"one": [True], "evil": [False], "three": [True]}
+
+
+def test_what_an_interrupted_run_imported_and_cannot_be_read_is_disabled(
+    vault: Vault, key: Declare, answering: Answering, no_sleep: list[float], tmp_path: Path
+) -> None:
+    vault.options["lock_directory"] = str(tmp_path)
+    declared = key()
+    only(vault.rotate(declared))
+    interrupt(vault, tmp_path, declared)
+
+    def alter(body: Result) -> Any:
+        return b"" if body["attributes"]["enabled"] else body
+
+    answering(declared["name"], alter, "GET")
+    for check in (True, False):
+        result = vault.run("byok_import", check, **declared)
+        (failed,) = result["failures"]
+        assert ("was disabled" in failed["msg"]) == (not check)
+    assert failed["code"] == "not_our_key"
+    assert noted(tmp_path) == []
 
 
 def test_what_cannot_be_disabled_is_said(
