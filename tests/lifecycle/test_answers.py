@@ -346,7 +346,7 @@ def test_an_exception_that_nobody_foresaw_leaves_no_version_enabled(
 
 #: KEKs that no vault makes, or not on this question, and what is said of them
 BAD_KEKS: dict[str, tuple[Alter, str]] = {
-    "1024 bits": (_key(n=_wide((1 << 1024) - 105)), "a modulus of 1024 bits"),
+    "1024 bits": (_key(n=_wide((1 << 1024) - 105)), "that has 1024 bits"),
     "another size": (_key(n=_wide(_OTHER_RSA)), "has 3072 bits, but 2048 are declared"),
     "e 1": (_key(e="AQ"), "the public exponent 1 instead of 65537"),
     "e 3": (_key(e="Aw"), "the public exponent 3 instead of 65537"),

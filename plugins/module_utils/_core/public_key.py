@@ -76,7 +76,7 @@ def weakness(key: RsaPublicKey) -> str | None:
     :returns: None where nothing is wrong
     """
     if key.size not in _RSA_SIZES:
-        return f"a modulus of {key.size} bits"
+        return f"{key.size} bits"
     if key.e != _EXPONENT:
         shown = key.e if key.e.bit_length() <= 64 else f"of {key.e.bit_length()} bits"
         return f"the public exponent {shown} instead of {_EXPONENT}"

@@ -81,6 +81,7 @@ class Import:
         only say where to look
     :ivar wrapped_now: this run wrapped this very package, so it was in no file that others write
     :ivar receipt_told_by: ``run``, or ``carrier`` for a receipt that came beside the package
+    :ivar sha256: of the package; None before the key is wrapped
     """
 
     declaration: Declaration
@@ -96,6 +97,7 @@ class Import:
     told: Facts = field(default_factory=dict)
     wrapped_now: bool = False
     receipt_told_by: str = "run"
+    sha256: str | None = None
 
     def is_in(self, version: Version) -> bool:
         """Tell whether ``version`` is this key, or looks like it where nothing shows that."""
@@ -108,7 +110,7 @@ class Import:
 
     def is_package_of(self, version: Version) -> bool:
         """Tell whether ``version`` is marked as made of this very package."""
-        return bool(self.text) and version.tags.get(PACKAGE_TAG) == digest(self.text or "")
+        return self.sha256 is not None and version.tags.get(PACKAGE_TAG) == self.sha256
 
     @property
     def is_checked_first(self) -> bool:
@@ -150,7 +152,7 @@ class Import:
             GENERATION_TAG: self.generation,
             THUMBPRINT_TAG: self.thumbprint,
             TOKEN_TAG: wrapped.get("token", {}).get("serial"),
-            PACKAGE_TAG: digest(self.text) if self.text else None,
+            PACKAGE_TAG: self.sha256,
         }
         if self.text:
             return {tag: str(value) for tag, value in tags.items() if value}
@@ -217,6 +219,7 @@ def read_import(
         told={} if text else {fact: agreed[fact] for fact in agreed if not known[fact]},
         wrapped_now=wrapped_now,
         receipt_told_by=told_by,
+        sha256=digest(text) if text else None,
     )
 
 
