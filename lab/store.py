@@ -44,6 +44,7 @@ class Properties:
     """What can be set of a vault.
 
     `retention_days` 7-90, `delete_delay` in seconds, `roles` (see lab.roles) by client name.
+    With `sparse_pages` a page of a list has one item or none, as recorded of deleted keys.
     `hsm_platform` is "2", or "1" for a vault on Azure's former HSMs; `latest_api_version` is the
     last of lab.rules.API_VERSIONS that the vault knows.
     """
@@ -52,6 +53,7 @@ class Properties:
     retention_days: int = 90
     firewall: bool = False
     hsm_platform: str = "2"
+    sparse_pages: bool = False
     delete_delay: float = 1.0
     latest_api_version: str = API_VERSIONS[-1]
     roles: dict[str, list[str]] = field(default_factory=dict)

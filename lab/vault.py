@@ -482,7 +482,7 @@ class Vault:
         """Return a page of a list.
 
         Recorded: on the last page a vault's nextLink is null, a Managed HSM's is absent. A vault's
-        names the port; a Managed HSM's has no api-version.
+        names the port; a Managed HSM's has no api-version. A page can be empty and not the last.
         """
         try:
             size = int(call.query.get("maxresults", _PAGE))
@@ -491,7 +491,10 @@ class Vault:
             raise bad_parameter("maxresults or $skiptoken is invalid.") from None
         if not 1 <= size <= _PAGE:
             raise bad_parameter(f"maxresults must be between 1 and {_PAGE}.")
-        answer: Body = {"value": [render(item) for item in items[start : start + size]]}
+        if self.properties.sparse_pages:
+            size, items = 1, [each for item in items for each in (None, item)]
+        page = [item for item in items[start : start + size] if item is not None]
+        answer: Body = {"value": [render(item) for item in page]}
         if len(items) > start + size:
             asked = {name: call.query[name] for name in ("maxresults",) if name in call.query}
             query = {"$skiptoken": base64.b64encode(str(start + size).encode()).decode()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.keyvault.keys import KeyClient
 from conftest import Vault
 from wrapping import number
 
@@ -238,6 +239,15 @@ def test_pages(request: pytest.FixtureRequest, kind: str) -> None:
     assert {kid for page in found for kid in page} == {kid.rpartition("/")[0] for kid in kids}
     assert [len(page) for page in pages(vault, "/keys", maxresults=10)] == [10, 10, 7]
     assert error_of(vault.ask("GET", "/keys", maxresults=26), 400)["code"] == "BadParameter"
+
+
+def test_sparse_pages_have_all_items(vault: Vault) -> None:
+    vault.set(sparse_pages=True)
+    for _time in range(3):
+        vault.native("name")
+    assert [len(page) for page in pages(vault, "/keys/name/versions")] == [0, 1, 0, 1, 0, 1]
+    client = KeyClient(vault.url, vault.lab.credential())
+    assert len([*client.list_properties_of_key_versions("name")]) == 3
 
 
 def test_list_of_versions(vault: Vault) -> None:
