@@ -28,6 +28,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    version_named,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
     parse_moment,
@@ -408,7 +411,7 @@ def _refuse_unconfirmed(
     :param done: what the key would be: ``deleted`` or ``purged``
     :raises ByokError: unless it is the newest version
     """
-    if (confirm or "").lower().rpartition("/")[2] != newest.version.lower():
+    if version_named(confirm or "") != newest.version.lower():
         given = f"{confirm} was confirmed" if confirm else "none was confirmed"
         raise ByokError(
             f"The key {name} in the {vault} is not {done}: its newest version is {newest.version}, "
