@@ -19,7 +19,7 @@ description:
     the vault is the right key. If a different key arrived, the module disables it and fails.
   - If attributes differ from the declaration, the module updates them without an import.
 requirements:
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:
