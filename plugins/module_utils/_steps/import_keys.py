@@ -127,7 +127,7 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         failures
     """
     outcome.result.update(imports=[], deletions=[])
-    vault = open_vault(params)
+    vault = open_vault(params, outcome.warnings.append)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     importing = Importing(

@@ -122,7 +122,7 @@ def look(
         lambda seconds: None,
         clock=clock,
     )
-    monkeypatch.setattr(_vault_info, "open_vault", lambda params: vault)
+    monkeypatch.setattr(_vault_info, "open_vault", lambda *_: vault)
     defaults = {
         "work": ["transfer"],
         "ephemeral_kek": True,

@@ -14,12 +14,14 @@ import pytest
 import requests
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import CLOUDS
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
     make_credential,
 )
 from azure import identity
 
-LOGIN = "login.microsoftonline.us"
+CLOUD = CLOUDS["AzureUSGovernment"]
+LOGIN = CLOUD.login_host
 IDS = {
     "tenant": "11111111-1111-1111-1111-111111111111",
     "client_id": "22222222-2222-2222-2222-222222222222",
@@ -29,7 +31,7 @@ IDS = {
 def options(**given: t.Any) -> dict[str, t.Any]:
     """The credential's options, None where they are not given."""
     names = ("client_id", "secret", "tenant", "x509_certificate_path", "federated_token_file")
-    return {**dict.fromkeys(names), "auth_source": "auto", **given}
+    return {**dict.fromkeys(names), "auth_source": "auto", "throttle_timeout": 120, **given}
 
 
 def certificate(folder: Path) -> str:
@@ -76,13 +78,13 @@ def test_every_source_makes_its_credential(tmp_path: Path) -> None:
         ({}, identity.AzureCliCredential),
         ({"secret": "s"}, identity.AzureCliCredential),
     ):
-        assert isinstance(make_credential(options(**given), LOGIN), kind), given
+        assert isinstance(make_credential(options(**given), CLOUD).source, kind), given
 
 
 @pytest.mark.parametrize("source", ["env", "workload_identity"])
 def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
     with pytest.raises(ByokError, match=f"auth_source {source}.*AZURE_TENANT"):
-        make_credential(options(**IDS, auth_source=source), LOGIN)
+        make_credential(options(**IDS, auth_source=source), CLOUD)
 
 
 @pytest.mark.parametrize("missing", ["tenant", "client_id"])
@@ -91,7 +93,7 @@ def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(
     missing: str, way: str
 ) -> None:
     with pytest.raises(ByokError, match=f"{missing} is not given.*AZURE_TENANT"):
-        make_credential(options(**{**IDS, missing: None, way: "x"}), LOGIN)
+        make_credential(options(**{**IDS, missing: None, way: "x"}), CLOUD)
 
 
 def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
     for write in (lambda: None, lambda: path.write_text("nonsense")):
         write()
         with pytest.raises(ByokError, match="do not fit together"):
-            make_credential(options(**IDS, x509_certificate_path=str(path)), LOGIN)
+            make_credential(options(**IDS, x509_certificate_path=str(path)), CLOUD)
 
 
 @pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
@@ -139,7 +141,7 @@ def test_the_date_of_entras_token_is_heard(
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
     noon = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
     clock = Clock(lambda: noon, lambda: 0.0)
-    make_credential(options(**IDS, **{way: given}), LOGIN, clock).get_token(
+    make_credential(options(**IDS, **{way: given}), CLOUD, clock).get_token_info(
         "https://vault.azure.net/.default"
     )
     now = clock.look()
