@@ -31,6 +31,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials 
     make_credential,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    API_VERSION,
     AzureError,
     NoToken,
     OddAnswer,
@@ -72,9 +73,6 @@ _LATER = "Run again later: what is done is not done again"
 
 #: Answers to one question: a list with 25 keys on a page has 250,000 keys then
 _MOST_PAGES = 10_000
-
-#: What an api-version looks like: 7.6, 7.6-preview.2, 2025-07-01; it becomes a part of URLs
-_API_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,39}")
 
 
 class Uncertain(AzureError):
@@ -312,7 +310,7 @@ class Vault:
         with self._reconnecting:
             if self._api_version != version:  # another thread was quicker
                 return True
-            if version is not None or not _API_VERSION.fullmatch(unknown.latest):
+            if version is not None:
                 return False
             self.client = self.reconnect.client(unknown.latest)
             self._api_version = unknown.latest
@@ -451,7 +449,7 @@ def open_vault(
     :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
     """
     address = parse_address(options["vault_url"], options["cloud_environment"], options["cloud"])
-    if options["api_version"] and not _API_VERSION.fullmatch(options["api_version"]):
+    if options["api_version"] and not re.fullmatch(API_VERSION, options["api_version"]):
         raise ByokError(
             f"api_version {options['api_version']!r} is no version of Key Vault's API",
             "Give one such as 7.6 or 2025-07-01, or leave it out",

@@ -69,11 +69,14 @@ _REDIRECTED = (
     "elsewhere, such as a proxy that wants a login"
 )
 
+#: What an api-version looks like: 7.6, 7.6-preview.2, 2025-07-01; it becomes a part of URLs
+API_VERSION = "[0-9A-Za-z.-]{1,40}"
+
 #: 400 of vaults whose cloud lags behind azure-keyvault-keys: azure-sdk-for-net 14788, 14789,
 #: azure-sdk-for-python 28595
 _UNKNOWN_VERSION = re.compile(
-    r"specified version \((?P<asked>[\w.-]+)\) is not recognized\."
-    r"( Consider using the latest supported version \((?P<latest>[\w.-]+)\))?"
+    rf"specified version \((?P<asked>{API_VERSION})\) is not recognized\."
+    rf"( Consider using the latest supported version \((?P<latest>{API_VERSION})\))?"
 )
 
 #: 401 of a vault for a token of another tenant (AKV10032, Microsoft's pages on troubleshooting its

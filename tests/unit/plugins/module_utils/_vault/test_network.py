@@ -15,11 +15,13 @@ import json
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import (
     client,
     credentials,
@@ -32,9 +34,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.client impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     AzureError,
+    NoToken,
     UnreadableAnswer,
     VaultUnavailable,
 )
+from azure.core.pipeline.transport import RequestsTransport
 
 TENANT = "11111111-1111-1111-1111-111111111111"
 OTHER_TENANT = "22222222-2222-2222-2222-222222222222"
@@ -414,6 +418,16 @@ def test_a_vault_that_knows_no_version_is_one_error(network: Network, latest: st
     assert len(network.to_vault) == (2 if latest == "7.6" else 1)
 
 
+@pytest.mark.parametrize(
+    "given", ["7.6&x=1", "7 6", "x" * 41, "\N{DIGIT SEVEN}\N{CYRILLIC SMALL LETTER A}"]
+)
+def test_what_is_no_version_is_refused_before_anything_is_sent(
+    network: Network, given: str
+) -> None:
+    with pytest.raises(ByokError, match="is no version of Key Vault's API"):
+        network.open(api_version=given)
+
+
 # Tokens
 
 
@@ -464,6 +478,22 @@ def test_entra_is_not_waited_for_longer_than_throttle_timeout(
     with pytest.raises(VaultUnavailable, match="wait 86400 seconds, but throttle_tim") as error:
         network.read(**ways)
     assert (network.waited, error.value.reason) == ([30], "throttled")
+
+
+def test_what_was_waited_counts_until_entra_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    answered = SimpleNamespace(status_code=200)
+    monkeypatch.setattr(RequestsTransport, "send", lambda *_arguments, **_options: answered)
+    patient = transport.login_transport(100, waited.append)
+    for _token in range(3):
+        patient.sleep(60)
+        patient.send(None)
+    patient.sleep(60)
+    answered.status_code = 429
+    patient.send(None)
+    with pytest.raises(NoToken, match="wait 60 seconds, but throttle_timeout is 100"):
+        patient.sleep(60)
+    assert waited == [60] * 4
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"])
