@@ -88,7 +88,7 @@ FAILURES: t.Mapping[str, str] = {
     "not_our_key": (
         "The vault has another key than the token's, or nothing shows that it is the same."
     ),
-    "throttled": "The vault answers 429 for longer than throttle_timeout.",
+    "throttled": "The vault or Entra ID throttles requests for longer than throttle_timeout.",
     "token_refused": "A PKCS#11 function of the token returned an error.",
     "uncertain": "A change may or may not have been made, and reading back did not tell.",
     "unreadable_answer": "Azure answered something that cannot be read.",

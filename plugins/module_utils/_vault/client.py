@@ -315,9 +315,9 @@ class Vault:
             self.client = self.reconnect.client(unknown.latest)
             self._api_version = unknown.latest
         self.reconnect.warn(
-            f"The {self} does not know the api-version {unknown.asked}. This run goes on in "
-            f"{unknown.latest}, the latest one that the {self} supports. If the run did what you "
-            f"want, set api_version to {unknown.latest} (byok_api_version of the role)."
+            f"The {self} does not know the api-version {unknown.asked}. This run continues with "
+            f"{unknown.latest}, the latest version that the {self} supports. To avoid this "
+            f"warning, set api_version to {unknown.latest} (byok_api_version in the role)."
         )
         return True
 

@@ -510,12 +510,18 @@ def test_a_token_file_that_cannot_be_read_is_the_credentials(
 # Clouds
 
 
+@pytest.mark.parametrize("way", ["secret", "federated_token_file"])
 @pytest.mark.parametrize(("name", "country"), [("AzureBleuCloud", "fr"), ("AzureDelosCloud", "de")])
-def test_european_clouds_ask_nobody_else(network: Network, name: str, country: str) -> None:
+def test_european_clouds_ask_nobody_else(
+    network: Network, name: str, country: str, way: str, tmp_path: t.Any
+) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("x")
     network.host = f"contoso{next(_numbers)}.managedhsm.sovcloud-api.{country}"
     network.resource = f"https://managedhsm.sovcloud-api.{country}"
     network.answers = [Answer(200, BUNDLE)]
-    network.read(cloud_environment=name)
+    ways = {"secret": None, "federated_token_file": None, way: str(token_file)}
+    network.read(cloud_environment=name, **ways)
     login = f"login.sovcloud-identity.{country}"
     assert {request.host for request in network.sent} == {network.host, login}
 
