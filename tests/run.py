@@ -44,9 +44,8 @@ PLAYBOOKS = "declared examples gitops lifecycle stand_in ten_days transfer two_h
 
 LAB = f"-r {ROOT}/lab/requirements.txt\n"
 NEWEST = re.findall(r"^\w.*", (ROOT / "meta/ee-requirements.txt").read_text(), re.MULTILINE)
-# The oldest libraries that we support: what azure.azcollection pins, which share an execution
-# environment with us.
-OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.31.0"]
+# The oldest libraries that we support; azure-core as azure-keyvault-keys 4.11.3 wants it.
+OLDEST = [*(library.replace(">=", "==") for library in NEWEST), "azure-core==1.37.0"]
 # Microsoft's tests of its SDK are those of this version, with what they and their harness want.
 SDK = (
     *("azure-keyvault-keys==4.11.3", "azure-identity", "aiohttp", "python-dateutil"),

@@ -51,7 +51,7 @@ options:
     type: path
   tenant:
     description:
-      - Tenant of the service principal.
+      - Tenant of the service principal, by its id or by one of its domains.
       - If not given, the environment variables E(AZURE_TENANT) and E(AZURE_TENANT_ID) are used.
     type: str
   x509_certificate_path:
@@ -67,11 +67,44 @@ options:
     type: path
   cloud_environment:
     description:
-      - The cloud of the vault.
+      - The cloud of the vault. Declare a cloud that is not listed with O(cloud).
+      - V(AzureBleuCloud) is the French cloud of Bleu, and V(AzureDelosCloud) the German cloud of
+        Delos. Nobody has tried the module in these two.
       - If not given, the environment variable E(AZURE_CLOUD_ENVIRONMENT) is used.
     type: str
-    choices: [AzureCloud, AzureChinaCloud, AzureUSGovernment]
+    choices: [AzureCloud, AzureChinaCloud, AzureUSGovernment, AzureBleuCloud, AzureDelosCloud]
     default: AzureCloud
+  cloud:
+    description:
+      - A cloud that O(cloud_environment) does not list. It replaces O(cloud_environment).
+      - Whoever sets it decides where the credential and the keys go.
+    type: dict
+    suboptions:
+      vault_suffix:
+        description: Domain of the vaults, such as V(vault.azure.net).
+        type: str
+        required: true
+      hsm_suffix:
+        description: Domain of the Managed HSMs, such as V(managedhsm.azure.net), if the cloud has
+          any.
+        type: str
+      login_host:
+        description: Host that gives tokens, such as V(login.microsoftonline.com).
+        type: str
+        required: true
+      resource:
+        description:
+          - What tokens are for, if it is not the domain of the vault, such as
+            V(https://vault.azure.net).
+          - If given, the module requests tokens for this resource only.
+        type: str
+  api_version:
+    description:
+      - Version of the API of Key Vault, such as V(7.6) or V(2025-07-01). If not given, that of the
+        installed C(azure-keyvault-keys).
+      - Clouds can lag behind. If the vault does not know the version and names its latest one, the
+        module continues with that version and warns.
+    type: str
   settle_time:
     description:
       - Seconds after which a request without an answer counts as not carried out, if reading back
@@ -83,7 +116,8 @@ options:
     type: int
     default: 60
   throttle_timeout:
-    description: Seconds that one request may wait in all while the vault throttles requests (429).
+    description: Seconds that one request may wait in all while the vault, or Entra ID before it
+      gives a token, throttles requests (429).
     type: int
     default: 120
   concurrency:

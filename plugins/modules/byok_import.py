@@ -26,7 +26,7 @@ description:
     whether the key arrived (O(state_directory)). If it did, the module does what that run left
     undone.
 requirements:
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:

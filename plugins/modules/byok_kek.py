@@ -17,7 +17,7 @@ description:
   - This module never changes or deletes a key that has a version which is not a KEK.
   - With O(kek_id), it uses a KEK that somebody else made, and changes nothing.
 requirements:
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:

@@ -18,7 +18,7 @@ description:
     equal. Oct keys have no public key, so they are recognised by the tag C(keyferry-generation),
     which is a hint and no proof.
 requirements:
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:

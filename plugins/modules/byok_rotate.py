@@ -29,7 +29,7 @@ description:
     escrow packages.
 requirements:
   - python-pkcs11 >= 0.10.1
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:

@@ -26,7 +26,7 @@ description:
     rejects the access token, or if a permission is missing. It reports these problems in
     RV(vault.problems), and in warnings.
 requirements:
-  - azure-keyvault-keys >= 4.11.0
+  - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
 extends_documentation_fragment:
   - keyferry.azure._attributes

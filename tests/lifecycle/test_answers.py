@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
+from ansible_collections.keyferry.azure.plugins.module_utils._vault import transport
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Result,
@@ -136,11 +137,11 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
     that and the method is one of those.
     """
     rules: list[tuple[str, tuple[str, ...], Alter]] = []
-    make = _client._transport
+    make = transport.vault_transport
 
     def altering(url: str, concurrency: int) -> Any:
-        transport = make(url, concurrency)
-        send = transport.send
+        made = make(url, concurrency)
+        send = made.send
 
         def sent(request: Any, **options: Any) -> Any:
             response = send(request, **options)
@@ -155,10 +156,10 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
                     response._json = None
             return response
 
-        transport.send = sent
-        return transport
+        made.send = sent
+        return made
 
-    monkeypatch.setattr(_client, "_transport", altering)
+    monkeypatch.setattr(_client, "vault_transport", altering)
     return lambda part, alter, *methods: rules.append((part, methods, alter))
 
 

@@ -73,7 +73,7 @@ def test_with_neither_date_this_hosts_clock_counts(
     monkeypatch.setattr(
         _client,
         "make_credential",
-        lambda options, login_host, clock: make_credential(options, login_host),
+        lambda options, cloud, clock: make_credential(options, cloud),
     )
     declared = key("oct", every="P30D")
     assert only(hsm.rotate(declared))["imported"]

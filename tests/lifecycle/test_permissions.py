@@ -22,7 +22,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
+    Cloud,
+    parse_address,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
     make_credential,
 )
@@ -55,8 +58,8 @@ def _one_login() -> Iterator[None]:
     """Log in once: what is tried here is what a token may do."""
     known: dict[str, Any] = {}
 
-    def cached(options: Result, login_host: str, clock: Any) -> Any:
-        return known.setdefault(login_host, make_credential(options, login_host))
+    def cached(options: Result, cloud: Cloud, clock: Any) -> Any:
+        return known.setdefault(cloud.login_host, make_credential(options, cloud))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_client, "make_credential", cached)

@@ -88,9 +88,25 @@ VAULT_OPTIONS: Spec = {
     "cloud_environment": {
         "type": "str",
         "default": "AzureCloud",
-        "choices": ["AzureCloud", "AzureChinaCloud", "AzureUSGovernment"],
+        "choices": [
+            "AzureCloud",
+            "AzureChinaCloud",
+            "AzureUSGovernment",
+            "AzureBleuCloud",
+            "AzureDelosCloud",
+        ],
         "fallback": _env("AZURE_CLOUD_ENVIRONMENT"),
     },
+    "cloud": {
+        "type": "dict",
+        "options": {
+            "vault_suffix": {"type": "str", "required": True},
+            "hsm_suffix": {"type": "str"},
+            "login_host": {"type": "str", "required": True},
+            "resource": {"type": "str"},
+        },
+    },
+    "api_version": {"type": "str"},
     "settle_time": {"type": "int", "default": 60},
     "throttle_timeout": {"type": "int", "default": 120},
     "concurrency": {"type": "int", "default": 8},

@@ -344,10 +344,9 @@ def _flags(entry: _Entry) -> frozenset[str]:
 def _kek_id(entry: _Entry) -> str:
     kid = _string(entry).replace(" ", "")  # a URL has none: a line broke there
     try:
-        parse_kid(kid)
+        return str(parse_kid(kid))
     except ByokError as error:
         raise entry.error(
             f"is {kid}, and names no version of a key",
             "Give https://VAULT/keys/NAME/VERSION of the KEK",
         ) from error
-    return kid

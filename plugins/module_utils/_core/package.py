@@ -22,6 +22,10 @@ from dataclasses import dataclass
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    KeyId,
+    parse_key_id,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 
 SCHEMA_VERSION = "1.0.0"
@@ -40,10 +44,6 @@ _PLAINTEXT_BYTES = {
     "AES-256": (32, 32),
 }
 
-_KID = re.compile(
-    r"(?P<vault>https://[a-z0-9.-]+)/keys/(?P<name>[0-9a-z-]{1,127})/(?P<version>[0-9a-f]{32})",
-    re.IGNORECASE,
-)
 _REMAKE = "Wrap the key again with byok_wrap, and transfer the file unchanged"
 
 
@@ -61,31 +61,19 @@ class Package:
     generator: str
 
 
-@dataclass(frozen=True)
-class KeyId:
-    """A versioned key identifier, ``https://VAULT/keys/NAME/VERSION``.
-
-    It is in lower case where Azure ignores case.
-    """
-
-    vault: str
-    name: str
-    version: str
-
-
 def parse_kid(kid: str) -> KeyId:
     """Take a key identifier apart.
 
     :raises ByokError: when it names no version
     """
-    match = _KID.fullmatch(kid)
-    if not match:
+    key_id = parse_key_id(kid)
+    if key_id is None:
         raise ByokError(
             f"{kid!r} does not name one version of a key",
             "Give the KEK's identifier with its version: https://VAULT/keys/NAME/VERSION, as "
             "byok_kek returns it",
         )
-    return KeyId(match["vault"].lower(), match["name"], match["version"].lower())
+    return key_id
 
 
 def build(kid: str, ciphertext: bytes, generator: str) -> str:

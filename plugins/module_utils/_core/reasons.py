@@ -92,7 +92,7 @@ FAILURES: t.Mapping[str, str] = {
         "The vault has another key than the token's, or nothing shows that it is the same."
     ),
     "not_proved": "A proof was asked for, and the vault cannot prove that it has the key.",
-    "throttled": "The vault answers 429 for longer than throttle_timeout.",
+    "throttled": "The vault or Entra ID throttles requests for longer than throttle_timeout.",
     "token_refused": "A PKCS#11 function of the token returned an error.",
     "uncertain": "A change may or may not have been made, and reading back did not tell.",
     "unreadable_answer": "Azure answered something that cannot be read.",

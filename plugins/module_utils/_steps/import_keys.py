@@ -29,6 +29,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    version_named,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
     format_moment,
     parse_moment,
@@ -64,7 +67,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import p
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
-    ANSWERED_WITHIN,
     Uncertain,
     UncertainUnavailable,
     Vault,
@@ -93,6 +95,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_pol
     change_policy,
     read_policy,
     refuse_notification,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.transport import (
+    ANSWERED_WITHIN,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
     disable,
@@ -151,7 +156,7 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         failures
     """
     outcome.result.update(imports=[], deletions=[])
-    vault = open_vault(params)
+    vault = open_vault(params, outcome.warnings.append)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     importing = Importing(
@@ -462,7 +467,7 @@ def _refuse_unconfirmed(
     :param done: what the key would be: ``deleted`` or ``purged``
     :raises ByokError: unless it is the newest version
     """
-    if (confirm or "").lower().rpartition("/")[2] != newest.version.lower():
+    if version_named(confirm or "") != newest.version.lower():
         given = f"{confirm} was confirmed" if confirm else "none was confirmed"
         raise ByokError(
             f"The key {name} in the {vault} is not {done}: its newest version is {newest.version}, "

@@ -64,7 +64,7 @@ def ensure_kek(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
 
     :raises ByokError: for a name that is used for anything but a KEK, and for what Azure refuses
     """
-    converge_kek(open_vault(params), params, check_mode, outcome=outcome)
+    converge_kek(open_vault(params, outcome.warnings.append), params, check_mode, outcome=outcome)
 
 
 def converge_kek(

@@ -147,7 +147,7 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     :raises ByokError: when the vault cannot be looked at; what fails for one key is in the
         outcome's failures
     """
-    vault = open_vault(params)
+    vault = open_vault(params, outcome.warnings.append)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     force = frozenset(params["force"]) if params["rotate"] else None

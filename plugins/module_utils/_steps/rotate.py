@@ -94,7 +94,7 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     items = items_of(params, "declarations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
-    vault = open_vault(params)
+    vault = open_vault(params, outcome.warnings.append)
     retires = params["stage"] == "retire"
     # A run that only disables needs no token: what is in it may come from another host.
     needs_token = not retires or params["target_keys"] is None

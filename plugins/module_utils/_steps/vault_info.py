@@ -150,7 +150,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
         cannot be; declared keys that the vault cannot take are in the outcome's failures, and all
         else that is wrong is in the result
     """
-    vault = open_vault(params)
+    vault = open_vault(params, outcome.warnings.append)
     declarations = _declared(vault, params["declarations"] or [], outcome)
     work = params["work"]
     needs = needed_operations(work, params["ephemeral_kek"], declarations, params["prove"])

@@ -120,7 +120,7 @@ class Recipient:
         """Tell whether a package is for this recipient."""
         if self.kid is None:
             return escrow_fingerprint(text) == self.fingerprint
-        return parse(text).kid == self.kid
+        return parse_kid(parse(text).kid).is_key(parse_kid(self.kid))
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def read_kek(
             "The KEK is given only in part",
             "Give kek_id and kek_public_key, as byok_kek returns them",
         )
-    parse_kid(kid)
+    kid = str(parse_kid(kid))  # as Azure writes it, for the packages
     public_key, computed = _read_public_key(f"KEK {kid}", pem, given_fingerprint or None)
     created, asserted = bool(params.get("kek_created")), params.get("kek_trust")
     kek = Kek(

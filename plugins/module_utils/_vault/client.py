@@ -10,6 +10,7 @@ makes a second version.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import typing as t
@@ -30,13 +31,20 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials 
     make_credential,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
+    API_VERSION,
     AzureError,
+    NoToken,
+    OddAnswer,
     UnreadableAnswer,
     VaultUnavailable,
     code_and_text,
     explain,
+    unknown_version,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.pace import Pace
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.transport import (
+    vault_transport,
+)
 
 T = t.TypeVar("T")
 
@@ -63,11 +71,8 @@ _NAME_ON_ITS_WAY = ("ObjectIsBeingDeleted", "ObjectIsBeingRecovered")
 #: What to do when it is not known whether something was done
 _LATER = "Run again later: what is done is not done again"
 
-_CONNECT_TIMEOUT = 20
-_READ_TIMEOUT = 60
-
-#: Seconds after which a request without an answer is given up
-ANSWERED_WITHIN = _CONNECT_TIMEOUT + _READ_TIMEOUT
+#: Answers to one question: a list with 25 keys on a page has 250,000 keys then
+_MOST_PAGES = 10_000
 
 
 class Uncertain(AzureError):
@@ -93,6 +98,31 @@ class Patience:
     throttle_timeout: float
 
 
+@dataclass(frozen=True)
+class Reconnect:
+    """How a vault is asked in another api-version than the one that it does not know.
+
+    :ivar client: returns a KeyClient for an api-version
+    :ivar warn: takes the sentence that tells it
+    """
+
+    client: t.Callable[[str], t.Any]
+    warn: t.Callable[[str], None]
+
+
+class _Answers(threading.local):
+    """What this thread got for its last question.
+
+    :ivar status: of the last answer; None where there was none
+    :ivar request_id: Azure's id of the last request
+    :ivar pages: answers of 2xx
+    """
+
+    status: int | None = None
+    request_id: str | None = None
+    pages = 0
+
+
 class Vault:
     """A vault or Managed HSM.
 
@@ -100,6 +130,7 @@ class Vault:
 
     :param client: a KeyClient of azure-keyvault-keys
     :param clock: hears Entra ID's Date of this vault's credential as well
+    :ivar reconnect: None where an unknown api-version is an error
     """
 
     def __init__(
@@ -115,7 +146,10 @@ class Vault:
         self.address = address
         self.client = client
         self.pace = pace
-        self._answered = threading.local()
+        self.reconnect: Reconnect | None = None
+        self._api_version: str | None = None  # the one that the vault named
+        self._reconnecting = threading.Lock()
+        self._answered = _Answers()
         self._patience = patience
         self.sleep = sleep
         self.clock = clock or Clock()
@@ -131,7 +165,7 @@ class Vault:
     @property
     def request_id(self) -> str | None:
         """Azure's id of the last request that this thread sent."""
-        return getattr(self._answered, "request_id", None)
+        return self._answered.request_id
 
     @property
     def now(self) -> datetime:
@@ -210,10 +244,13 @@ class Vault:
         :param options: what read() or write() passed on
         :returns: azure-core's response, which is no error
         """
+        from azure.core.exceptions import HttpResponseError
         from azure.core.rest import HttpRequest
 
         response = self.client.send_request(HttpRequest(method, path, json=body), **options)
         response.raise_for_status()
+        if response.status_code >= 300:  # which azure-core takes for no error
+            raise HttpResponseError(response=response)
         return response
 
     def import_package(
@@ -241,14 +278,18 @@ class Vault:
         """
         waited, wait, tries = 0.0, 1, 0
         while True:
+            version = self._api_version
             try:
                 return self._send_once(call, kind)
             except Exception as error:
                 failure = error
+            if self._take_other_version(failure, version):
+                continue
             tries += 1
             verdict = _judge(failure, self._answered.status)
             if kind == "write" and verdict in ("lost", "unreadable"):
-                raise _Unanswered(what, failure, verdict) from failure
+                explained = self._explain(failure, what, verdict)
+                raise _Unanswered(what, explained, verdict) from failure
             if verdict == "throttled":
                 left = self._patience.throttle_timeout - waited
                 again, pause = left > 0, min(wait, left)
@@ -256,15 +297,40 @@ class Vault:
                 again = verdict in ("lost", "unsent") and tries < _UNSENT_TRIES
                 pause = wait
             if not again:
-                raise _explain(failure, what, verdict) from failure
+                raise self._explain(failure, what, verdict) from failure
             self.sleep(pause)
             waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
+
+    def _take_other_version(self, failure: Exception, version: str | None) -> bool:
+        """Go on in the api-version that the vault names, where it does not know the SDK's.
+
+        Such an answer is a certain no, so that also a write can be sent again.
+
+        :param version: what the vault had named before that request was sent
+        :returns: whether the request is worth another try
+        """
+        unknown = unknown_version(failure)
+        if not unknown or not unknown.latest or not self.reconnect:
+            return False
+        with self._reconnecting:
+            if self._api_version != version:  # another thread was quicker
+                return True
+            if version is not None:
+                return False
+            self.client = self.reconnect.client(unknown.latest)
+            self._api_version = unknown.latest
+        self.reconnect.warn(
+            f"The {self} does not know the api-version {unknown.asked}. This run continues with "
+            f"{unknown.latest}, the latest version that the {self} supports. To avoid this "
+            f"warning, set api_version to {unknown.latest} (byok_api_version in the role)."
+        )
+        return True
 
     def _send_once(self, call: t.Callable[..., T], kind: str) -> T:
         """Send a request in its turn, and note what was answered."""
         from azure.core.exceptions import HttpResponseError
 
-        self._answered.status = None
+        self._answered.status, self._answered.pages = None, 0
         with self.pace.turn(kind) as turn:
             try:
                 return call(retry_total=0, raw_response_hook=self._note)
@@ -273,16 +339,33 @@ class Vault:
                 raise
 
     def _note(self, response: t.Any) -> None:
-        headers = response.http_response.headers
-        self._answered.status = response.http_response.status_code
-        self.clock.hear(VAULT, headers.get("Date"))
-        self._answered.request_id = headers.get("x-ms-request-id", self.request_id)
+        """Note what an answer tells of itself.
+
+        :raises OddAnswer: when the question has got more answers than are sensible
+        """
+        http, answered = response.http_response, self._answered
+        answered.status = http.status_code
+        self.clock.hear(VAULT, http.headers.get("Date"))
+        answered.request_id = http.headers.get("x-ms-request-id", answered.request_id)
+        answered.pages += http.status_code < 300
+        if answered.pages > _MOST_PAGES:
+            raise OddAnswer(f"it has more than {_MOST_PAGES} pages")
+
+    def _explain(self, error: Exception, what: str, verdict: Verdict) -> Exception:
+        """Return what is raised for a request that is not sent again."""
+        if verdict == "unknown":
+            return error
+        if verdict == "unreadable":
+            return UnreadableAnswer(what, error)
+        if isinstance(error, UnicodeDecodeError):
+            error = _unreadable_refusal(self._answered.status)
+        return explain(error, what, managed_hsm=self.address.managed_hsm)
 
 
 #: What became of a request. ``lost``: it may have been carried out; ``unsent``: it was not;
-#: ``unreadable``: Azure said that it was, and what it answered cannot be read; ``no_token``: the
-#: credential's file cannot be read; ``unknown``: nobody foresaw the exception
-Verdict = t.Literal["refused", "throttled", "lost", "unsent", "unreadable", "no_token", "unknown"]
+#: ``unreadable``: Azure said that it was, and what it answered cannot be read; ``unknown``: nobody
+#: foresaw the exception
+Verdict = t.Literal["refused", "throttled", "lost", "unsent", "unreadable", "unknown"]
 
 
 def _judge(error: Exception, answered: int | None) -> Verdict:
@@ -292,7 +375,13 @@ def _judge(error: Exception, answered: int | None) -> Verdict:
     """
     from azure.core import exceptions
 
-    status = error.status_code if isinstance(error, exceptions.HttpResponseError) else None
+    if isinstance(error, NoToken):
+        return "refused"
+    if isinstance(error, OddAnswer):
+        return "unreadable"
+    status = answered if isinstance(error, UnicodeDecodeError) else None
+    if isinstance(error, exceptions.HttpResponseError):
+        status = error.status_code
     if status == 429 or code_and_text(error)[0] in _NAME_ON_ITS_WAY:
         return "throttled"  # certainly not carried out
     if status is not None and status >= 300:
@@ -303,27 +392,17 @@ def _judge(error: Exception, answered: int | None) -> Verdict:
         return "unsent"
     if (status or answered or 0) in range(200, 300):
         return "unreadable"
-    if isinstance(error, exceptions.AzureError):
-        return "refused"
-    if isinstance(error, OSError | UnicodeDecodeError):  # a credential reads its file
-        return "no_token"
     # A challenge for another resource is a ValueError
-    return "refused" if isinstance(error, ValueError) else "unknown"
+    return "refused" if isinstance(error, exceptions.AzureError | ValueError) else "unknown"
 
 
-def _explain(error: Exception, what: str, verdict: Verdict) -> Exception:
-    """Return what is raised for a request that is not sent again."""
-    if verdict == "unknown":
-        return error
-    if verdict == "unreadable":
-        return UnreadableAnswer(what, error)
-    if verdict == "no_token":
-        return VaultUnavailable(
-            f"{what} failed: no token for Azure: the credential's file cannot be read ({error})",
-            "Correct federated_token_file, and ensure that the user who runs the module can read "
-            "it",
-        )
-    return explain(error, what)
+def _unreadable_refusal(status: int | None) -> Exception:
+    """Return what stands for an error of Azure whose text is no UTF-8."""
+    from azure.core.exceptions import HttpResponseError
+
+    error = HttpResponseError(message="the text of its answer is no UTF-8")
+    error.status_code = status
+    return error
 
 
 class _Unanswered(Exception):
@@ -332,8 +411,7 @@ class _Unanswered(Exception):
     :ivar answered: Azure said that it was, so it must not be sent again
     """
 
-    def __init__(self, what: str, error: Exception, verdict: Verdict) -> None:
-        explained = _explain(error, what, verdict)
+    def __init__(self, what: str, explained: Exception, verdict: Verdict) -> None:
         super().__init__(explained.what if isinstance(explained, ByokError) else what)
         self.answered = verdict == "unreadable"
 
@@ -360,51 +438,48 @@ def _may_have_been_sent(error: Exception) -> bool:
 
 
 def is_about_token(error: BaseException | None) -> bool:
-    """Tell whether an error of the SDK says that Entra gave no token."""
+    """Tell whether an error says that there is no token for Azure."""
     from azure.core.exceptions import ClientAuthenticationError
 
-    return isinstance(error, ClientAuthenticationError)
+    return isinstance(error, ClientAuthenticationError | NoToken)
 
 
-def open_vault(options: t.Mapping[str, t.Any]) -> Vault:
+def open_vault(
+    options: t.Mapping[str, t.Any], warn: t.Callable[[str], None] | None = None
+) -> Vault:
     """Return the vault of a module's options; nothing is sent yet.
 
     :param options: VAULT_OPTIONS of ``_ansible/arguments.py``
+    :param warn: takes a sentence for the user; None where nobody hears it
     :raises ByokError: for a URL that is no vault, an incomplete credential, or a missing library
     """
-    address = parse_address(options["vault_url"], options["cloud_environment"])
+    address = parse_address(options["vault_url"], options["cloud_environment"], options["cloud"])
+    if options["api_version"] and not re.fullmatch(API_VERSION, options["api_version"]):
+        raise ByokError(
+            f"api_version {options['api_version']!r} is no version of Key Vault's API",
+            "Give one such as 7.6 or 2025-07-01, or leave it out",
+        )
     clock = Clock()
-    credential = make_credential(options, address.login_host, clock)
+    credential: t.Any = make_credential(options, address.cloud, clock)
     try:
         from azure.keyvault.keys import KeyClient
     except ImportError as error:
         raise MissingLibrary("azure-keyvault-keys", error) from error
-    client = KeyClient(
-        address.url, credential, transport=_transport(address.url, options["concurrency"])
-    )
+    transport = vault_transport(address.url, options["concurrency"])
+
+    def connect(api_version: str | None) -> t.Any:
+        return KeyClient(
+            address.url,
+            credential,
+            transport=transport,
+            permit_redirects=False,
+            # A declared resource is checked by the credential
+            verify_challenge_resource=address.cloud.resource is None,
+            **({"api_version": api_version} if api_version else {}),
+        )
+
     patience = Patience(options["settle_time"], options["throttle_timeout"])
     pace = Pace(options["concurrency"], options["max_rate"])
-    return Vault(address, client, patience, pace, clock=clock)
-
-
-def _transport(url: str, concurrency: int) -> t.Any:
-    """Return azure-core's transport for one vault, with as many connections as are used at a time.
-
-    By itself it keeps ten.
-    """
-    import requests
-    from azure.core.pipeline.transport import RequestsTransport
-
-    session = requests.Session()
-    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
-    session.mount("https://", adapter)
-    # By itself requests looks for proxies anew with each request, a seventh of its time, and puts
-    # a ~/.netrc before the token.
-    settings = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.trust_env = settings["proxies"], False
-    return RequestsTransport(
-        session=session,
-        connection_verify=settings["verify"],
-        connection_timeout=_CONNECT_TIMEOUT,
-        read_timeout=_READ_TIMEOUT,
-    )
+    vault = Vault(address, connect(options["api_version"]), patience, pace, clock=clock)
+    vault.reconnect = Reconnect(connect, warn or (lambda sentence: None))
+    return vault

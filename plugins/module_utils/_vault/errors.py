@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import WAYS
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import (
-    HSM_CRYPTO_OFFICER,
-    HSM_CRYPTO_USER,
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import PERMISSIONS
+
+#: What makes a credential
+WAYS = (
+    "Give tenant and client_id with secret_file, x509_certificate_path or federated_token_file "
+    "(or AZURE_TENANT, AZURE_CLIENT_ID, AZURE_SECRET in the environment), log in with az and set "
+    "auth_source to cli, or set it to msi on a machine with a managed identity"
 )
 
 #: 403 that any identity gets: of the vault's firewall, and where the vault takes private endpoints
@@ -52,18 +56,48 @@ _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
      "Another request changes the same key; run again when it is done"),
     (429, None, "",
      "The vault takes no more requests for now; run again later, or set throttle_timeout higher"),
+    (400, None, "specified version",
+     "Set api_version to one that the vault's cloud knows"),
     (400, None, "",
-     "Correct what Azure names; a package can be made again with byok_wrap"),
+     "Correct what Azure names. If that is a key transfer package, wrap the key again with "
+     "byok_wrap"),
 )  # fmt: skip
+
+#: Where a request is sent elsewhere, which Azure never does
+_REDIRECTED = (
+    "Requests go to the vault alone. Find out what between this host and the vault sends them "
+    "elsewhere, such as a proxy that wants a login"
+)
+
+#: What an api-version looks like: 7.6, 7.6-preview.2, 2025-07-01; it becomes a part of URLs
+API_VERSION = "[0-9A-Za-z.-]{1,40}"
+
+#: 400 of vaults whose cloud lags behind azure-keyvault-keys: azure-sdk-for-net 14788, 14789,
+#: azure-sdk-for-python 28595
+_UNKNOWN_VERSION = re.compile(
+    rf"specified version \((?P<asked>{API_VERSION})\) is not recognized\."
+    rf"( Consider using the latest supported version \((?P<latest>{API_VERSION})\))?"
+)
+
+#: 401 of a vault for a token of another tenant (AKV10032, Microsoft's pages on troubleshooting its
+#: clients): the vault's own tenant comes first, Microsoft's follow
+_OTHER_TENANT = re.compile(
+    r"Expected one of https://[^/\s]+/(?P<vault>[0-9a-f-]{36})/.* "
+    r"found https://[^/\s]+/(?P<token>[0-9a-f-]{36})/",
+    re.IGNORECASE | re.DOTALL,
+)
+
+#: 403 of a Managed HSM (azure-cli 32719)
+_MISSING_ACTION = re.compile(
+    r"Not authorized to access (?P<action>Microsoft\.KeyVault/managedHsm/[\w/]+) "
+    r"on '(?P<scope>[^']*)'"
+)
+
+#: What is told of another's text
+_LONGEST_TEXT = 1000
 
 #: For what no row fits
 _LATER = "Run again later"
-
-#: What a Managed HSM names in its 403: the data action that is missing, and where (published by its
-#: users; not documented)
-_HSM_ACTION = re.compile(
-    r"Not authorized to access (Microsoft\.KeyVault/managedHsm/[\w/]+) on '?(/[\w/-]*)"
-)
 
 #: In the place of the rows about a role, for a Managed HSM that does not name the action
 _HSM_FORBIDDEN = (
@@ -165,56 +199,98 @@ class OddAnswer(Exception):
     """A part of an answer is not what was asked for; its text names the part, never a secret."""
 
 
-def explain(error: Exception, what: str) -> AzureError:
-    """Turn an exception of the SDK into a sentence.
+class NoToken(ByokError):
+    """The credential gives no token for the vault, which is no answer of the vault."""
+
+
+def wrong_tenant(vault: str, credential: str) -> NoToken:
+    """Return what is told of a credential of another tenant than the vault's.
+
+    :param vault: id of the vault's tenant
+    :param credential: id of the credential's tenant
+    """
+    return NoToken(
+        f"the vault is of tenant {vault}, and the credential of tenant {credential}",
+        "Give a credential of the vault's tenant, or correct tenant or vault_url",
+        code="forbidden",
+    )
+
+
+@dataclass(frozen=True)
+class UnknownVersion:
+    """A vault does not know the api-version of a request.
+
+    :ivar asked: the api-version of the request
+    :ivar latest: the latest one that the vault supports; None where it did not tell
+    """
+
+    asked: str
+    latest: str | None
+
+
+def unknown_version(error: Exception) -> UnknownVersion | None:
+    """Return what a vault said of the api-version; None for any other error."""
+    if getattr(error, "status_code", None) != 400:
+        return None
+    match = _UNKNOWN_VERSION.search(code_and_text(error)[1])
+    return UnknownVersion(match["asked"], match["latest"]) if match else None
+
+
+def explain(error: Exception, what: str, *, managed_hsm: bool = False) -> AzureError:
+    """Turn an exception of the SDK, or of the credential, into a sentence.
 
     :param what: what was tried, naming key and vault
+    :param managed_hsm: whether it was tried in a Managed HSM
     """
+    if isinstance(error, NoToken):
+        sentence = f"{what} failed: no token for Azure: {error.what}"
+        return VaultUnavailable(sentence, error.remedy, reason=error.reason)
     status = getattr(error, "status_code", None)
     if status is None or "AADSTS" in str(error):  # Entra's answers may have a status as well
         return _no_answer(error, what)
     code, text = code_and_text(error)
-    response = getattr(error, "response", None)
-    url = getattr(getattr(response, "request", None), "url", "")
-    request = getattr(response, "headers", {}).get("x-ms-request-id")
+    headers = getattr(getattr(error, "response", None), "headers", {})
     references = [code] if code else []
-    if request:
+    if request := headers.get("x-ms-request-id"):
         references.append(f"request {request}")
+    answered = f"{what} failed: Azure answered {status}"
+    if references:
+        answered += f" ({', '.join(references)})"
+    if match := _OTHER_TENANT.search(text) if status == 401 else None:
+        tenants = wrong_tenant(match["vault"], match["token"])
+        return VaultUnavailable(f"{answered}: {tenants.what}", tenants.remedy, status, code)
+    if status in range(300, 400):
+        where = _printable(headers.get("Location") or "an unknown place")
+        return VaultUnavailable(f"{answered}: it was sent to {where}", _REDIRECTED, status, code)
     unavailable = status in (401, 408, 429) or status >= 500 or code in NOT_LET_THROUGH
-    kind = VaultUnavailable if unavailable else AzureError
+    kind = VaultUnavailable if unavailable or unknown_version(error) else AzureError
     return kind(
-        f"{what} failed: Azure answered {status} ({', '.join(references)}): {_first_line(text)}",
-        _remedy(status, code, text, str(url)),
+        f"{answered}: {_first_line(text)}",
+        _remedy(status, code, text, managed_hsm),
         status,
         code,
     )
 
 
-def _remedy(status: int, code: str | None, text: str, url: str) -> str:
+def _remedy(status: int, code: str | None, text: str, managed_hsm: bool) -> str:
     """Return what to do about an answer of Azure.
 
     :param text: what the answer says
-    :param url: of the request
     """
+    if match := _MISSING_ACTION.search(text):
+        return _missing_action(match["action"], match["scope"])
     for row_status, row_code, part, remedy in _REMEDIES:
         if row_status == status and row_code in (None, code) and part in text.lower():
             about_role = status == 403 and row_code not in NOT_LET_THROUGH and not part
-            return _hsm_remedy(text) if about_role and ".managedhsm." in url else remedy
+            return _HSM_FORBIDDEN if about_role and managed_hsm else remedy
     return _LATER
 
 
-def _hsm_remedy(text: str) -> str:
-    """Return what to do about a 403 of a Managed HSM."""
-    named = _HSM_ACTION.search(text)
-    if not named:
-        return _HSM_FORBIDDEN
-    action, scope = named.groups()
-    roles = (
-        f"one of your own, or {HSM_CRYPTO_OFFICER}"
-        if "/deletedKeys/" in action
-        else f"{HSM_CRYPTO_USER}, or one of your own"
-    )
-    return f"Give the identity a local role with {action} at the scope {scope}: {roles}"
+def _missing_action(action: str, scope: str) -> str:
+    """Return what to do where a Managed HSM says which data action is missing."""
+    roles = {each.hsm_role for each in PERMISSIONS.values() if each.hsm_action == action}
+    such_as = f", such as {' or '.join(sorted(roles))}" if roles else ""
+    return f"Give the identity a local role with {action} on {_printable(scope)}{such_as}"
 
 
 def _no_answer(error: Exception, what: str) -> VaultUnavailable:
@@ -256,4 +332,10 @@ def code_and_text(error: t.Any) -> tuple[str | None, str]:
 
 def _first_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no reason given"
+    return _printable(lines[0].rstrip(".")) if lines else "no reason given"
+
+
+def _printable(text: str) -> str:
+    """Return a text of others without what a terminal would obey, and not longer than sensible."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."

@@ -33,8 +33,8 @@ MAY_IMPORT = {
 #: The only files that touch a library; what else needs it asks them.
 TOUCHED_BY = {
     "pkcs11": {"_token/cryptoki.py"},
-    "azure": {"_vault/client.py", "_vault/credentials.py"},
-    "requests": {"_vault/client.py"},
+    "azure": {"_vault/client.py", "_vault/credentials.py", "_vault/transport.py"},
+    "requests": {"_vault/transport.py"},
     "cryptography": {"_core/public_key.py", "_token/rehearsal.py", "_vault/proof.py"},
 }
 

@@ -117,6 +117,10 @@ def test_wrapped_lines_are_joined_as_they_broke() -> None:
     assert config == parsed(libraryName="/usr/lib/libCryptoki2_64.so", tokenLabel='"my partition"')
 
 
+def test_a_kid_as_powershell_prints_it() -> None:
+    assert parsed(kid=f"{KID.replace('.net/', '.net:443/')}/") == parsed()
+
+
 def test_flags_that_are_not_there() -> None:
     told = transfer_variables(
         parsed(targetKeyFlags="CKF_UNWRAP, CKF_WRAP, CKF_TOKEN, CKF_EXTRACTABLE")

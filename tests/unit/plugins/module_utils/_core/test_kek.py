@@ -233,9 +233,12 @@ def test_no_kek_is_made_that_would_be_refused(
         refuse_making_untrusted(rules, trusted)
 
 
-@pytest.mark.parametrize("url", [VAULT, f"{VAULT}/", "HTTPS://Contoso.vault.azure.net"])
+@pytest.mark.parametrize(
+    "url", [VAULT, f"{VAULT}/", f"{VAULT}:443/", "HTTPS://Contoso.vault.azure.net"]
+)
 def test_a_kek_of_the_vault_itself(url: str) -> None:
     refuse_kek_of_other_vault(KID, url)
+    refuse_kek_of_other_vault(KID.replace(".net/", ".net:443/") + "/", url)
 
 
 @pytest.mark.parametrize(

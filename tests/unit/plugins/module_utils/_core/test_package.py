@@ -148,6 +148,14 @@ def test_a_kid_names_one_version(kid: str) -> None:
         _package.parse_kid(kid)
 
 
+def test_a_package_whose_kid_powershell_printed_stays_as_it_is() -> None:
+    printed = f"{KID.replace('.net/', '.net:443/')}/"
+    header = {"kid": printed, "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
+    package = _package.parse(document(header=header))
+    assert package.kid == printed
+    assert _package.parse_kid(package.kid) == _package.parse_kid(KID)
+
+
 def test_a_kid_is_compared_without_regard_to_case() -> None:
     assert _package.parse_kid(
         KID.upper().replace("HTTPS", "https").replace("/KEYS/", "/keys/")

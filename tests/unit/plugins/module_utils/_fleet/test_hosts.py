@@ -75,7 +75,7 @@ def names(shares: dict[str, Share]) -> dict[str, list[str]]:
         (
             {
                 "one": VAULTS["store"],
-                "two": {**VAULTS["store"], "url": "https://STORE.vault.azure.net/"},
+                "two": {**VAULTS["store"], "url": "https://STORE.vault.azure.net:443/"},
             },
             TOKENS,
             "vaults: one and two have the same url https://store.vault.azure.net. "

@@ -50,7 +50,7 @@ def plan(
         Pace(1, None),
         lambda seconds: None,
     )
-    monkeypatch.setattr(_planning, "open_vault", lambda params: vault)
+    monkeypatch.setattr(_planning, "open_vault", lambda *_: vault)
     empty = {name: spec.get("default") for name, spec in DECLARATION_OPTIONS.items()}
     items = [{**empty, "name": name, "type": "EC", "curve": "P-256"} for name in ("a", "b", "c")]
     in_token: list[dict[str, t.Any]] = [

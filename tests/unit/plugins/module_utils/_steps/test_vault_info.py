@@ -124,7 +124,7 @@ def look(
         lambda seconds: None,
         clock=clock,
     )
-    monkeypatch.setattr(_vault_info, "open_vault", lambda params: vault)
+    monkeypatch.setattr(_vault_info, "open_vault", lambda *_: vault)
     defaults = {
         "work": ["transfer"],
         "ephemeral_kek": True,
@@ -448,8 +448,7 @@ def test_a_key_that_the_vault_cannot_take_fails_and_the_others_count(
 
 
 def test_a_bad_request_shows_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer of a cloud that does not know the SDK's api-version yet."""
-    words = "The specified version (9.9) is not recognized."
+    words = "The request URI contains an invalid name: contoso."
     everything = refusal(400, "BadParameter", message=words)
     outcome = look(monkeypatch, Service(answers={"everything": everything}))
     described = outcome.result["vault"]

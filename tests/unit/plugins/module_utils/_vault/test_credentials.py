@@ -14,12 +14,14 @@ import pytest
 import requests
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import CLOUDS
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.credentials import (
     make_credential,
 )
 from azure import identity
 
-LOGIN = "login.microsoftonline.us"
+CLOUD = CLOUDS["AzureUSGovernment"]
+LOGIN = CLOUD.login_host
 SHOWN = ("secret", "secret_file", "x509_certificate_path", "federated_token_file")
 IDS = {
     "tenant": "11111111-1111-1111-1111-111111111111",
@@ -30,7 +32,7 @@ IDS = {
 def options(**given: t.Any) -> dict[str, t.Any]:
     """The credential's options, None where they are not given."""
     names = ("client_id", "tenant", *SHOWN)
-    return {**dict.fromkeys(names), "auth_source": "auto", **given}
+    return {**dict.fromkeys(names), "auth_source": "auto", "throttle_timeout": 120, **given}
 
 
 def certificate(folder: Path) -> str:
@@ -77,13 +79,13 @@ def test_every_source_makes_its_credential(tmp_path: Path) -> None:
         ({}, identity.AzureCliCredential),
         ({"secret": "s"}, identity.AzureCliCredential),
     ):
-        assert isinstance(make_credential(options(**given), LOGIN), kind), given
+        assert isinstance(make_credential(options(**given), CLOUD).source, kind), given
 
 
 @pytest.mark.parametrize("source", ["env", "workload_identity"])
 def test_an_incomplete_credential_says_what_is_needed(source: str) -> None:
     with pytest.raises(ByokError, match=f"auth_source {source}.*AZURE_TENANT"):
-        make_credential(options(**IDS, auth_source=source), LOGIN)
+        make_credential(options(**IDS, auth_source=source), CLOUD)
 
 
 @pytest.mark.parametrize("missing", ["tenant", "client_id"])
@@ -92,7 +94,7 @@ def test_half_a_service_principal_is_not_replaced_by_the_login_of_az(
     missing: str, way: str
 ) -> None:
     with pytest.raises(ByokError, match=f"{missing} is not given.*AZURE_TENANT"):
-        make_credential(options(**{**IDS, missing: None, way: "x"}), LOGIN)
+        make_credential(options(**{**IDS, missing: None, way: "x"}), CLOUD)
 
 
 def test_a_secret_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +109,10 @@ def test_a_secret_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
         if content:
             path.write_text(content)
         with pytest.raises(ByokError, match=r"no client secret in the file .*secret_file"):
-            make_credential(options(**IDS, secret_file=str(path)), LOGIN)
+            make_credential(options(**IDS, secret_file=str(path)), CLOUD)
     path.write_text("of the file\n")
-    make_credential(options(**IDS, secret_file=str(path)), LOGIN)
-    make_credential(options(**IDS, secret_file=str(path), secret="given"), LOGIN)
+    make_credential(options(**IDS, secret_file=str(path)), CLOUD)
+    make_credential(options(**IDS, secret_file=str(path), secret="given"), CLOUD)
     assert given == ["of the file", "given"]
 
 
@@ -119,7 +121,7 @@ def test_a_certificate_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
     for write in (lambda: None, lambda: path.write_text("nonsense")):
         write()
         with pytest.raises(ByokError, match="do not fit together"):
-            make_credential(options(**IDS, x509_certificate_path=str(path)), LOGIN)
+            make_credential(options(**IDS, x509_certificate_path=str(path)), CLOUD)
 
 
 @pytest.mark.parametrize("way", ["secret", "x509_certificate_path", "federated_token_file"])
@@ -159,7 +161,7 @@ def test_the_date_of_entras_token_is_heard(
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
     noon = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
     clock = Clock(lambda: noon, lambda: 0.0)
-    make_credential(options(**IDS, **{way: given}), LOGIN, clock).get_token(
+    make_credential(options(**IDS, **{way: given}), CLOUD, clock).get_token_info(
         "https://vault.azure.net/.default"
     )
     now = clock.look()

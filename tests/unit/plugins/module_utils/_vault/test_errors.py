@@ -185,58 +185,46 @@ HSM_ROLE = (
 
 
 @pytest.mark.parametrize(
-    ("url", "inner", "message", "says"),
+    ("managed_hsm", "inner", "message", "says"),
     [
-        ("https://contoso.managedhsm.azure.net/keys/x", None, "Caller is not authorized", HSM_ROLE),
-        (
-            "https://contoso.managedhsm.azure.net/keys/x/create",
-            None,
-            "Not authorized to access Microsoft.KeyVault/managedHsm/keys/create on '/keys' "
-            "(Activity ID: 1-2)",
-            "with Microsoft.KeyVault/managedHsm/keys/create at the scope /keys: Managed HSM Crypto "
-            "User, or",
-        ),
-        (
-            "https://contoso.managedhsm.azure.net/deletedkeys/x",
-            None,
-            "Not authorized to access Microsoft.KeyVault/managedHsm/keys/deletedKeys/delete on / "
-            "(Activity ID: 1-2)",
-            "deletedKeys/delete at the scope /: one of your own, or Managed HSM Crypto Officer",
-        ),
-        (
-            "https://contoso.managedhsm.usgovcloudapi.net/deletedkeys/x",
-            "ForbiddenByRbac",
-            "no",
-            HSM_ROLE,
-        ),
-        (
-            "https://contoso.managedhsm.azure.net/deletedkeys/x",
-            None,
-            "because purge protection is enabled",
-            "purge off",
-        ),
-        (
-            "https://contoso.managedhsm.azure.net/keys/x",
-            "ForbiddenByFirewall",
-            "Client address",
-            "vault's firewall",
-        ),
-        ("https://managedhsm.vault.azure.net/keys/x", None, "no", "role for this action"),
-        (
-            "https://contoso.vault.azure.net/keys/x",
-            "ForbiddenByRbac",
-            "no",
-            "Key Vault Crypto Officer",
-        ),
+        (True, None, "Caller is not authorized", HSM_ROLE),
+        (True, "ForbiddenByRbac", "no", HSM_ROLE),
+        (True, None, "because purge protection is enabled", "purge off"),
+        (True, "ForbiddenByFirewall", "Client address", "vault's firewall"),
+        (False, None, "no", "role for this action"),
+        (False, "ForbiddenByRbac", "no", "Key Vault Crypto Officer"),
     ],
 )
 def test_a_managed_hsm_has_roles_of_its_own(
-    url: str, inner: str | None, message: str, says: str
+    managed_hsm: bool, inner: str | None, message: str, says: str
 ) -> None:
     error = answer(403, "Forbidden", inner, message)
-    headers = {"x-ms-request-id": "request-1"}
-    error.response = SimpleNamespace(request=SimpleNamespace(url=url), headers=headers)
-    sentence = str(explain(error, "Reading the key x"))
+    error.response = SimpleNamespace(headers={"x-ms-request-id": "request-1"})
+    sentence = str(explain(error, "Reading the key x", managed_hsm=managed_hsm))
     assert says in sentence
     assert "request request-1" in sentence
-    assert ("Managed HSM" in sentence) == ("Managed HSM" in says)
+    assert ("Managed HSM" in sentence) == (says == HSM_ROLE)
+
+
+@pytest.mark.parametrize(
+    ("action", "role"),
+    [
+        ("keys/create", "Managed HSM Crypto User"),
+        ("keys/deletedKeys/delete", "Managed HSM Crypto Officer"),
+        ("keys/unheard/of", None),
+    ],
+)
+def test_a_managed_hsm_says_which_action_is_missing(action: str, role: str | None) -> None:
+    """The text is of azure-cli's issue 32719."""
+    data_action = f"Microsoft.KeyVault/managedHsm/{action}"
+    message = f"Not authorized to access {data_action} on '/keys' (Activity ID: 1-2)"
+    error = explain(answer(403, "AccessDenied", None, message), "Making", managed_hsm=True)
+    assert f"a local role with {data_action} on /keys" in error.remedy
+    assert ("Managed HSM" in error.remedy) == bool(role)
+    assert (role or "") in error.remedy
+    assert error.reason == "forbidden"
+
+
+def test_only_a_package_is_wrapped_again() -> None:
+    error = explain(answer(400, "BadParameter", None, "Property has an invalid value"), "Reading")
+    assert "If that is a key transfer package, wrap the key again" in error.remedy

@@ -18,6 +18,8 @@ URL = f"https://{HOST}"
 OPTIONS = {
     "vault_url": URL,
     "cloud_environment": "AzureCloud",
+    "cloud": None,
+    "api_version": None,
     "auth_source": "env",
     "client_id": "22222222-2222-2222-2222-222222222222",
     "secret": "s",
