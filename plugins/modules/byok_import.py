@@ -128,6 +128,10 @@ options:
     default: false
 notes:
   - No PKCS#11 library is needed, so token and vault may be reached from two hosts.
+  - To carry a package in a file, carry its receipt beside it, and bring by another way what shows
+    which key the package holds. For an RSA or EC key that is O(thumbprint). For an oct key it is
+    O(sha256), which RV(keyferry.azure.byok_wrap#module:packages[].sha256_spoken) has in a form to
+    read aloud. Give O(generation) of an oct key as well, so that later plans find it.
 seealso:
   - module: keyferry.azure.byok_wrap
   - module: keyferry.azure.byok_plan
