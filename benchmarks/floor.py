@@ -62,6 +62,8 @@ def main(count: int, url: str, prefix: str) -> None:
     ):
         listed = look(session, set(names))
         found = dict(zip(names, pool.map(lambda name: newest(client, name), names), strict=True))
+        # Whether interrupted runs left KEKs
+        pool.submit(lambda: list(client.list_properties_of_keys())).result()
         missing = [name for name in names if found[name] is None or found[name] != listed.get(name)]
         if missing:
             transfer(session, client, pool, missing)

@@ -104,6 +104,9 @@ options:
     type: str
     choices: [report, ignore]
     default: ignore
+  kek_name:
+    description: Name of a KEK that stays. If given, the module warns if it expires within 14 days.
+    type: str
   expired_prefix:
     description:
       - Whether interrupted runs left KEKs behind. If given, the module lists the vault and returns
@@ -409,6 +412,7 @@ def main() -> None:
             },
             "all_versions": {"type": "bool", "default": False},
             "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
+            "kek_name": {"type": "str"},
             "expired_prefix": {"type": "str"},
         },
         **KEY_CONSTRAINTS,

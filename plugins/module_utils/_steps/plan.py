@@ -25,6 +25,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
     InToken,
     in_the_token,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import ending_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
@@ -59,6 +60,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged im
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
     list_versions,
     observe,
+    read_version,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import (
     Believed,
@@ -157,6 +159,8 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
+    if params["kek_name"] and not outcome.failures:
+        _tell_of_kek(vault, params["kek_name"], outcome)
     if params["expired_prefix"] and not outcome.failures:
         outcome.result["expired_keks"] = _expired_keks(vault, params["expired_prefix"], outcome)
     versions = None
@@ -196,6 +200,18 @@ def plan(
     each_key(vault, items, outcome, add)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
+
+
+def _tell_of_kek(vault: Vault, name: str, outcome: Outcome) -> None:
+    """Warn of the end of a KEK that stays; nothing that is planned depends on it yet."""
+    try:
+        kek = read_version(vault, name)
+    except AzureError as error:
+        outcome.warnings.append(f"When the KEK {name} expires is not known: {error.what}")
+        return
+    ending = kek and ending_kek(f"The KEK {name} in the {vault}", kek.expires, vault.now)
+    if ending:
+        outcome.warnings.append(ending)
 
 
 def _expired_keks(vault: Vault, prefix: str, outcome: Outcome) -> list[str]:

@@ -38,7 +38,9 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("discover.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
     ("list.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
-    ("observe.yml", "byok_plan"): {"unmanaged": "only a plan reports what nobody declared"},
+    ("observe.yml", "byok_plan"): dict.fromkeys(
+        ("unmanaged", "kek_name"), "only a plan reports what nobody declared, and a KEK that ends"
+    ),
     ("prepare.yml", "byok_target_key"): {"listing": MAKES},
     ("recover.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
     ("retire.yml", "byok_rotate"): dict.fromkeys(
@@ -59,7 +61,8 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
         DELETES,
     ),
     ("show.yml", "byok_plan"): dict.fromkeys(
-        ("force", "unmanaged"), "only a plan is told what to replace and what to report"
+        ("force", "unmanaged", "kek_name"),
+        "only a plan is told what to replace and what to report",
     ),
     ("bring.yml", "byok_kek"): dict.fromkeys(
         ("approved_keks", "kek_id", "kek_public_key", "lifetime", "size"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,7 @@ NOTHING_ROTATED: dict[str, t.Any] = {
     "on_deleted": "fail",
     "all_versions": False,
     "unmanaged": "ignore",
+    "kek_name": None,
     "expired_prefix": None,
     "state_directory": "/nowhere",
 }
@@ -76,3 +78,39 @@ def test_a_key_that_azure_refuses_does_not_stop_the_others(monkeypatch: pytest.M
     refused = HttpResponseError(message="no")
     refused.status_code = 403
     assert plan(monkeypatch, refused) == (["a", "b", "c"], ["a", "b", "c"], [])
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        (None, None),
+        (15, None),
+        (14, "expires in 336 hours, at 2026-12-14T12:00:00Z. Nothing can be imported"),
+        (2, "expires in 48 hours, at"),
+        (-1, "has expired, at 2026-11-29T12:00:00Z"),
+    ],
+)
+def test_a_plan_says_in_time_when_a_kek_that_stays_ends(
+    monkeypatch: pytest.MonkeyPatch, days: int | None, says: str | None
+) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=timezone.utc)
+    expires = None if days is None else now + timedelta(days=days)
+    vault = SimpleNamespace(
+        address=parse_address("https://contoso.vault.azure.net", "AzureCloud"), now=now
+    )
+    asked: list[str] = []
+
+    def read_version(_vault: t.Any, name: str) -> t.Any:
+        asked.append(name)
+        return SimpleNamespace(expires=expires)
+
+    monkeypatch.setattr(_planning, "open_vault", lambda *_: vault)
+    monkeypatch.setattr(_planning, "read_version", read_version)
+    outcome = Outcome()
+    params = {"declarations": [], "target_keys": [], **NOTHING_ROTATED, "kek_name": "stays"}
+    _planning.plan_keys(params, True, outcome)
+    assert asked == ["stays"]
+    assert len(outcome.warnings) == (says is not None)
+    if says:
+        assert outcome.warnings[0].startswith("The KEK stays in the ")
+        assert says in outcome.warnings[0]
