@@ -193,7 +193,7 @@ def test_a_run_that_dies_after_an_import_leaves_its_receipt_and_its_report_to_th
 def interrupt(vault: Vault, state: Path, declared: Result, **facts: Any) -> SentImport:
     """Note an import as it was noted when the newest version of a key was on its way."""
     current = vault.lab.client(vault.url).get_key(declared["name"])
-    (generation, *_) = vault.generations(declared)
+    generation = vault.generations(declared)[0]
     noted: dict[str, Any] = {
         "vault_url": vault.url,
         "name": declared["name"],
