@@ -38,7 +38,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import (
-    digest,
     lint,
     parse,
 )
@@ -837,7 +836,7 @@ def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -
         importing.journal.done(name)
         return False
     _finish(importing, _as_sent(wanted, sent, outcome), sent, version, outcome)
-    if wanted.is_in(version) or _is_of(wanted, sent):
+    if wanted.is_in(version) or wanted.sha256 == sent.package_sha256:
         return True
     if wanted.replaces == version.version:  # it was there when the wanted one was planned
         return False
@@ -847,11 +846,6 @@ def finish_interrupted(importing: Importing, wanted: Import, outcome: Outcome) -
         "Run again: the next plan takes that version into account",
         code="conflict",
     )
-
-
-def _is_of(wanted: Import, sent: SentImport) -> bool:
-    """Tell whether it was the package at hand that was sent."""
-    return wanted.text is not None and digest(wanted.text) == sent.package_sha256
 
 
 def _read_back(importing: Importing, sent: SentImport, outcome: Outcome) -> Version | None:
