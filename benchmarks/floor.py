@@ -8,11 +8,11 @@ It runs in the environment of a lab::
 
     floor.py COUNT URL PREFIX
 
-Looks into the token, reads every key of the vault, and where one is missing makes and wraps it,
-looks again, imports it and looks whether somebody else made a version. So it sends the requests of
-a run of playbooks/byok.yml, also those of its KEK, by as many threads, and looks into the token as
-often; it checks nothing else, writes no receipts, repeats nothing that fails, and knows EC keys on
-P-256 only.
+Looks into the token, reads every key that the vault lists, and where one is missing makes and
+wraps it, looks again, imports it and looks whether somebody else made a version. So it sends the
+requests of a run of playbooks/byok.yml, also those of its KEK, by as many threads, and looks into
+the token as often; it checks nothing else, writes no receipts, repeats nothing that fails, and
+knows EC keys on P-256 only.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
 THREADS = 8  # as byok_concurrency
+PAGE = 25  # keys in a part of a list
 BATCH = 1000  # as byok_batch_size: the KEK is looked at for each
 P256 = encode_named_curve_parameters("secp256r1")
 EVIDENCE = [
@@ -61,9 +62,10 @@ def main(count: int, url: str, prefix: str) -> None:
         ThreadPoolExecutor(THREADS) as pool,
     ):
         listed = look(session, set(names))
-        found = dict(zip(names, pool.map(lambda name: newest(client, name), names), strict=True))
-        # Whether interrupted runs left KEKs
-        pool.submit(lambda: list(client.list_properties_of_keys())).result()
+        found = {names[0]: newest(client, names[0])}
+        there = pool.submit(lambda: listed_names(client, names)).result()
+        seen = pool.map(lambda name: newest(client, name) if name in there else None, names[1:])
+        found.update(zip(names[1:], seen, strict=True))
         missing = [name for name in names if found[name] is None or found[name] != listed.get(name)]
         if missing:
             transfer(session, client, pool, missing)
@@ -92,6 +94,14 @@ def newest(client: Any, name: str) -> bytes | None:
         there(lambda: client.get_deleted_key(name))
         return None
     return point(key)
+
+
+def listed_names(client: Any, names: list[str]) -> set[str]:
+    """Return which keys a vault has, after a look whether deleted ones hold the other names."""
+    there = {key.name for key in client.list_properties_of_keys()}
+    if len(set(names) - there) > PAGE:
+        list(client.list_deleted_keys())
+    return there
 
 
 def point(key: Any) -> bytes:
@@ -199,8 +209,11 @@ def wrap(
 
 
 def import_once(client: Any, name: str, package: bytes, expected: bytes) -> None:
-    """Import a key that is not there yet, and see that it is the one that was meant."""
-    if newest(client, name) is not None:
+    """Import a key that is not there yet, and see that it is the one that was meant.
+
+    That a deleted key holds the name, the answer to the import would say.
+    """
+    if there(lambda: client.get_key(name)) is not None:
         raise RuntimeError(f"{name} is there")
     tags = {"thumbprint": hashlib.sha256(expected).hexdigest()}
     arrived = client.import_key(

@@ -46,8 +46,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
     purge,
     refuse_purge,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import list_expired
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import expired
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    list_keys,
     read_deleted,
     read_version,
     read_versions,
@@ -341,7 +342,8 @@ def _expired_absent(
 
     That is each KEK with the prefix that is import-only and expired in every version.
     """
-    for name in list_expired(vault, check_name(params["expired_prefix"])):
+    prefix = check_name(params["expired_prefix"])
+    for name in expired(list_keys(vault), prefix, vault.now):
         versions = read_versions(vault, name)
         left = [version for version in versions if not _is_expired_kek(vault, version)]
         if left or not versions:

@@ -54,10 +54,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_pol
     refuse_notification,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import (
-    list_expired,
+    expired,
     list_unmanaged,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    Listed,
+    Names,
+    list_deleted,
+    list_keys,
     list_versions,
     observe,
     read_version,
@@ -70,6 +74,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_impor
 #: Whether a Managed HSM, how many versions a key can have, what happens then (Managed HSM service
 #: limits; Key Vault backup)
 _MOST_VERSIONS = {True: (100, "takes no more"), False: (500, "cannot back the key up with more")}
+
+#: Keys on a page of a list (Azure's REST reference: maxresults): for fewer new ones, a list of the
+#: deleted keys is no gain
+_LISTED_AT_ONCE = 25
 
 #: What locking a key changes in the token, before and after
 _LOCKED = {"CKA_EXTRACTABLE": True}, {"CKA_EXTRACTABLE": False}
@@ -155,14 +163,15 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     force = frozenset(params["force"]) if params["rotate"] else None
     journal = Journal(params["state_directory"], vault.address.url)
     asked = Asked(force, params["on_deleted"], journal)
-    plan(vault, items, params["target_keys"], asked, outcome=outcome)
+    lists = _Lists(vault, [item["name"] for item in items]) if params["expired_prefix"] else None
+    plan(vault, items, params["target_keys"], asked, outcome=outcome, lists=lists)
     warn_of_unknown(force or (), params["target_keys"], outcome)
     if params["unmanaged"] == "report":
         outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
     if params["kek_name"] and not outcome.failures:
         _tell_of_kek(vault, params["kek_name"], outcome)
-    if params["expired_prefix"] and not outcome.failures:
-        outcome.result["expired_keks"] = _expired_keks(vault, params["expired_prefix"], outcome)
+    if lists and not outcome.failures:
+        outcome.result["expired_keks"] = lists.expired_keks(params["expired_prefix"], outcome)
     versions = None
     if params["all_versions"]:
         versions = take_inventory(vault, items, params["target_keys"], outcome)
@@ -176,12 +185,14 @@ def plan(
     asked: Asked,
     *,
     outcome: Outcome | None = None,
+    lists: _Lists | None = None,
 ) -> Outcome:
     """Return the plan for keys.
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
     :param outcome: is filled as this goes, and returned; a new one where none is given
+    :param lists: of the vault, where they are taken anyway: they save a request for each new key
     """
     observed = {result["name"]: result for result in target_keys}
     outcome = Outcome() if outcome is None else outcome
@@ -194,10 +205,11 @@ def plan(
         if declaration.rotation:
             refuse_notification(vault.address, declaration.name, declaration.rotation)
         in_token = in_the_token(declaration, observed.get(declaration.name))
-        planned = _plan_one(vault, declaration, in_token, asked)
+        names = lists.names if lists else Names()
+        planned = _plan_one(vault, declaration, in_token, asked, names)
         _report(vault, item, planned, part)
 
-    each_key(vault, items, outcome, add)
+    each_key(vault, items, outcome, add, lists.take if lists else None)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
 
@@ -214,24 +226,57 @@ def _tell_of_kek(vault: Vault, name: str, outcome: Outcome) -> None:
         outcome.warnings.append(ending)
 
 
-def _expired_keks(vault: Vault, prefix: str, outcome: Outcome) -> list[str]:
-    """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails."""
-    try:
-        return list_expired(vault, prefix)
-    except AzureError as error:
-        outcome.warnings.append(
-            f"Whether interrupted runs left KEKs in the {vault} is not known: {error.what}"
-        )
-        return []
+class _Lists:
+    """What the lists of a vault tell of its keys, each taken once.
+
+    :ivar names: what they have; nothing as long as they were not taken, and where Azure does not
+        tell
+    """
+
+    def __init__(self, vault: Vault, declared: t.Sequence[str]) -> None:
+        self.names = Names()
+        self._vault = vault
+        self._declared = declared
+        self._keys: list[Listed] | None = None
+
+    def take(self) -> None:
+        """Look which keys are there, before each is looked at; nothing fails that does not then."""
+        try:
+            self._keys = list_keys(self._vault)
+        except AzureError:
+            return
+        there = frozenset(key.name.lower() for key in self._keys)
+        missing = [name for name in self._declared if name.lower() not in there]
+        many = len(missing) > _LISTED_AT_ONCE
+        self.names = Names(there, list_deleted(self._vault) if many else None)
+
+    def expired_keks(self, prefix: str, outcome: Outcome) -> list[str]:
+        """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails."""
+        try:
+            keys = list_keys(self._vault) if self._keys is None else self._keys
+        except AzureError as error:
+            outcome.warnings.append(
+                f"Whether interrupted runs left KEKs in the {self._vault} is not known: "
+                f"{error.what}"
+            )
+            return []
+        return expired(keys, prefix, self._vault.now)
 
 
-def _plan_one(vault: Vault, declaration: Declaration, in_token: InToken, asked: Asked) -> _Planned:
+def _plan_one(
+    vault: Vault,
+    declaration: Declaration,
+    in_token: InToken,
+    asked: Asked,
+    names: Names,
+) -> _Planned:
     """Look at one key in the vault, and decide what has to be done with it.
 
+    :param names: what the vault's lists have
     :raises ByokError: when Azure refuses, or its answer cannot be read
     """
     name, rotation, wanted = declaration.name, declaration.rotation, in_token.wanted
-    in_vault = observe(vault, name, lambda version: bool(wanted and wanted.is_in(version)))
+    in_vault = observe(vault, name, lambda version: bool(wanted and wanted.is_in(version)), names)
     now = vault.now  # with a wrong clock nothing is planned at all
     rotating = None if asked.force is None else Rotating(now, asked.force)
     action = plan_key(declaration, in_token, in_vault, rotating, asked.on_deleted)

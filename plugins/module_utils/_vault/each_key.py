@@ -20,7 +20,11 @@ Item = t.Mapping[str, t.Any]
 
 
 def each_key(
-    vault: Vault, items: t.Sequence[Item], outcome: Outcome, work: t.Callable[[Item, Outcome], None]
+    vault: Vault,
+    items: t.Sequence[Item],
+    outcome: Outcome,
+    work: t.Callable[[Item, Outcome], None],
+    prepare: t.Callable[[], None] | None = None,
 ) -> None:
     """Do ``work`` with each key; what fails for one key is in the outcome's failures.
 
@@ -32,6 +36,8 @@ def each_key(
     :param outcome: takes the results in the order of the items
     :param work: is given the options of a key, and an outcome of its own with the same lists as
         results
+    :param prepare: is called once between the first key and the others, if there are any and the
+        vault serves this run
     """
     lists = [name for name, value in outcome.result.items() if isinstance(value, list)]
     unavailable = False
@@ -49,6 +55,8 @@ def each_key(
         return part
 
     parts = [attempt(item) for item in items[:1]]
+    if prepare and len(items) > 1 and not unavailable:
+        prepare()
     if len(items) > 1:
         with ThreadPoolExecutor(vault.pace.concurrency) as pool:
             parts += pool.map(attempt, items[1:])

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import UnmanagedKey
@@ -18,22 +19,23 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
     NOT_LET_THROUGH,
     AzureError,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import list_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    Listed,
+    list_keys,
+)
 
 
-def list_expired(vault: Vault, prefix: str) -> list[str]:
-    """Return the names of the keys that begin with a prefix and have expired by the vault's clock.
+def expired(listed: t.Iterable[Listed], prefix: str, now: datetime) -> list[str]:
+    """Return the names of the keys that begin with a prefix and have expired.
 
     A list has neither operations nor older versions, so whether they are KEKs it does not tell.
-
-    :raises ByokError: when the vault cannot be listed
     """
     return [
         key.name
-        for key in list_keys(vault)
+        for key in listed
         if key.name.lower().startswith(prefix.lower())
         and key.expires_on is not None
-        and key.expires_on <= vault.now
+        and key.expires_on <= now
     ]
 
 

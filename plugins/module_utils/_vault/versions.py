@@ -66,6 +66,29 @@ class Listed:
     managed: bool
 
 
+@dataclass(frozen=True)
+class Names:
+    """Which names the lists of a vault have, so that the others need not be asked for one by one.
+
+    Whether Azure's lists are complete at once after a change is not known. Nothing may depend on
+    them that cannot be undone: an import looks at the key itself.
+
+    :ivar keys: names in lower case; None where that is not known
+    :ivar deleted: those of deleted keys; None where that is not known
+    """
+
+    keys: frozenset[str] | None = None
+    deleted: frozenset[str] | None = None
+
+    def has(self, name: str) -> bool:
+        """Tell whether there can be a key of that name."""
+        return self.keys is None or name.lower() in self.keys
+
+    def has_deleted(self, name: str) -> bool:
+        """Tell whether a deleted key can hold the name."""
+        return self.deleted is None or name.lower() in self.deleted
+
+
 def read_version(vault: Vault, name: str, version: str | None = None) -> Version | None:
     """Return one version of a key, the newest where none is named; None when it is not there.
 
@@ -87,11 +110,22 @@ def read_versions(vault: Vault, name: str) -> list[Version]:
     return [version for version in versions if version]
 
 
-def observe(vault: Vault, name: str, is_wanted: t.Callable[[Version], bool]) -> InVault:
-    """Look at a key: its newest version, and the others only where that is not the wanted one."""
-    current = read_version(vault, name)
+def observe(
+    vault: Vault,
+    name: str,
+    is_wanted: t.Callable[[Version], bool],
+    names: Names = Names(),
+) -> InVault:
+    """Look at a key: its newest version, and the others only where that is not the wanted one.
+
+    :param names: what lists say of it, where they were taken
+    """
+    current = None
+    if names.has(name):
+        current = read_version(vault, name)
     if current is None:
-        return InVault(None, deleted=read_deleted(vault, name))
+        deleted = read_deleted(vault, name) if names.has_deleted(name) else None
+        return InVault(None, deleted=deleted)
     if is_wanted(current):
         return InVault(current)
     versions = read_versions(vault, name)
@@ -111,6 +145,25 @@ def list_keys(vault: Vault) -> list[Listed]:
             for properties in vault.client.list_properties_of_keys(**options)
         ],
     )
+
+
+def list_deleted(vault: Vault) -> frozenset[str] | None:
+    """Return the names of all deleted keys in lower case; None where Azure does not tell.
+
+    Who may list keys and not deleted ones (403) may not look at a single one either, so none is
+    returned: what stands in the way, Azure says later.
+    """
+    try:
+        return vault.read(
+            f"Listing the deleted keys of the {vault}",
+            lambda **options: frozenset(
+                identified(vault, deleted.id, None)[0].lower()
+                for deleted in vault.client.list_deleted_keys(**options)
+            ),
+        )
+    except AzureError as error:
+        hidden = error.status == 403 and error.code not in NOT_LET_THROUGH
+        return frozenset() if hidden else None
 
 
 def list_versions(vault: Vault, name: str) -> list[Listed]:
