@@ -78,6 +78,14 @@ RETIREMENTS: t.Mapping[str, str] = {
 FAILURES: t.Mapping[str, str] = {
     "failed": "The key failed for a reason that has no code of its own; the sentence tells it.",
     "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
+    "attestation_expired": "A certificate of an attestation is not in force.",
+    "attestation_maker": "An attestation is of no adapter whose maker is known.",
+    "attestation_malformed": "An attestation cannot be read to its last byte.",
+    "attestation_object": "The hardware states that a key can leave it, or came from elsewhere.",
+    "attestation_other_key": "An attestation is of another key, version or public key.",
+    "attestation_other_owner": "An attestation is of another pool than the one that is pinned.",
+    "attestation_owner_unpinned": "No owner's root is pinned for a pool.",
+    "attestation_signature": "No partition of the pool's adapter signed an attestation.",
     "busy": "Another run holds the lock, or Azure still works on an earlier request.",
     "conflict": "What is there is not what was expected, so nothing was done over it.",
     "contradiction": "The host that reaches Azure says something else than the token about the "
