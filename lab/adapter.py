@@ -10,19 +10,29 @@ The partition's certificate and the adapter's change from answer to answer, the 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import ssl
 import struct
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+)
 from cryptography.x509.oid import NameOID
 
-from lab.material import Material, base64url, from_base64
+from lab.clock import Clock
+from lab.folder import Folder, write_private
+from lab.material import Material, base64url, from_base64, from_private_key
 
 Attributes = Mapping[int, bytes]
 
@@ -104,23 +114,34 @@ class Party:
 
 def pem(certificates: Iterable[bytes]) -> str:
     """Return certificates as PEM."""
-    return "".join(
-        x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM).decode()
-        for each in certificates
-    )
+    return "".join(map(ssl.DER_cert_to_PEM_cert, certificates))
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Who makes adapters, with the root that users have to pin."""
+class Root:
+    """The root of a chain: of a maker, or of a pool's owner. Users have to pin both."""
 
     party: Party
-    root: bytes
+    certificate: bytes
 
     @classmethod
-    def new(cls, now: datetime) -> Maker:
-        party = Party("Keyferry lab adapters, of no maker")
-        return cls(party, party.certify(party, now - timedelta(days=400), serial=0))
+    def new(cls, common_name: str, now: datetime) -> Root:
+        """Make a root with the serial number 0, as recorded makers' roots have."""
+        party = Party(common_name)
+        begins = now - timedelta(days=400)
+        return cls(party, party.certify(party, begins, years=25, serial=0))
+
+    @classmethod
+    def kept(cls, path: Path, common_name: str, now: datetime) -> Root:
+        """Return the root whose certificate is in a file with its key beside, which it may make."""
+        beside = path.with_suffix(".key")
+        if not beside.exists():
+            made = cls.new(common_name, now)
+            write_private(path, pem([made.certificate]))
+            write_private(beside, from_private_key(made.party.key).private)
+        key = load_der_private_key(beside.read_bytes(), None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        return cls(Party(common_name, key), ssl.PEM_cert_to_DER_cert(path.read_text()))
 
 
 @dataclass(frozen=True)
@@ -135,27 +156,25 @@ class Partition:
 class Pool:
     """A pool: its owner's root, and partitions on adapters of one maker."""
 
-    owner: Party
-    root: bytes
+    owner: Root
     partitions: tuple[Partition, ...]
 
     @classmethod
-    def new(cls, name: str, maker: Maker, now: datetime, partitions: int = 2) -> Pool:
+    def new(cls, owner: Root, maker: Root, now: datetime) -> Pool:
+        """Make two partitions, on an adapter each."""
         begins = now - timedelta(days=30)
-        owner = Party(name)
-        root = owner.certify(owner, begins, years=25)
         made = []
-        for number in range(1, partitions + 1):
+        for number in (1, 2):
             adapter = Party(f"HSM:0.0L000{number}-LAB00000{number}, for non-FIPS mode")
             party = Party(f"HSM:{number:030X}:PARTN:{number}, for non-FIPS mode")
             certificates = (
                 maker.party.certify(adapter, begins, version=1),
                 adapter.certify(party, begins),
-                root,
-                owner.certify(party, begins, years=25),
+                owner.certificate,
+                owner.party.certify(party, begins, years=25),
             )
             made.append(Partition(party, certificates))
-        return cls(owner, root, tuple(made))
+        return cls(owner, tuple(made))
 
 
 @dataclass(frozen=True)
@@ -252,3 +271,32 @@ def state(partition: Partition, key: HeldKey, firmware: int) -> dict[str, str]:
         sign = partition.party.sign_bare if firmware == 2 else partition.party.sign
         statements.append(content + sign(content))
     return answer(partition, *statements)
+
+
+class Adapters:
+    """The adapters of all pools of a lab.
+
+    The maker's root and the roots of pools stay when the lab is started anew. What asks again is
+    answered by the next partition, of which every second one has the newer firmware.
+    """
+
+    def __init__(self, folder: Folder, clock: Clock) -> None:
+        self._folder, self._clock = folder, clock
+        self._pools: dict[str, Pool] = {}
+        self._answers = itertools.count()
+        self._lock = threading.Lock()
+
+    def attest(self, host: str, key: HeldKey) -> dict[str, str]:
+        """Return what a pool's hardware states of a key."""
+        with self._lock:
+            pool = self._pools.get(host) or self._new_pool(host)
+            self._pools[host] = pool
+        number = next(self._answers) % len(pool.partitions)
+        return state(pool.partitions[number], key, firmware=2 + number % 2)
+
+    def _new_pool(self, host: str) -> Pool:
+        now = datetime.fromtimestamp(self._clock.now(), timezone.utc).replace(microsecond=0)
+        maker = Root.kept(self._folder.maker_root, "Keyferry lab, no maker of adapters", now)
+        pools = self._folder.make("pools")
+        owner = Root.kept(pools / f"{host}.pem", host.partition(".")[0], now)
+        return Pool.new(owner, maker, now)

@@ -30,6 +30,11 @@ class Folder:
         return self.path / "ca.pem"
 
     @property
+    def maker_root(self) -> Path:
+        """The root certificate of who makes the lab's HSM adapters."""
+        return self.path / "maker-root.pem"
+
+    @property
     def log(self) -> Path:
         return self.path / "lab.log"
 

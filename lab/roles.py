@@ -17,6 +17,7 @@ _VAULT_ACTIONS = {
     "create": "keys/create/action",
     "import": "keys/import/action",
     "get": "keys/read",
+    "attestation": "keys/read",
     "list": "keys/read",
     "versions": "keys/read",
     "update": "keys/update/action",
@@ -39,6 +40,7 @@ _VAULT_ACTIONS = {
 _HSM_ACTIONS = _VAULT_ACTIONS | {
     "create": "keys/create",
     "get": "keys/read/action",
+    "attestation": "keys/read/action",
     "list": "keys/read/action",
     "versions": "keys/read/action",
     "update": "keys/write/action",
@@ -54,12 +56,15 @@ _ON_ALL_KEYS = frozenset({"create", "import", "list", "list_deleted"})
 # The permissions of access policies that are not named as the operation (documented with it).
 _PERMISSIONS = {
     "versions": "list",
+    "attestation": "get",
     "list_deleted": "list",
     "get_deleted": "get",
     "get_policy": "getrotationpolicy",
     "set_policy": "setrotationpolicy",
 }
-_READ = frozenset({"get", "list", "versions", "list_deleted", "get_deleted", "get_policy"})
+_READ = frozenset(
+    {"get", "attestation", "list", "versions", "list_deleted", "get_deleted", "get_policy"}
+)
 _DELETED = frozenset({"list_deleted", "get_deleted", "recover", "purge"})
 _ALL = frozenset(_VAULT_ACTIONS)
 

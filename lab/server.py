@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lab.access_tokens import AccessTokens
+from lab.adapter import Adapters
 from lab.authority import Authority
 from lab.clock import Clock
 from lab.control import control_app
@@ -31,6 +32,7 @@ from lab.proxy import Proxy, tunnel_of
 from lab.service import Options, Vaults
 from lab.store import Store
 from lab.tenant import Tenant
+from lab.vault import Shared
 
 _KEEP_ALIVE = 3600  # seconds: an idle connection that the lab closed would look like a fault
 
@@ -52,7 +54,9 @@ async def serve(listener: socket.socket, setup: Setup) -> None:
     folder, tenant = setup.folder, setup.tenant
     _log_to(folder.log)
     store, clock, tokens = Store(folder / "vaults.sqlite"), Clock(), AccessTokens(folder, tenant)
-    vaults = Vaults(store, clock, tenant, tokens, setup.options)
+    adapters = Adapters(folder, clock)
+    shared = Shared(store, clock, adapters, setup.options.tolerate_trailing_zeros)
+    vaults = Vaults(shared, tenant, tokens, setup.options)
     entra = Entra(tenant, tokens, setup.issuer, vaults.faults, vaults.journal, clock)
     apps: dict[Kind | None, ASGIApp] = {
         None: control_app(setup.control_key, vaults, clock),

@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 
 from lab import rules
 from lab.access_tokens import AccessTokens, Unauthorized
-from lab.clock import Clock
 from lab.faults import Faults, suffer
 from lab.headers import Headers, managed_hsm_headers, vault_headers
 from lab.hosts import Host, Kind
@@ -26,9 +25,9 @@ from lab.limits import Limits, allowance
 from lab.proxy import tunnel_of
 from lab.refusals import Refusal, bad_parameter, firewall
 from lab.roles import DEFAULT_ROLES, allowed, by_access_policy, missing_role
-from lab.store import Properties, Store
+from lab.store import Properties
 from lab.tenant import Client, Tenant
-from lab.vault import Body, Call, Vault
+from lab.vault import Body, Call, Shared, Vault
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ _ROUTES = (
     _route("get_policy", "GET", f"{_KEY}/rotationpolicy", Vault.get_policy),
     _route("set_policy", "PUT", f"{_KEY}/rotationpolicy", Vault.set_policy),
     _route("rotate", "POST", f"{_KEY}/rotate", Vault.rotate),
+    _route("attestation", "GET", f"{_KEY}/(?:{{version}})?/attestation", Vault.attest),
     _route("get", "GET", f"{_KEY}(?:/{{version}})?", Vault.get),
     _route("update", "PATCH", f"{_KEY}(?:/{{version}})?", Vault.update),
     _route("delete", "DELETE", _KEY, Vault.delete),
@@ -86,15 +86,10 @@ class Vaults:
     """All vaults of the lab: a vault exists as soon as it is named."""
 
     def __init__(
-        self, store: Store, clock: Clock, tenant: Tenant, tokens: AccessTokens, options: Options
+        self, shared: Shared, tenant: Tenant, tokens: AccessTokens, options: Options
     ) -> None:
-        self._store, self._clock, self._tenant, self._tokens, self._options = (
-            store,
-            clock,
-            tenant,
-            tokens,
-            options,
-        )
+        self._shared, self._tenant, self._tokens, self._options = shared, tenant, tokens, options
+        self._store, self._clock = shared.store, shared.clock
         self._limits = Limits(options.rate_factor)
         self.faults, self.journal = Faults(), Journal()
 
@@ -110,13 +105,7 @@ class Vaults:
         self._store.set_properties(host.name, properties)
 
     def vault(self, host: Host) -> Vault:
-        return Vault(
-            host,
-            self.properties(host),
-            self._store,
-            self._clock,
-            self._options.tolerate_trailing_zeros,
-        )
+        return Vault(host, self.properties(host), self._shared)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a vault (ASGI)."""

@@ -88,6 +88,7 @@ class Version:
     created: int
     updated: int
     tags: dict[str, str] | None
+    imported: bool = False
 
 
 class Store:

@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab import operations, package, rotation, rules
+from lab.adapter import Adapters, HeldKey
 from lab.clock import Clock
 from lab.hosts import Host, Kind
 from lab.key_types import KEY_TYPES
@@ -63,23 +64,23 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all vaults of a lab have together."""
+
+    store: Store
+    clock: Clock
+    adapters: Adapters
+    tolerate_trailing_zeros: bool
+
+
 class Vault:
     """One vault with its present properties."""
 
-    def __init__(
-        self,
-        host: Host,
-        properties: Properties,
-        store: Store,
-        clock: Clock,
-        tolerate_trailing_zeros: bool,
-    ) -> None:
+    def __init__(self, host: Host, properties: Properties, shared: Shared) -> None:
         self.host, self.properties = host, properties
-        self._store, self._clock, self._tolerate_trailing_zeros = (
-            store,
-            clock,
-            tolerate_trailing_zeros,
-        )
+        self._store, self._clock, self._adapters = shared.store, shared.clock, shared.adapters
+        self._tolerate_trailing_zeros = shared.tolerate_trailing_zeros
 
     async def create(self, call: Call) -> Body:
         """Make a key in the HSM, or the next version of one."""
@@ -120,10 +121,24 @@ class Vault:
         if key_type.family == "RSA" and key.get("crv"):
             # Recorded: a stray crv is echoed back.
             material = replace(material, public={**material.public, "crv": str(key["crv"])})
-        return self._add(call.name, key_type.name, material, key_ops, attributes)
+        return self._add(call.name, key_type.name, material, key_ops, attributes, imported=True)
 
     async def get(self, call: Call) -> Body:
         return self._bundle(self._active(call).name, self._version(call))
+
+    async def attest(self, call: Call) -> Body:
+        """Return a key with what the pool's hardware states of it.
+
+        A vault has nothing of the kind (recorded: 400).
+        """
+        if self.host.kind is Kind.VAULT:
+            raise bad_parameter("Method GET does not allow operation 'attestation'")
+        name, version = self._active(call).name, self._version(call)
+        family = KEY_TYPES[version.kty].family
+        held = HeldKey(family, name, version.version, version.material, not version.imported)
+        bundle = self._bundle(name, version)
+        attestation = await asyncio.to_thread(self._adapters.attest, self.host.name, held)
+        return {**bundle, "attributes": {**bundle["attributes"], "attestation": attestation}}
 
     async def update(self, call: Call) -> Body:
         """Change what the request names of a version; tags are replaced as a whole."""
@@ -282,6 +297,7 @@ class Vault:
         material: Material,
         key_ops: list[str],
         attributes: rules.Attributes,
+        imported: bool = False,
     ) -> Body:
         self._check_free(name)
         now = int(self._clock.now())
@@ -297,6 +313,7 @@ class Vault:
             now,
             now,
             attributes.tags,
+            imported,
         )
         self._store.add(self.host.name, name, version)
         return self._bundle(self._existing(name).name, version)

@@ -44,13 +44,13 @@ Answer = dict[str, str]
 
 
 @cache
-def maker() -> adapter.Maker:
-    return adapter.Maker.new(NOW)
+def maker() -> adapter.Root:
+    return adapter.Root.new("maker", NOW)
 
 
 @cache
 def pool(name: str = "pool") -> adapter.Pool:
-    return adapter.Pool.new(name, maker(), NOW)
+    return adapter.Pool.new(adapter.Root.new(name, NOW), maker(), NOW)
 
 
 @cache
@@ -87,8 +87,8 @@ class Asked:
     def judge(self, attestation: Answer) -> Attested:
         owners = self.owners
         if owners is None:
-            owners = {"pool": read_certificate(pool().root).fingerprint}
-        makers = (read_certificate(maker().root),) if self.with_maker else ()
+            owners = {"pool": read_certificate(pool().owner.certificate).fingerprint}
+        makers = (read_certificate(maker().certificate),) if self.with_maker else ()
         return judge(
             parse_answer(json.dumps({"attributes": {"attestation": attestation}})),
             self.kid,
@@ -112,7 +112,7 @@ def stated(firmware: int = 2, partition: int = 0, **changes: t.Any) -> Answer:
 def test_the_lab_states_what_is_believed(firmware: int, family: str, partition: int) -> None:
     attested = Asked(family=family).judge(stated(firmware, partition, family=family))
     assert (attested.pool, attested.maker) == ("pool", None)
-    assert attested.maker_root == read_certificate(maker().root).fingerprint
+    assert attested.maker_root == read_certificate(maker().certificate).fingerprint
     assert attested.adapter == f"0.0L000{partition + 1}-LAB00000{partition + 1}"
     assert "FIPS" not in str(attested)
 
@@ -133,7 +133,7 @@ def test_an_imported_key_need_not_be_made_inside() -> None:
     "pinned", ["pool", "POOL", "pool.managedhsm.azure.net", "https://pool.managedhsm.azure.net/"]
 )
 def test_a_pool_is_named_by_name_host_or_url(pinned: str) -> None:
-    fingerprint = read_certificate(pool().root).fingerprint.upper()
+    fingerprint = read_certificate(pool().owner.certificate).fingerprint.upper()
     colons = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2))
     assert Asked(owners={pinned: colons}).judge(stated()).pool == "pool"
 
@@ -193,7 +193,7 @@ WRONG: dict[str, tuple[t.Callable[[], Answer], Asked, str]] = {
     ),
     "the pinned root of another pool": (
         lambda: adapter.state(pool("pool2").partitions[0], held(), 2),
-        Asked(owners={"pool": read_certificate(pool("pool2").root).fingerprint}),
+        Asked(owners={"pool": read_certificate(pool("pool2").owner.certificate).fingerprint}),
         "attestation_other_owner",
     ),
     "a maker that is not pinned": (stated, Asked(with_maker=False), "attestation_maker"),

@@ -18,11 +18,13 @@ from conftest import Vault
 from wrapping import number
 
 from lab import rules
+from lab.adapter import Adapters
 from lab.clock import Clock
+from lab.folder import Folder
 from lab.hosts import Kind, find_host
 from lab.refusals import Refusal
 from lab.store import Properties, Store
-from lab.vault import Call
+from lab.vault import Call, Shared
 from lab.vault import Vault as LabVault
 
 DAY = 86400
@@ -131,7 +133,9 @@ def test_versions_of_one_second_have_one_time(tmp_path: Path) -> None:
     async def versions(host: str) -> list[dict[str, Any]]:
         found = find_host(host)
         assert found
-        vault = LabVault(found, Properties(), store, StoppedClock(), False)
+        vault = LabVault(
+            found, Properties(), Shared(store, clock, Adapters(Folder(tmp_path), clock), False)
+        )
         for order in range(6):
             await vault.create(Call("create", "name", body=EC | {"tags": {"order": str(order)}}))
         listed: list[dict[str, Any]] = (await vault.list_versions(Call("versions", "name")))[
@@ -139,7 +143,7 @@ def test_versions_of_one_second_have_one_time(tmp_path: Path) -> None:
         ]
         return listed
 
-    store = Store(tmp_path / "vaults.sqlite")
+    store, clock = Store(tmp_path / "vaults.sqlite"), StoppedClock()
     in_vault = asyncio.run(versions("keyferry-lab-x.vault.azure.net"))
     in_hsm = asyncio.run(versions("keyferry-lab-x.managedhsm.azure.net"))
     store.close()
