@@ -159,6 +159,22 @@ kek_trust:
   returned: O(state=present), V(null) in check mode when it would be made
   type: str
   sample: created
+kek_attestation:
+  description:
+    - What the hardware of a Managed HSM states of the KEK. This is the whole answer of Azure, as
+      text, for M(keyferry.azure.byok_wrap) to judge.
+    - V(null) for a KEK of a vault, which has none, and where Azure gives none.
+  returned: O(state=present)
+  type: str
+  sample: null
+kek_owner_roots:
+  description: SHA-256 of each certificate in RV(kek_attestation) that signs itself, in hexadecimal
+    digits. One of them is the root of the Managed HSM's owner, which two people compare before
+    O(keyferry.azure.byok_wrap#module:attestation_owner_roots) has it.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: []
 kek:
   description: More about the KEK.
   returned: O(state=present)

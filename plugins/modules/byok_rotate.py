@@ -33,6 +33,7 @@ requirements:
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:
+  - keyferry.azure._attestation
   - keyferry.azure._attributes
   - keyferry.azure._host
   - keyferry.azure._token
@@ -328,6 +329,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ATTESTATION_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
@@ -372,6 +374,7 @@ def main() -> None:
             },
             "kek_id": {"type": "str"},
             "approved_keks": {"type": "list", "elements": "str", "default": []},
+            **ATTESTATION_OPTIONS,
             "allow_unverified_kek": {"type": "bool", "default": False},
             "kek_prefix": {"type": "str", "default": "keyferry-kek-"},
             "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},

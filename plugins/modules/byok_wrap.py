@@ -24,6 +24,7 @@ requirements:
   - python-pkcs11 >= 0.10.1
   - cryptography
 extends_documentation_fragment:
+  - keyferry.azure._attestation
   - keyferry.azure._attributes
   - keyferry.azure._host
   - keyferry.azure._token
@@ -79,6 +80,16 @@ options:
         O(kek_created=true). V(unverified) cancels O(kek_created=true).
     type: str
     choices: [created, pinned, unverified]
+  kek_attestation:
+    description:
+      - What the hardware of a Managed HSM states of the KEK, as M(keyferry.azure.byok_kek) returned
+        it. This is the whole answer of Azure, as text. The module judges it itself, so it does not
+        matter who handed it over.
+      - It counts only if O(attestation_owner_roots) has the root of the KEK's Managed HSM.
+    type: str
+  kek_attestation_path:
+    description: A file that holds what O(kek_attestation) describes.
+    type: path
   allow_unverified_kek:
     description:
       - Wrap under a KEK that is neither approved nor made by this run. If it is not the vault's
@@ -277,6 +288,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ATTESTATION_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TOKEN_OPTIONS,
@@ -293,6 +305,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **ATTESTATION_OPTIONS,
             **key_options("packages", path={"type": "path"}, escrow_path={"type": "path"}),
             "kek_id": {"type": "str"},
             "kek_public_key": {"type": "str"},
@@ -300,12 +313,20 @@ def main() -> None:
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             "kek_created": {"type": "bool", "default": False},
             "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"]},
+            "kek_attestation": {"type": "str"},
+            "kek_attestation_path": {"type": "path"},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "allow_trailing_zeros": {"type": "bool", "default": False},
             "escrow_public_key": {"type": "str"},
             "escrow_fingerprint": {"type": "str"},
         },
-        **KEY_CONSTRAINTS,
+        **{
+            **KEY_CONSTRAINTS,
+            "mutually_exclusive": [
+                *KEY_CONSTRAINTS["mutually_exclusive"],
+                ("kek_attestation", "kek_attestation_path"),
+            ],
+        },
     )
 
 

@@ -62,6 +62,7 @@ class Lab:
     """A running lab, and how to move its clock and order its faults."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.facts: dict[str, Any] = json.loads((folder / "lab.json").read_text())
         self.offset = 0.0
 

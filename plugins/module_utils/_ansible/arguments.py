@@ -41,6 +41,18 @@ HOST_OPTIONS: Spec = {
     "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
 
+#: What a module takes that judges what a Managed HSM's hardware attests
+ATTESTATION_OPTIONS: Spec = {
+    "attestation_owner_roots": {"type": "dict", "default": {}},
+    "attestation_maker_roots": {"type": "list", "elements": "str", "default": []},
+    "required_kek_trust": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["created", "approved", "attested"],
+        "default": [],
+    },
+}
+
 #: What a module takes that opens the token
 TOKEN_OPTIONS: Spec = {
     "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},

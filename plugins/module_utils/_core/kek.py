@@ -23,13 +23,24 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
+    RsaPublicKey,
+    rsa_from_pem,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     fingerprint as fingerprint_of,
 )
 
 #: Within which a user is told that a KEK ends
 _SOON = timedelta(days=14)
 
-Trust: t.TypeAlias = t.Literal["created", "pinned", "unverified"]
+Trust: t.TypeAlias = t.Literal["created", "pinned", "attested", "unverified"]
+
+#: What may be demanded of a KEK: the option's word, the verdict that meets it
+DEMANDS: t.Mapping[str, Trust] = {
+    "created": "created",
+    "approved": "pinned",
+    "attested": "attested",
+}
 
 
 class UntrustedKek(ByokError):
@@ -96,12 +107,16 @@ class Kek:
     :ivar fingerprint: of its public key, computed from the PEM by whoever judges
     :ivar made: it is said that this run made it, and nobody a version of that name before
     :ivar maker_trusted: who says so is trusted like the controller
+    :ivar public_key: as whoever judges has read it, where that is needed
+    :ivar attestation: the answer of a Managed HSM, as text; None where there is none
     """
 
     kid: str
     fingerprint: str
     made: bool = False
     maker_trusted: bool = False
+    public_key: RsaPublicKey | None = None
+    attestation: str | None = None
 
     def refusal(self, why: str, remedy: str) -> UntrustedKek:
         """Return the error of a policy that does not believe this KEK.
@@ -230,12 +245,16 @@ class KekRules:
     :ivar allow_unverified: take the risk of a KEK of which nothing shows whose it is
     :ivar wording: for whom refusals are worded
     :ivar asserted: byok_wrap's deprecated option ``kek_trust``
+    :ivar hardware: believes what a Managed HSM's hardware attests; None where no root is pinned
+    :ivar demanded: words of DEMANDS, of which one has to be met; none demands nothing
     """
 
     approved: t.Sequence[str]
     allow_unverified: bool
     wording: Wording
     asserted: str | None = None
+    hardware: Policy | None = None
+    demanded: tuple[str, ...] = ()
 
     def policies(self) -> tuple[Policy, ...]:
         """Return the chain; the first policy that decides wins.
@@ -249,6 +268,7 @@ class KekRules:
         return (
             Approved(fingerprints, self.wording),
             NotByWord(self.asserted),
+            *((self.hardware,) if self.hardware else ()),
             CreatedByThisRun(),
             last,
         )
@@ -262,8 +282,22 @@ class KekRules:
         for policy in self.policies():
             verdict = policy.judge(kek)
             if verdict:
-                return verdict
+                return self._demanded(kek, verdict)
         raise AssertionError("the last policy decides")
+
+    def _demanded(self, kek: Kek, verdict: Verdict) -> Verdict:
+        """Return the verdict if it is one that the user demands, or none is demanded.
+
+        :raises UntrustedKek: otherwise
+        """
+        if not self.demanded or verdict.trust in [DEMANDS[each] for each in self.demanded]:
+            return verdict
+        raise UntrustedKek(
+            f"The KEK {kek.kid} is {verdict.trust} ({verdict.reason}), and "
+            f"{' or '.join(self.demanded)} is demanded",
+            "Use a KEK that meets that. For attested, pin the root of the Managed HSM "
+            "(attestation_owner_roots); for approved, compare its fingerprint with the vault",
+        )
 
 
 def report_trust(kek: Kek, approved: t.Sequence[str]) -> Trust:
@@ -290,6 +324,7 @@ class WrapOptions:
     kek_id: str | None = None
     kek_public_key: str | None = None
     kek_fingerprint: str | None = None
+    kek_attestation: str | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return the options that are given."""
@@ -315,13 +350,21 @@ def judge(result: t.Mapping[str, t.Any], rules: KekRules, azure_host_trusted: bo
     parse_kid(kid)
     computed = check_fingerprint(f"KEK {kid}", pem, _text_of(result, "kek_fingerprint"))
     made = result.get("kek_trust") == "created"
-    rules.judge(Kek(kid, computed, made, azure_host_trusted))
+    attestation = result.get("kek_attestation")
+    if not isinstance(attestation, str | None):
+        raise ByokError(
+            "byok_kek returned a kek_attestation that is no text",
+            "Check the host that reaches Azure",
+        )
+    public_key = rsa_from_pem(pem) if attestation else None
+    rules.judge(Kek(kid, computed, made, azure_host_trusted, public_key, attestation))
     return replace(
         options,
         kek_created=made and azure_host_trusted,
         kek_id=kid,
         kek_public_key=pem,
         kek_fingerprint=computed,
+        kek_attestation=attestation,
     )
 
 
@@ -347,7 +390,7 @@ def refuse_making_untrusted(rules: KekRules, azure_host_trusted: bool) -> None:
             "Use an approved KEK (byok_kek_ephemeral: false, and byok_kek_name or byok_kek_id), "
             "or set no byok_approved_keks",
         )
-    if not azure_host_trusted and not rules.allow_unverified:
+    if not azure_host_trusted and not rules.allow_unverified and not rules.hardware:
         raise UntrustedKek(
             "This run would make its KEK by a host that is not trusted like the controller: "
             "whoever controls that host could give another key as the KEK, and read the keys",

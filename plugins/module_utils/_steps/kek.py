@@ -39,6 +39,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import KekFacts
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.attestation import (
+    fetch_attestation,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion import (
     can_be_purged,
@@ -84,6 +90,7 @@ def converge_kek(
     outcome = Outcome() if outcome is None else outcome
     if params["kek_id"] is not None:
         outcome.result.update(_as_given(vault, params))
+        _add_attestation(vault, outcome)
         return outcome
     if params["state"] == "present":
         if params["expired_prefix"]:
@@ -92,6 +99,7 @@ def converge_kek(
                 "Set state to absent, or leave it out",
             )
         _present(vault, params, check_mode, outcome)
+        _add_attestation(vault, outcome)
         return outcome
     outcome.result["deleted"] = []
     if params["name"]:
@@ -99,6 +107,23 @@ def converge_kek(
     if params["expired_prefix"]:
         _expired_absent(vault, params, check_mode, outcome)
     return outcome
+
+
+def _add_attestation(vault: Vault, outcome: Outcome) -> None:
+    """Add what the hardware states of the KEK; None where there is no KEK yet."""
+    kid = outcome.result["kek_id"]
+    outcome.result.update(kek_attestation=None, kek_owner_roots=[])
+    if not kid:
+        return
+    key_id = parse_kid(kid)
+    attestation = fetch_attestation(vault, key_id.name, key_id.version, outcome.warnings.append)
+    if attestation is None:
+        return
+    outcome.result["kek_attestation"] = attestation
+    try:
+        outcome.result["kek_owner_roots"] = list(parse_answer(attestation).shown_roots)
+    except ByokError as error:  # whoever needs it judges it again
+        outcome.warnings.append(f"{key_id.name}: {error}")
 
 
 def refuse_unfit_kek(vault: Vault, kid: str) -> RsaPublicKey:

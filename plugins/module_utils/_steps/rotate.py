@@ -18,6 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ATTESTATION_OPTIONS,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
     items_of,
@@ -48,6 +51,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Request,
     Transfer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
@@ -250,9 +254,23 @@ class _Driver:
         if not items:
             return batch
         params = self.params
-        rules = KekRules(params["approved_keks"], params["allow_unverified_kek"], BYOK_ROTATE)
+        hardware = policy_for(
+            self.vault.address.url,
+            params["attestation_owner_roots"],
+            params["attestation_maker_roots"],
+            self.vault.now,
+        )
+        rules = KekRules(
+            params["approved_keks"],
+            params["allow_unverified_kek"],
+            BYOK_ROTATE,
+            hardware=hardware,
+            demanded=tuple(params["required_kek_trust"]),
+        )
         # This very process made the KEK, so there is no other host to mistrust.
-        recipient = read_kek(judge(kek, rules, azure_host_trusted=True).to_dict(), False, None)
+        options = judge(kek, rules, azure_host_trusted=True).to_dict()
+        attesting = {option: params[option] for option in ATTESTATION_OPTIONS}
+        recipient = read_kek({**options, **attesting}, False, None)
         recipients = [recipient] if recipient else []
         zeros = self.params["allow_trailing_zeros"]
         with self._step(with_changes=False) as wrapped:  # packages are on their way only

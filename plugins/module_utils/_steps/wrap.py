@@ -59,6 +59,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt impor
     parse as parse_receipt,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import (
+    AttestedByHardware,
+    policy_for,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,
     write_private,
@@ -229,10 +233,48 @@ def read_kek(
         made=asserted == "created" or (created and asserted != "unverified"),
         maker_trusted=created,
     )
+    attestation = _attestation_of(params)
+    kek = replace(kek, public_key=public_key, attestation=attestation)
     rules = KekRules(
-        params["approved_keks"], bool(params.get("allow_unverified_kek")), BYOK_WRAP, asserted
+        params["approved_keks"],
+        bool(params.get("allow_unverified_kek")),
+        BYOK_WRAP,
+        asserted,
+        _hardware_policy(params, kid),
+        tuple(params.get("required_kek_trust") or ()),
     )
     return Recipient(kid, public_key, computed, rules.judge(kek).trust)
+
+
+def _hardware_policy(params: t.Mapping[str, t.Any], kid: str) -> AttestedByHardware | None:
+    """Return the policy for the pool of a KEK; None where its root is not pinned.
+
+    :param params: ``attestation_owner_roots`` and ``attestation_maker_roots``, if they are given
+    """
+    return policy_for(
+        parse_kid(kid).vault,
+        params.get("attestation_owner_roots") or {},
+        params.get("attestation_maker_roots") or (),
+        host_clock(),
+    )
+
+
+def _attestation_of(params: t.Mapping[str, t.Any]) -> str | None:
+    """Return the attestation that is given as text or as a file; None where none is.
+
+    :raises ByokError: for a file that is not there
+    """
+    path = params.get("kek_attestation_path")
+    if not path:
+        return params.get("kek_attestation") or None
+    text = read_text(path)
+    if text is None:
+        raise ByokError(
+            f"There is no file {path} (kek_attestation_path)",
+            "Store the attestation there that byok_kek returned on the host that reaches Azure",
+            code="not_found",
+        )
+    return text
 
 
 def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:

@@ -17,6 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    DEMANDS,
     ROLE,
     KekRules,
     judge,
@@ -28,6 +29,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Result,
     Transfer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import declared_keys
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run import (
     MAKING,
@@ -77,16 +79,31 @@ def _escrow_directory(request: Mapping[str, t.Any]) -> str | None:
     return str(request["escrow_directory"])
 
 
-def _kek_rules(rules: Mapping[str, t.Any]) -> KekRules:
-    return KekRules(names(rules["approved"], "byok_approved_keks"), rules["allow_unverified"], ROLE)
+def _kek_rules(rules: Mapping[str, t.Any], vault_url: str) -> KekRules:
+    hardware = policy_for(vault_url, rules["owner_roots"], rules["maker_roots"], host_clock())
+    demanded = names(rules["demanded"], "byok_kek_trust")
+    unknown = sorted(set(demanded) - set(DEMANDS))
+    if unknown:
+        raise ByokError(
+            f"byok_kek_trust demands {', '.join(unknown)}",
+            f"Choose from {', '.join(DEMANDS)}",
+        )
+    approved = names(rules["approved"], "byok_approved_keks")
+    return KekRules(
+        approved,
+        rules["allow_unverified"],
+        ROLE,
+        hardware=hardware,
+        demanded=tuple(demanded),
+    )
 
 
-def _kek_name(rules: Mapping[str, t.Any], prefix: str) -> str:
+def _kek_name(rules: Mapping[str, t.Any], prefix: str, vault_url: str) -> str:
     """Return a name for this run's KEK, of its time and chance.
 
     :raises UntrustedKek: when nobody could trust a KEK that this run makes
     """
-    refuse_making_untrusted(_kek_rules(rules), rules["azure_host_trusted"])
+    refuse_making_untrusted(_kek_rules(rules, vault_url), rules["azure_host_trusted"])
     return f"{prefix}{host_clock():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
 
 
@@ -95,7 +112,7 @@ def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[
 
     :raises UntrustedKek: for a KEK that may not be used
     """
-    options = judge(kek, _kek_rules(rules), rules["azure_host_trusted"])
+    options = judge(kek, _kek_rules(rules, vault_url), rules["azure_host_trusted"])
     if options.kek_id:
         refuse_kek_of_other_vault(options.kek_id, vault_url)
     return options.to_dict()

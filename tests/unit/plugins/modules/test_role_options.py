@@ -34,6 +34,9 @@ LOOKS = "nothing is wrapped"
 MAKES = "a listing is for runs that only look"
 NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("batch.yml", "byok_target_key"): {"listing": MAKES},
+    ("batch.yml", "byok_wrap"): {
+        "kek_trust": "deprecated; byok_kek_trust demands, and is required_kek_trust there"
+    },
     ("delete.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
     ("discover.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
@@ -48,6 +51,8 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "allow_trailing_zeros",
             "allow_unverified_kek",
             "approved_keks",
+            "attestation_maker_roots",
+            "attestation_owner_roots",
             "delete_timeout",
             "force",
             "kek_id",

@@ -1,0 +1,91 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is **PRIVATE** to the collection: it can change at any time.
+
+"""A KEK is the pool's own because the pool's hardware says so; pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    Kek,
+    UntrustedKek,
+    Verdict,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    Roots,
+    judge,
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+    read_bundle,
+)
+
+
+@dataclass(frozen=True)
+class AttestedByHardware:
+    """The pool's hardware states that the KEK was made in the pool and cannot leave it.
+
+    Where the root of a pool is pinned, a KEK of that pool has to be attested: an attestation that
+    is missing or wrong is a reason to stop.
+
+    :ivar roots: whose signatures count
+    :ivar now: when the certificates have to be in force
+    """
+
+    roots: Roots
+    now: datetime
+
+    def judge(self, kek: Kek) -> Verdict | None:
+        """Return ``attested``; None for a KEK of a pool whose root is not pinned.
+
+        :raises UntrustedKek: for a KEK of another pool that is not attested
+        :raises ByokError: when the attestation cannot be read or shows something else
+        """
+        kid = parse_kid(kek.kid)
+        if self.roots.pinned(kid.vault) is None:
+            return None
+        if kek.attestation is None or kek.public_key is None:
+            raise UntrustedKek(
+                f"The KEK {kek.kid} is not attested, and the root of its pool is pinned",
+                "Give the attestation as kek_attestation, as byok_kek returns it. If it returns "
+                "none, find out why the Managed HSM gives none",
+            )
+        attested = judge(parse_answer(kek.attestation), kid, kek.public_key, self.roots, self.now)
+        by = attested.maker or "a maker that is not Marvell"
+        return Verdict(
+            "attested",
+            f"an adapter by {by} (serial number {attested.adapter}) states that it was made in the "
+            f"pool {attested.pool} and cannot leave it",
+        )
+
+
+def policy_for(
+    vault_url: str,
+    owner_roots: t.Mapping[str, t.Any],
+    maker_roots: t.Sequence[str],
+    now: datetime,
+) -> AttestedByHardware | None:
+    """Return the policy for KEKs of a vault; None where its root is not pinned.
+
+    :param owner_roots: by the pool's name, host or URL: the SHA-256 of its owner's root
+    :param maker_roots: PEM texts of the roots of makers beside Marvell
+    :raises ByokError: for what is no fingerprint, and no certificate
+    """
+    for pool, root in owner_roots.items():
+        if not isinstance(root, str):
+            raise ByokError(
+                f"The root that is pinned for {pool} is no text",
+                "Quote the fingerprint in attestation_owner_roots",
+            )
+    if Roots(owner_roots).pinned(vault_url) is None:
+        return None
+    makers = tuple(certificate for text in maker_roots for certificate in read_bundle(text))
+    return AttestedByHardware(Roots(owner_roots, makers), now)
