@@ -17,6 +17,7 @@ from datetime import datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import quoted
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
     Rotation,
     parse_rotation,
@@ -122,7 +123,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ByokError(
-            f"{name!r} cannot be a key's name in Azure",
+            f"{quoted(name)} cannot be a key's name in Azure",
             "Use 1 to 127 letters, digits and hyphens, and nothing else",
         )
     return name
