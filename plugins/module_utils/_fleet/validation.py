@@ -25,6 +25,9 @@ Forms = t.Mapping[str, t.Callable[[t.Any], t.Any]]
 #: No more problems are told than somebody reads, because telling them takes time
 MOST_PROBLEMS = 1000
 
+#: Of a list of texts, such as names of vaults, each of which is compared with what there is
+MOST_TEXTS = 1000
+
 _KINDS: dict[str, tuple[t.Any, str]] = {
     "str": (str, "a text"),
     "int": (int, "a whole number"),
@@ -106,10 +109,7 @@ class FieldCheck:
         if "options" in option:
             return self.typed(option["options"], value, f"{path}.")
         if kind == "list":
-            element = {"type": option["elements"], "choices": option.get("choices")}
-            return [
-                self._typed(element, item, f"{path}[{number}]") for number, item in enumerate(value)
-            ]
+            return self._elements(option, value, path)
         if option.get("choices") and value not in option["choices"]:
             self.refuse(
                 path, f"is {kind_of(value)}, but must be one of {', '.join(option['choices'])}"
@@ -120,6 +120,19 @@ class FieldCheck:
             except ByokError as error:
                 self.refuse(f"{path}:", str(error))
         return value
+
+    def _elements(self, option: dict[str, t.Any], values: t.Sequence[t.Any], path: str) -> t.Any:
+        """Return the elements of a list as a module would take them; None for too many."""
+        element = {"type": option["elements"], "choices": option.get("choices")}
+        if element["type"] == "str" and len(values) > MOST_TEXTS:
+            self.refuse(path, f"has {len(values)} elements, but must have at most {MOST_TEXTS}")
+            return None
+        typed = []
+        for number, value in enumerate(values):
+            if len(self._problems) >= MOST_PROBLEMS:
+                break
+            typed.append(self._typed(element, value, f"{path}[{number}]"))
+        return typed
 
 
 def kind_of(value: t.Any) -> str:

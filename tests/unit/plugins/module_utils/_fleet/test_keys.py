@@ -310,6 +310,28 @@ def test_no_more_is_told_than_somebody_reads() -> None:
     assert len(problems_of({**RSA, "tags": {"a" * 10**6: None}})[0]) < 200
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "k" * 10**6},
+        {"expires": "2" * 10**6},
+        {"expires": "\u0662\u0660\u0662\u0667-01-01T00:00:00Z"},
+        {"not_before": "99999-01-01T00:00:00Z"},
+        {"rotation": {"every": f"P{'9' * 5000}D"}},
+        {"rotation": {"every": f"P{'9' * 10**6}Y"}},
+        {"rotation": {"every": "P\u0663D"}},
+        {"rotation": {"every": "P999999Y"}},
+        {"rotation": {"every": "P0D"}},
+        {"type": "R" * 10**6},
+    ],
+)
+def test_values_beyond_all_measure_are_refused_with_key_and_field(fields: dict[str, t.Any]) -> None:
+    [told] = problems_of({**RSA, **fields})
+    assert told.startswith("keys[0] (")
+    assert f"): {next(iter(fields))}" in told
+    assert len(told) < 700
+
+
 @pytest.mark.parametrize("field", OF_ONE_KEY)
 def test_what_belongs_to_one_key_can_be_no_default(field: str) -> None:
     assert problems_of(RSA, {field: "aa"}) == [
