@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import plain_text
 
 _FILE = "HsmConfig.ini"
 _SECTION = "byok"
@@ -238,7 +239,7 @@ def _entries(text: str) -> dict[str, _Entry]:
     """Take the file apart by its keys, as the guide spells them."""
     entries: dict[str, _Entry] = {}
     in_section, last = False, ""
-    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, raw in enumerate(plain_text(text, f"The file {_FILE}").splitlines(), 1):
         line = re.sub(r"\s", " ", raw).strip()  # no-break spaces as well
         # A line of ` fences the pages of a guide that was turned to Markdown.
         if not line.strip("`") or line[0] in ";#":
