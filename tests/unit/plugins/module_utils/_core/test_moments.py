@@ -108,8 +108,7 @@ def test_whatever_is_written_is_read_or_refused_and_stays_in_the_calendar(text: 
     for moment in (datetime(1970, 1, 1, tzinfo=timezone.utc), datetime.max.replace(microsecond=0)):
         try:
             duration = parse_duration(text)
-        except ByokError as error:
-            assert len(str(error)) < 1000
+        except ByokError:
             return
         assert duration.before(moment) < moment <= duration.after(moment)
 
