@@ -264,8 +264,8 @@ def _refuse_data_as_code(folder: str, rules: t.Iterable[t.Any]) -> None:
     :raises SystemExit: for one
     """
     read = read_by_ansible(context.CLIARGS.get("inventory") or C.DEFAULT_HOST_LIST)
-    paths = (rule.get("path") for rule in rules if isinstance(rule, t.Mapping))
-    for pattern in filter(lambda path: isinstance(path, str), paths):
+    paths = [rule.get("path") for rule in rules if isinstance(rule, t.Mapping)]
+    for pattern in (path for path in paths if isinstance(path, str)):
         why = read_as_code(folder, pattern, read)
         if why:
             Display().error(

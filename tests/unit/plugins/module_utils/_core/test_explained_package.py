@@ -10,7 +10,7 @@ import os
 import typing as t
 
 import pytest
-from ansible.module_utils.common.text.converters import to_text
+from ansible.module_utils.common.text import converters
 from ansible_collections.keyferry.azure.plugins.filter.explain_package import FilterModule
 from ansible_collections.keyferry.azure.plugins.module_utils._core import package
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
@@ -83,7 +83,7 @@ UNFIT: dict[str, tuple[str, str, bool]] = {
     "no JSON": (FIT["ours"][:-30], "is not a JSON object (Unterminated string", False),
     "a list": ("[]", "is not a JSON object.", False),
     "UTF-16": (
-        to_text(FIT["ours"].encode("utf-16")),
+        converters.to_text(FIT["ours"].encode("utf-16")),
         "The key transfer package is UTF-16. Save it as UTF-8",
         False,
     ),

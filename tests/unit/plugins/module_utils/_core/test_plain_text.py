@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import typing as t
 
 import pytest
-from ansible.module_utils.common.text.converters import to_text
+from ansible.module_utils.common.text import converters
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import (
     decode_text,
@@ -17,6 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+
+#: How Ansible's lookups and filters turn bytes to a text
+to_text: t.Callable[..., str] = converters.to_text
 
 SECRET = "tokenLabel = \u201cstr\u00f6m-7391\u201d\n"
 

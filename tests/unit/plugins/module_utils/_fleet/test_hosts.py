@@ -344,10 +344,11 @@ def test_a_file_of_many_names_costs_no_more_than_its_size(monkeypatch: pytest.Mo
     monkeypatch.setattr(hosts, "fnmatchcase", match)
     keys = [{**KEY, "name": f"k{number}"} for number in range(500)]
     patterns = ["*", "p*", "pay-*"] * 300
-    for document in (
+    documents: list[dict[str, t.Any]] = [
         {"vaults": patterns, "keys": keys},
         {"keys": [{**key, "vaults": patterns} for key in keys[:50]]},
-    ):
+    ]
+    for document in documents:
         matched.clear()
         shares, problems = declared((document, EVERYTHING))
         assert not problems
