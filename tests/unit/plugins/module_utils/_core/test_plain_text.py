@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
+from functools import partial
 
 import pytest
 from ansible.module_utils.common.text import converters
@@ -29,6 +30,14 @@ def der(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def readers(content: bytes) -> list[t.Callable[[], str]]:
+    """What reads a file, and what reads what Ansible's lookups and filters made of it."""
+    return [
+        partial(decode_text, content, "The file x"),
+        partial(plain_text, to_text(content), "The file x"),
+    ]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")))
@@ -67,10 +76,7 @@ REFUSED = {
 )
 def test_another_encoding_is_named_with_the_way_to_save_it(says: str, content: bytes) -> None:
     """As it is read from a file, and as Ansible's lookups and filters hand it over."""
-    for read in (
-        lambda: decode_text(content, "The file x"),
-        lambda: plain_text(to_text(content), "The file x"),
-    ):
+    for read in readers(content):
         with pytest.raises(ByokError, match=says) as error:
             read()
         assert "7391" not in str(error.value)
@@ -78,10 +84,7 @@ def test_another_encoding_is_named_with_the_way_to_save_it(says: str, content: b
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
-    for read in (
-        lambda: decode_text(content, "The file x"),
-        lambda: plain_text(to_text(content), "The file x"),
-    ):
+    for read in readers(content):
         with contextlib.suppress(ByokError):
             assert read().encode() == content.removeprefix(b"\xef\xbb\xbf")
 
