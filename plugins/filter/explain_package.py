@@ -24,7 +24,7 @@ options:
     required: true
 seealso:
   - module: keyferry.azure.byok_import
-  - plugin: keyferry.azure.slurped_text
+  - plugin: keyferry.azure.plain_text
     plugin_type: filter
 """
 
@@ -48,7 +48,7 @@ EXAMPLES = r"""
     that: package.problems == []
     fail_msg: "{{ package.problems | join(' ') }}"
   vars:
-    package: "{{ file | keyferry.azure.slurped_text | keyferry.azure.explain_package }}"
+    package: "{{ file | keyferry.azure.plain_text | keyferry.azure.explain_package }}"
 """
 
 RETURN = r"""

@@ -40,7 +40,7 @@ options:
     type: int
 seealso:
   - module: keyferry.azure.byok_kek
-  - plugin: keyferry.azure.slurped_text
+  - plugin: keyferry.azure.plain_text
     plugin_type: filter
 """
 
@@ -59,7 +59,7 @@ EXAMPLES = r"""
     declarations: ["{{ config.declaration }}"]
   vars:
     luna_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
-    config: "{{ file | keyferry.azure.slurped_text | keyferry.azure.hsm_config(luna_library) }}"
+    config: "{{ file | keyferry.azure.plain_text | keyferry.azure.hsm_config(luna_library) }}"
 """
 
 RETURN = r"""
