@@ -23,6 +23,7 @@ from pathlib import PurePath
 
 import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
 
 MOST_BYTES = 4_000_000
 _MOST_DEPTH = 10
@@ -163,8 +164,9 @@ def parse_document(content: bytes) -> Document:
     try:
         for event in yaml.parse(content.decode(), Loader=_LOADER):
             builder.take(event)
-    except UnicodeDecodeError as error:
-        raise ByokError(f"It is not UTF-8 at byte {error.start}", "Save it as UTF-8") from error
+    except UnicodeDecodeError:
+        decode_text(content, "It")  # names the encoding
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark and error.problem == _BEYOND_LIBYAML:

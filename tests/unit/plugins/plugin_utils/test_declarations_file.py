@@ -106,9 +106,20 @@ def test_what_is_not_plain_data_is_refused(text: str, told: str) -> None:
     assert str(error.value).isprintable()
 
 
-def test_what_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(ByokError, match="not UTF-8 at byte 3"):
-        file.parse_document(b"a: \xff")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a:\n  - \x93b\x94", "It is not UTF-8 in line 2, but probably Windows-1252"),
+        ("keys: []".encode("utf-16"), "It is UTF-16. Save it as UTF-8"),
+    ],
+)
+def test_what_is_not_utf_8_is_named(content: bytes, told: str) -> None:
+    with pytest.raises(ByokError, match=told):
+        file.parse_document(content)
+
+
+def test_a_byte_order_mark_counts_for_nothing() -> None:
+    assert file.parse_document(b"\xef\xbb\xbfkeys: []").value == {"keys": []}
 
 
 def test_files_are_found_by_path_and_by_pattern(tmp_path: Path) -> None:
