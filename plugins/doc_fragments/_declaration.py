@@ -75,7 +75,7 @@ token_operations:
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
 modifiable:
   description: Make the key with CKA_MODIFIABLE. Without it the key cannot be locked, renamed or
-    changed in the token.
+    changed in the token, so V(false) and C(after_transfer=lock) are refused together.
   type: bool
   default: true
 enabled:
@@ -89,7 +89,8 @@ expires:
   type: str
 tags:
   description:
-    - Tags of the version. They are merged with its existing tags.
+    - Tags of the version. They are merged with its existing tags. Values are texts; put a number
+      into quotes, because C(00412) would be 266.
     - At most ten, and no names that begin with C(keyferry-). Keyferry sets such tags on versions
       that it imports, to tell people where a version comes from (C(keyferry-generation),
       C(keyferry-token), C(keyferry-thumbprint), C(keyferry-package)), and C(keyferry-unchecked) on
@@ -116,7 +117,8 @@ rotation:
       type: str
     overlap:
       description: How long a newer version must have existed, and been valid, before an older
-        version may be disabled.
+        version may be disabled. If it is shorter than V(P1D) and C(retire=disable), byok_plan
+        warns, because services look for a new version once a day.
       type: str
       default: P2D
     min_interval:

@@ -24,10 +24,24 @@ options:
   pkcs11_library:
     description:
       - Path of the PKCS#11 library on the host with the token, instead of the one in the text.
-      - Needed where the text names a library for Windows.
+      - Needed if the text names a library for Windows. Also needed without O(places), because a
+        library is code, and whoever can write the file could have it run.
     type: str
+  places:
+    description:
+      - The C(stat) of the file and that of its folder, as M(ansible.builtin.stat) returns them with
+        C(follow=false) before the file is read.
+      - If nobody but root and the user O(user_id) can write them, and neither is a link, the
+        library in the text is used. Do not give O(places) in check mode.
+    type: list
+    elements: dict
+  user_id:
+    description: Number of the user who runs the module on the host with the token.
+    type: int
 seealso:
   - module: keyferry.azure.byok_kek
+  - plugin: keyferry.azure.plain_text
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -39,12 +53,13 @@ EXAMPLES = r"""
 
 - name: Ensure that its key exists in the token
   keyferry.azure.byok_target_key:
-    pkcs11_library: "{{ config.pkcs11_library }}"
+    pkcs11_library: "{{ luna_library }}"
     token_label: "{{ config.token_label }}"
     pin_file: /run/secrets/byok-pin
     declarations: ["{{ config.declaration }}"]
   vars:
-    config: "{{ file.content | b64decode | keyferry.azure.hsm_config }}"
+    luna_library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+    config: "{{ file | keyferry.azure.plain_text | keyferry.azure.hsm_config(luna_library) }}"
 """
 
 RETURN = r"""
@@ -99,12 +114,18 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config import (
+    is_only_ours,
     parse_hsm_config,
     transfer_variables,
 )
 
 
-def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]:
+def hsm_config(
+    text: str,
+    pkcs11_library: str | None = None,
+    places: t.Sequence[t.Mapping[str, t.Any]] = (),
+    user_id: int | None = None,
+) -> dict[str, t.Any]:
     """Return what the text of an HsmConfig.ini says.
 
     :raises AnsibleFilterError: for what cannot be honoured
@@ -113,8 +134,9 @@ def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]
         raise AnsibleFilterError(
             f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}."
         )
+    trusted = bool(places) and user_id is not None and is_only_ours(places, user_id)
     try:
-        return transfer_variables(parse_hsm_config(text), pkcs11_library)
+        return transfer_variables(parse_hsm_config(text), pkcs11_library, trusted=trusted)
     except ByokError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -19,6 +19,9 @@ description:
     whose name ends with C(byok.yml) or C(byok.yaml), defines what these names mean, and which of
     them a file may use. The configuration is code, as everything else in an inventory, and may
     contain templates.
+  - Give the configuration as a file. If a file of declarations lies in or below an inventory source
+    that is a folder, is a source itself, or lies in a folder C(group_vars) or C(host_vars), then
+    Ansible reads it as code. The plugin then ends Ansible with the exit code 4, before any play.
   - If a file has a problem, no host is made, and all problems of all files are reported at once,
     each with its file, line, key and field. Set C(any_unparsed_is_failed) in the section
     C([inventory]) of C(ansible.cfg), or E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED). Otherwise
@@ -147,8 +150,10 @@ import os
 import typing as t
 
 from ansible import constants as C
+from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.utils.display import Display
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.hosts import (
     Fleet,
@@ -161,6 +166,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation i
 from ansible_collections.keyferry.azure.plugins.plugin_utils._declarations_file import (
     find_files,
     parse_document,
+    read_as_code,
+    read_by_ansible,
     read_file,
 )
 
@@ -179,6 +186,10 @@ else:  # where no text is rendered that is not marked
         return value
 
 
+#: Ansible's own for a file that it cannot parse
+_EXIT_CODE = 4
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
     """The inventory plugin."""
 
@@ -192,13 +203,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         """Add the hosts."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        folder = os.path.dirname(os.path.abspath(path))
+        _refuse_data_as_code(folder, self.get_option("files"))
         problems: list[str] = []
         tokens = self.get_option("tokens")
         vaults = read_vaults(self.get_option("vaults"), tokens, problems)
         rules = read_rules(self.get_option("files"), vaults, tokens, problems)
         fleet = Fleet(vaults, tokens, problems)
         if not problems:
-            _declare(fleet, os.path.dirname(os.path.abspath(path)), rules, problems)
+            _declare(fleet, folder, rules, problems)
         if problems:
             raise AnsibleParserError(_message(problems))
         for share in fleet.shares():
@@ -238,6 +251,30 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             (self._add_host_to_keyed_groups, "keyed_groups"),
         ):
             add(self.get_option(option), host_vars, share.host, strict=strict)
+
+
+def _refuse_data_as_code(folder: str, rules: t.Iterable[t.Any]) -> None:
+    """End Ansible where it reads a file of declarations by itself, and would render its texts.
+
+    An error would only be a warning, unless the inventory is strict, and the run would go on with
+    what Ansible's own plugins made of the file.
+
+    :param folder: that the paths of the rules are relative to
+    :param rules: the option ``files``
+    :raises SystemExit: for one
+    """
+    read = read_by_ansible(context.CLIARGS.get("inventory") or C.DEFAULT_HOST_LIST)
+    paths = [rule.get("path") for rule in rules if isinstance(rule, t.Mapping)]
+    for pattern in (path for path in paths if isinstance(path, str)):
+        why = read_as_code(folder, pattern, read)
+        if why:
+            Display().error(
+                f"{why}, so Ansible renders its texts as templates and runs what they say. "
+                "Declarations must stay data: give the configuration of keyferry.azure.declared "
+                "as a file (-i fleet.byok.yml) and no folder around the files of declarations. "
+                "Nothing was run."
+            )
+            raise SystemExit(_EXIT_CODE)
 
 
 def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) -> None:

@@ -120,7 +120,7 @@ EXAMPLES = r"""
   keyferry.azure.byok_kek:
     vault_url: https://contoso.vault.azure.net
     kek_id: https://contoso.vault.azure.net/keys/KEK2048-BYOK/0123456789abcdef0123456789abcdef
-    kek_public_key: "{{ lookup('ansible.builtin.file', 'kekBlob.pem') }}"
+    kek_public_key: "{{ lookup('ansible.builtin.file', 'kek.pem') | keyferry.azure.plain_text }}"
     approved_keks:
       - 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
 

@@ -19,12 +19,17 @@ import re
 import stat
 import typing as t
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
 
 MOST_BYTES = 4_000_000
 _MOST_DEPTH = 10
+
+#: Beside an inventory or a playbook, Ansible reads every file in them as variables
+_FOLDERS_OF_VARIABLES = frozenset({"group_vars", "host_vars"})
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -55,6 +60,52 @@ class Document:
     lines: t.Mapping[tuple[str | int, ...], int]
 
 
+def read_by_ansible(sources: t.Iterable[str]) -> dict[str, str]:
+    """Return what Ansible reads of the sources of an inventory, each with why it does.
+
+    :param sources: files, folders and lists of hosts
+    :returns: real paths of files and folders, with words behind the name of what lies there
+    """
+    read = {}
+    for source in map(os.path.abspath, sources):
+        if os.path.isdir(source):
+            why = f"lies in {source}, a source of the inventory that is a folder"
+            read[os.path.realpath(source)] = why
+            for parent, folders, files in os.walk(source):
+                for path in (os.path.join(parent, name) for name in (*folders, *files)):
+                    if os.path.islink(path):  # which Ansible follows
+                        read[os.path.realpath(path)] = why
+        else:
+            read[os.path.realpath(source)] = "is a source of the inventory itself"
+    return read
+
+
+def read_as_code(folder: str, pattern: str, read: t.Mapping[str, str]) -> str | None:
+    """Return why Ansible itself reads a file of a pattern, and renders its texts as templates.
+
+    :param folder: that the pattern is relative to
+    :param read: by Ansible, as read_by_ansible() returns it
+    :returns: None where it does not
+    """
+    for path in _glob(folder, pattern):
+        place = PurePath(folder, path)
+        if _FOLDERS_OF_VARIABLES.intersection(place.parts):
+            return f"{path} lies in a folder group_vars or host_vars, whose files are variables"
+        place = PurePath(os.path.realpath(place))
+        for each in map(str, (place, *place.parents)):
+            if each in read:
+                return f"{path} {read[each]}"
+    return None
+
+
+def _glob(folder: str, pattern: str) -> list[str]:
+    # As bytes, because the texts of a configuration are rendered as templates, and a file may be
+    # named like one.
+    return sorted(
+        os.fsdecode(path) for path in glob.glob(os.fsencode(pattern), root_dir=os.fsencode(folder))
+    )
+
+
 def find_files(folder: str, pattern: str) -> list[str]:
     """Return the files of a pattern.
 
@@ -62,11 +113,7 @@ def find_files(folder: str, pattern: str) -> list[str]:
 
     :raises ByokError: when there is none, or one is found by way of a symbolic link
     """
-    # As bytes, because the texts of a configuration are rendered as templates, and a file may be
-    # named like one.
-    paths = sorted(
-        os.fsdecode(path) for path in glob.glob(os.fsencode(pattern), root_dir=os.fsencode(folder))
-    )
+    paths = _glob(folder, pattern)
     if not paths:
         raise ByokError(
             f"{pattern} matches no file", "Correct the path; a file without keys holds keys: []"
@@ -117,8 +164,9 @@ def parse_document(content: bytes) -> Document:
     try:
         for event in yaml.parse(content.decode(), Loader=_LOADER):
             builder.take(event)
-    except UnicodeDecodeError as error:
-        raise ByokError(f"It is not UTF-8 at byte {error.start}", "Save it as UTF-8") from error
+    except UnicodeDecodeError:
+        decode_text(content, "It")  # names the encoding
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark and error.problem == _BEYOND_LIBYAML:

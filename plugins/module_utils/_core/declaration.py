@@ -17,6 +17,7 @@ from datetime import datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import quoted
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
     Rotation,
     parse_rotation,
@@ -122,7 +123,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ByokError(
-            f"{name!r} cannot be a key's name in Azure",
+            f"{quoted(name)} cannot be a key's name in Azure",
             "Use 1 to 127 letters, digits and hyphens, and nothing else",
         )
     return name
@@ -174,12 +175,19 @@ def parse_operations(
 
 
 def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] | None:
-    """Return the tags with their values as strings.
+    """Return the tags.
 
-    :raises ByokError: when they break Azure's limits, or are named like Keyferry's own
+    :raises ByokError: when they are no texts, break Azure's limits, or are named like Keyferry's
+        own
     """
     if tags is None:
         return None
+    unlike = [str(tag) for tag, value in tags.items() if not isinstance(value, str)]
+    if unlike:
+        raise ByokError(
+            f"The key {name} is declared with tags whose values are no texts: {', '.join(unlike)}",
+            "Put them into quotes; as a number, 00412 would be 266",
+        )
     texts = {str(tag): str(value) for tag, value in tags.items()}
     if any(tag.lower().startswith(OUR_TAGS) for tag in texts):
         raise ByokError(
@@ -211,6 +219,11 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         raise ByokError(
             f"The key {name} expires before it becomes valid",
             "Give expires a later moment than not_before",
+        )
+    if options["after_transfer"] == "lock" and not options["modifiable"]:
+        raise ByokError(
+            f"The key {name} is declared with after_transfer: lock and modifiable: false",
+            "A key that cannot be modified cannot be locked: leave one of them out",
         )
     return Declaration(
         name=name,

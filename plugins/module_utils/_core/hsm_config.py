@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    OCT_SIZES,
     OPERATIONS,
     RSA_SIZES,
     KeySpec,
@@ -26,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import plain_text
 
 _FILE = "HsmConfig.ini"
 _SECTION = "byok"
@@ -61,6 +63,17 @@ _SPECS: dict[tuple[str, ...], KeySpec] = {
     **{
         ("CKK_EC", str(curve.bits), curve.thales_name.upper()): KeySpec("EC", curve=curve.name)
         for curve in _CURVES
+    },
+}
+
+#: Keys that Azure imports and this collection brings, but of which the guide says nothing
+_DECLARED: dict[tuple[str, ...], str] = {
+    **{("CKK_AES", str(size)): f"type: oct, size: {size}" for size in OCT_SIZES},
+    **{
+        ("CKK_EC", str(curve.bits), name.upper()): f"type: EC, curve: {curve.name}"
+        for curve in CURVES.values()
+        if not curve.thales_name
+        for name in (curve.name, curve.sec_name)
     },
 }
 
@@ -165,20 +178,44 @@ def parse_hsm_config(text: str) -> HsmConfig:
     return config
 
 
-def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> dict[str, t.Any]:
-    """Return what a transfer has to know, as the lookup and the filter document it.
+def is_only_ours(places: t.Iterable[t.Mapping[str, t.Any]], user_id: int) -> bool:
+    """Tell whether nobody but root and one user can write where these places are.
+
+    :param places: as ansible.builtin.stat describes each, without following a link
+    """
+    return all(
+        place["exists"]
+        and not place["islnk"]
+        and place["uid"] in (0, user_id)
+        and not (place["wgrp"] or place["woth"])
+        for place in places
+    )
+
+
+def transfer_variables(
+    config: HsmConfig, pkcs11_library: str | None = None, *, trusted: bool = False
+) -> dict[str, t.Any]:
+    """Return what a transfer has to know, as the filter documents it.
 
     :param pkcs11_library: path of the library where this runs, instead of the one in the file
-    :raises ByokError: for a library of Windows that nothing stands in for, and for a name that
-        Azure does not take
+    :param trusted: the file may name the library, which is code
+    :raises ByokError: for a library that may not be used or is one of Windows, and that nothing
+        stands in for, and for a name that Azure does not take
     """
     is_for_windows = "\\" in config.library or config.library.lower().endswith(".dll")
     if is_for_windows and not pkcs11_library:
         raise ByokError(
             f"{_FILE}: libraryName is {config.library}, a library for Windows, and PKCS#11 is "
             "used on Linux here",
-            "Set byok_pkcs11_library (lookup and filter: pkcs11_library) to its path on the host "
+            "Set byok_pkcs11_library (filter: pkcs11_library) to its path on the host "
             "with the token, such as /usr/safenet/lunaclient/lib/libCryptoki2_64.so",
+        )
+    if not (pkcs11_library or trusted):
+        raise ByokError(
+            f"{_FILE}: libraryName is {config.library}, and a library is code. It is used only if "
+            "nobody but root and the user who runs can write the file and its folder, neither is a "
+            "link, and this is no check mode",
+            "Set byok_pkcs11_library (filter: pkcs11_library) to the library that must be used",
         )
     try:
         check_name(config.key_name)
@@ -238,7 +275,7 @@ def _entries(text: str) -> dict[str, _Entry]:
     """Take the file apart by its keys, as the guide spells them."""
     entries: dict[str, _Entry] = {}
     in_section, last = False, ""
-    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, raw in enumerate(plain_text(text, f"The file {_FILE}").splitlines(), 1):
         line = re.sub(r"\s", " ", raw).strip()  # no-break spaces as well
         # A line of ` fences the pages of a guide that was turned to Markdown.
         if not line.strip("`") or line[0] in ";#":
@@ -316,7 +353,14 @@ def _uncommented(entry: _Entry) -> str:
 
 
 def _spec(entry: _Entry) -> KeySpec:
-    spec = _SPECS.get(tuple(_list(entry)))
+    parts = tuple(_list(entry))
+    spec = _SPECS.get(parts)
+    declared = _DECLARED.get(tuple(part for part in parts if part != "NONE"))
+    if declared:
+        raise entry.error(
+            f"is {entry.text}, a key of which the guide of hsmbyok says nothing",
+            f"Declare it in byok_keys ({declared}), and run the playbook keyferry.azure.byok",
+        )
     if spec is None:
         curves = (f'{curve.bits}, "{curve.name}" ("{curve.thales_name}")' for curve in _CURVES)
         raise entry.error(

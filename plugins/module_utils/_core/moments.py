@@ -15,11 +15,17 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import quoted
 
+#: A thousand years have eleven digits of seconds
+_N = "[0-9]{1,11}"
 _DURATION = re.compile(
-    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+    rf"P(?:(?P<years>{_N})Y)?(?:(?P<months>{_N})M)?(?:(?P<weeks>{_N})W)?(?:(?P<days>{_N})D)?"
+    rf"(?:T(?=[0-9])(?:(?P<hours>{_N})H)?(?:(?P<minutes>{_N})M)?(?:(?P<seconds>{_N})S)?)?"
 )
+
+#: A moment is shorter, with its fraction of a second and its time zone
+_LONGEST_MOMENT = 40
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -46,13 +52,19 @@ class Duration:
     def after(self, moment: datetime) -> datetime:
         """Return the moment so long after another one.
 
-        A day that its month does not have is the month's last.
+        A day that its month does not have is the month's last. The calendar ends in year 9999.
         """
-        return _add_months(moment, self.months) + self.rest
+        try:
+            return _add_months(moment, self.months) + self.rest
+        except (OverflowError, ValueError):
+            return datetime.max.replace(microsecond=0, tzinfo=moment.tzinfo)
 
     def before(self, moment: datetime) -> datetime:
-        """Return the moment so long before another one."""
-        return _add_months(moment, -self.months) - self.rest
+        """Return the moment so long before another one; the calendar begins in year 1."""
+        try:
+            return _add_months(moment, -self.months) - self.rest
+        except (OverflowError, ValueError):
+            return datetime.min.replace(tzinfo=moment.tzinfo)
 
 
 def parse_moment(text: str) -> datetime:
@@ -65,13 +77,15 @@ def parse_moment(text: str) -> datetime:
     if in_utc is None or in_utc < _EPOCH:
         what = "not a moment with a time zone" if in_utc is None else "before 1970"
         raise ByokError(
-            f"{text!r} is {what}", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z"
+            f"{quoted(text)} is {what}", "Write it as ISO 8601 in UTC, such as 2027-01-31T00:00:00Z"
         )
     return in_utc
 
 
 def _in_utc(text: str) -> datetime | None:
     """Return an ISO 8601 moment in UTC; None where the text is none, or names no time zone."""
+    if not text.isascii() or len(text) > _LONGEST_MOMENT:
+        return None
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
         if moment.tzinfo is None:
@@ -95,9 +109,14 @@ def parse_duration(text: str) -> Duration:
         rest = timedelta(**parts)
     except OverflowError:
         rest = timedelta.max
+    if match and any(match.groups()) and not (months or rest):
+        raise ByokError(
+            f"{quoted(text)} is a duration of zero",
+            "Leave it out, or write a longer one as ISO 8601, such as P2D for two days",
+        )
     if not (months or rest) or months / 12 + rest.days / 365 > _MOST_YEARS:
         raise ByokError(
-            f"{text!r} is not a duration",
+            f"{quoted(text)} is not a duration",
             "Write it as ISO 8601, such as PT4H for four hours, P2D for two days, P6M for six "
             "months or P2Y for two years",
         )

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 import typing as t
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     MissingLibrary,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import plain_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class EcPublicKey:
 
 
 PublicKey: t.TypeAlias = "RsaPublicKey | EcPublicKey"
+
+_LABEL = "PUBLIC KEY"
+_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 #: What Azure makes KEKs with, and what FIPS 186-5 (A.1.1) takes as the least
 _EXPONENT = 65537
@@ -245,15 +250,24 @@ class _cryptography:
 
 
 def _decode_pem(pem: str) -> bytes:
-    lines = pem.strip().splitlines()
+    """Return what the one public key in a PEM encodes; RFC 7468 (2) lets other text stand around.
+
+    :raises ByokError: when there is none, or more than one
+    """
+    what = "The text given as public key"
+    lines = [line.strip() for line in plain_text(pem, what).splitlines()]
+    labels = [match[1] for line in lines if (match := _BEGIN.fullmatch(line))]
     try:
-        if lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
-            raise ValueError(lines[0])
-        return base64.b64decode("".join(lines[1:-1]), validate=True)
-    except (IndexError, ValueError):
+        if labels != [_LABEL]:
+            raise ValueError(labels)
+        first = lines.index(f"-----BEGIN {_LABEL}-----") + 1
+        last = lines.index(f"-----END {_LABEL}-----", first)
+        return base64.b64decode("".join(lines[first:last]), validate=True)
+    except ValueError:
+        holds = f" (it holds {' and '.join(labels[:3])})" if labels else ""
         raise ByokError(
-            "The text given as public key is no PEM of a SubjectPublicKeyInfo",
-            "It begins with -----BEGIN PUBLIC KEY-----, as az keyvault key download writes it",
+            f"{what} is no PEM of a SubjectPublicKeyInfo{holds}",
+            f"It begins with -----BEGIN {_LABEL}-----, as az keyvault key download writes it",
         ) from None
 
 

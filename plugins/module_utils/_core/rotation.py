@@ -24,6 +24,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
 #: Key Vault, "Configure key auto-rotation": the least that a notification may be before the expiry
 _LEAST_NOTICE = parse_duration("P7D")
 
+#: Azure Storage looks for a new version once a day, and fails with a disabled one until then
+#: (Microsoft, "Customer-managed keys for Azure Storage encryption"; azure-docs issue 92190)
+_LEAST_OVERLAP = parse_duration("P1D")
+
 _DURATIONS = ("every", "valid_for", "before_expiry", "overlap", "min_interval", "notify_before")
 
 
@@ -82,6 +86,23 @@ def parse_rotation(
         what, remedy = contradiction
         raise ByokError(f"The rotation of the key {name} {what}", remedy)
     return rotation
+
+
+def short_overlap(name: str, rotation: Rotation | None) -> str | None:
+    """Return a warning where services may not have found a newer version before an older one is
+    disabled.
+
+    :param name: the key's
+    """
+    if not rotation or rotation.retire != "disable":
+        return None
+    if not _is_shorter(rotation.overlap, _LEAST_OVERLAP):
+        return None
+    return (
+        f"The rotation of the key {name} disables an older version {rotation.overlap} after a "
+        "newer one. Services such as Azure Storage look for a new version once a day, and fail "
+        f"with a disabled one until then. Declare an overlap of {_LEAST_OVERLAP} or more."
+    )
 
 
 #: Of a key that declares no rotation: it is replaced only if somebody forces it

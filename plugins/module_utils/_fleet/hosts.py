@@ -16,6 +16,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import Spec
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
@@ -76,6 +77,7 @@ _NAMES_OF_ANSIBLE = ("all", "ungrouped")
 
 _WILDCARD = re.compile(r"[*?\[]")
 _LONGEST_NAME = 127
+_MOST_LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def read_rules(
         named = {}
         for option, names in (("vaults", vaults), ("tokens", tokens)):
             if option in rule:
-                named[option] = choose(option, rule[option], names, names, check.tell)
+                named[option] = _Names(option, names, names).choose(rule[option], check.tell)
             else:
                 named[option] = list(names)
         if not check.unfit:
@@ -296,47 +298,39 @@ class Fleet:
             more=PLACE_OPTIONS,
             exact=True,
         )
-        above = {option: top[option] for option in PLACE_OPTIONS if option in top}
+        file = _File(path, rule, top, check, _Names("vaults", rule.vaults, self._vaults))
         for key in keys:
-            if len(self._problems) < MOST_PROBLEMS:
-                self._place(path, key, {**above, **key.fields}, rule, check.unfit)
+            if len(self._problems) >= MOST_PROBLEMS:
+                break
+            self._place(file, key)
 
-    def _place(
-        self,
-        path: str,
-        key: DeclaredKey,
-        fields: t.Mapping[str, t.Any],
-        rule: Rule,
-        unfit_above: set[str],
-    ) -> None:
-        """Add a key of a file to the shares of the vaults that get it.
-
-        :param path: names the file in messages
-        :param fields: those of the key, and ``vaults`` and ``token`` of the file where it has none
-        :param unfit_above: fields of the file that have a problem, which was told
-        """
+    def _place(self, file: _File, key: DeclaredKey) -> None:
+        """Add a key of a file to the shares of the vaults that get it."""
 
         def tell(what: str) -> None:
             self._problems.append(f"{key.place}: {what}")
 
-        name = fields.get("name")
+        rule = file.rule
+        name = key.fields.get("name")
         if name is None or "name" in key.unfit:
             return
         if not any(fnmatchcase(name, pattern) for pattern in rule.names):
-            tell(f"name is not one that this file may declare; those are {', '.join(rule.names)}.")
-        if {"vaults", "token"} & (key.unfit | unfit_above):
+            tell(f"name is not one that this file may declare; those are {_listed(rule.names)}.")
+        if {"vaults", "token"} & (key.unfit | file.check.unfit):
             return
-        token = fields.get("token")
+        token = key.fields.get("token", file.fields.get("token"))
         if token is not None and token not in rule.tokens:
             tell(f"token is {_refusal(token, rule.tokens, self._tokens)}")
             return
-        if not fields.get("vaults"):
+        if not key.fields.get("vaults", file.fields.get("vaults")):
             tell("vaults is missing, for the key and for the file.")
             return
+        own = key.fields.get("vaults")
+        vaults = file.names.choose(own, tell) if own else file.vaults
         declared = {
             option: value for option, value in key.fields.items() if option not in PLACE_OPTIONS
         }
-        for vault in choose("vaults", fields["vaults"], rule.vaults, self._vaults, tell):
+        for vault in vaults:
             tokens = self._vaults[vault].tokens
             chosen = token or tokens[0]
             if chosen not in tokens:
@@ -349,11 +343,11 @@ class Fleet:
                     f"token is missing: {chosen}, the first of the vault {vault}, is not allowed "
                     "for this file."
                 )
-            elif self._is_new(path, key, vault, chosen, tell):
+            elif self._is_new(file.path, key, vault, chosen, tell):
                 share = self._shares[vault, chosen]
                 share.keys.append(declared)
-                if path not in share.files:
-                    share.files.append(path)
+                if file.path not in share.files:
+                    share.files.append(file.path)
 
     def _is_new(
         self, path: str, key: DeclaredKey, vault: str, token: str, tell: t.Callable[[str], None]
@@ -386,23 +380,33 @@ class Fleet:
     def shares(self) -> list[Share]:
         """Return a share for each vault and token with keys, and for each vault one at least."""
         shares = list(self._shares.values())
-        hosts: dict[tuple[str, str], list[str]] = {}
+        # Keys of the same hosts share one list, or many keys of many vaults would fill the memory
+        same: dict[tuple[str, ...], tuple[str, ...]] = {}
+        sharing = {place: same.setdefault(each, each) for place, each in _hosts_of(shares).items()}
         for share in shares:
-            for key in share.keys:
-                hosts.setdefault((share.token, key["name"]), []).append(share.host)
-        for share in shares:
+            others: dict[int, list[str]] = {}
             share.also_on = {}
             for key in share.keys:
-                sharing = hosts[share.token, key["name"]]
-                if len(sharing) > 1:
-                    others = [host for host in sharing if host != share.host]
-                    share.also_on[key["name"]] = others
+                on = sharing[share.token, key["name"]]
+                if len(on) > 1:
+                    if id(on) not in others:
+                        others[id(on)] = [host for host in on if host != share.host]
+                    share.also_on[key["name"]] = others[id(on)]
             elsewhere: list[str] = []
             for other in shares:
                 if other.vault is share.vault and other is not share:
                     elsewhere += [key["name"] for key in other.keys]
             share.elsewhere = sorted(elsewhere)
         return [share for share in shares if share.keys or share.host == share.vault.name]
+
+
+def _hosts_of(shares: t.Iterable[Share]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the hosts that get each key, by the token and the key's name."""
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for share in shares:
+        for key in share.keys:
+            hosts.setdefault((share.token, key["name"]), []).append(share.host)
+    return {place: tuple(names) for place, names in hosts.items()}
 
 
 def _shape(key: DeclaredKey) -> tuple[t.Any, ...]:
@@ -415,35 +419,83 @@ def _place_of(path: str, lines: t.Mapping[tuple[str | int, ...], int], number: i
     return f"{path}:{line}: keys[{number}]" if line else f"{path}: keys[{number}]"
 
 
-def choose(
-    what: str,
-    patterns: t.Iterable[str],
-    allowed: t.Collection[str],
-    existing: t.Collection[str],
-    tell: t.Callable[[str], None],
-) -> list[str]:
-    """Return the allowed names that patterns match, in the order of the allowed.
+class _Names:
+    """The names that patterns of one file match; each pattern is matched once."""
 
-    :param what: names the field in messages
-    :param existing: all names, to say whether one is unknown or not allowed
-    :param tell: gets a sentence for each pattern that is not all right
+    def __init__(self, what: str, allowed: t.Collection[str], existing: t.Collection[str]) -> None:
+        """Begin.
+
+        :param what: names the field in messages
+        :param existing: all names, to say whether one is unknown or not allowed
+        """
+        self._what = what
+        self._allowed = list(allowed)
+        self._existing = existing
+        # A pattern -> the names that it matches, and what is wrong with it
+        self._known: dict[str, tuple[frozenset[str], str]] = {
+            name: (frozenset([name]), "") for name in self._allowed
+        }
+        self._most = len(self._known) + MOST_PROBLEMS
+
+    def choose(self, patterns: t.Iterable[str], tell: t.Callable[[str], None]) -> list[str]:
+        """Return the allowed names that patterns match, in the order of the allowed.
+
+        :param tell: gets a sentence for each pattern that is not all right
+        """
+        chosen: set[str] = set()
+        for pattern in dict.fromkeys(patterns):
+            if pattern not in self._known:
+                self._known[pattern] = self._match(pattern)
+            matched, problem = self._known[pattern]
+            chosen |= matched
+            if problem:
+                tell(f"{self._what} holds {problem}")
+        return [name for name in self._allowed if name in chosen]
+
+    def _match(self, pattern: str) -> tuple[frozenset[str], str]:
+        if not _WILDCARD.search(pattern):
+            return frozenset(), _refusal(pattern, self._allowed, self._existing)
+        if len(self._known) >= self._most:
+            return frozenset(), f"{shown(pattern)}, and the file too many patterns before it."
+        matched: frozenset[str] = frozenset()
+        # A pattern is translated to a regular expression, which takes its time
+        if len(pattern) <= _LONGEST_NAME:
+            matched = frozenset(name for name in self._allowed if fnmatchcase(name, pattern))
+        if matched:
+            return matched, ""
+        return matched, f"{shown(pattern)}, which matches none of {_listed(self._allowed)}."
+
+
+@dataclass
+class _File:
+    """A file of declarations.
+
+    :ivar path: names it in messages
+    :ivar rule: what it may name
+    :ivar fields: of FILE_OPTIONS, those that are fit
+    :ivar check: of these fields
+    :ivar names: the vaults that its patterns match
     """
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matched = {pattern}.intersection(allowed)
-        if not matched and _WILDCARD.search(pattern):
-            # A pattern is translated to a regular expression, which takes its time
-            if len(pattern) <= _LONGEST_NAME:
-                matched = {name for name in allowed if fnmatchcase(name, pattern)}
-            if not matched:
-                tell(f"{what} holds {shown(pattern)}, which matches none of {', '.join(allowed)}.")
-        elif not matched:
-            tell(f"{what} holds {_refusal(pattern, allowed, existing)}")
-        chosen |= matched
-    return [name for name in allowed if name in chosen]
+
+    path: str
+    rule: Rule
+    fields: t.Mapping[str, t.Any]
+    check: FieldCheck
+    names: _Names
+
+    @cached_property
+    def vaults(self) -> list[str]:
+        """The vaults of its keys that name none; what is wrong with them is told once."""
+        return self.names.choose(self.fields.get("vaults", []), self.check.tell)
 
 
 def _refusal(name: str, allowed: t.Collection[str], existing: t.Collection[str]) -> str:
     if name in existing:
-        return f"{name}, which is not allowed for this file; allowed are {', '.join(allowed)}."
+        return f"{name}, which is not allowed for this file; allowed are {_listed(allowed)}."
     return f"{shown(name)}, which is not known{suggestion(name, allowed) or '.'}"
+
+
+def _listed(names: t.Collection[str]) -> str:
+    """Return names as a list, and no more of them than somebody reads."""
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join([*names][:_MOST_LISTED]) + more

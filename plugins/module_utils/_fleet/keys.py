@@ -83,6 +83,7 @@ _TOGETHER = {
     "tags": ("tags",),
     "expires": ("not_before", "expires"),
     "rotation": ("rotation", "expires"),
+    "modifiable": ("after_transfer", "modifiable"),
 }
 
 _NOTHING = {field: option.get("default") for field, option in DECLARATION_OPTIONS.items()}

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import typing as t
+from datetime import date
 from difflib import get_close_matches
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_int
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import Spec
+from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 
 Fields = t.Mapping[str, t.Any]
@@ -24,6 +26,39 @@ Forms = t.Mapping[str, t.Callable[[t.Any], t.Any]]
 
 #: No more problems are told than somebody reads, because telling them takes time
 MOST_PROBLEMS = 1000
+
+#: Of a list of texts, such as names of vaults, each of which is compared with what there is
+MOST_TEXTS = 1000
+
+#: Fields and words of az, of Azure's REST API, of Terraform's azurerm and of OpenSSL, each for ours
+_FIELDS_OF_OTHERS = {
+    **dict.fromkeys(("kty", "keytype"), "type"),
+    **dict.fromkeys(("keysize", "bits"), "size"),
+    **dict.fromkeys(("crv", "curvename"), "curve"),
+    **dict.fromkeys(("keyops", "keyopts", "ops"), "operations"),
+    **dict.fromkeys(("exp", "expireson", "expirationdate"), "expires"),
+    **dict.fromkeys(("nbf", "notbeforedate"), "not_before"),
+}
+_WORDS_OF_OTHERS = {
+    **dict.fromkeys(("rsahsm", "ckkrsa"), "RSA"),
+    **dict.fromkeys(("echsm", "ckkec"), "EC"),
+    **dict.fromkeys(("octhsm", "ckkaes", "aes"), "oct"),
+    **{
+        name.lower().replace("-", ""): curve.name
+        for curve in CURVES.values()
+        for name in (
+            curve.sec_name,
+            curve.jwk_name,
+            curve.former_name,
+            curve.thales_name.replace("_", ""),
+            curve.thales_name.rpartition("_")[2],
+            f"nist{curve.name}",
+        )
+        if name
+    },
+    "wrap": "wrapKey",
+    "unwrap": "unwrapKey",
+}
 
 _KINDS: dict[str, tuple[t.Any, str]] = {
     "str": (str, "a text"),
@@ -77,7 +112,8 @@ class FieldCheck:
             if len(self._problems) >= MOST_PROBLEMS:
                 break
             if field not in options:
-                self.refuse(f"{path}{shown(field)}", f"is not a field{suggestion(field, options)}")
+                meant = _meant(field, _FIELDS_OF_OTHERS, options) or suggestion(field, options)
+                self.refuse(f"{path}{shown(field)}", f"is not a field{meant}")
             elif value is not None:
                 typed[field] = self._typed(options[field], value, f"{path}{field}")
             elif self._exact:
@@ -106,20 +142,30 @@ class FieldCheck:
         if "options" in option:
             return self.typed(option["options"], value, f"{path}.")
         if kind == "list":
-            element = {"type": option["elements"], "choices": option.get("choices")}
-            return [
-                self._typed(element, item, f"{path}[{number}]") for number, item in enumerate(value)
-            ]
+            return self._elements(option, value, path)
         if option.get("choices") and value not in option["choices"]:
-            self.refuse(
-                path, f"is {kind_of(value)}, but must be one of {', '.join(option['choices'])}"
-            )
+            choices = ", ".join(option["choices"])
+            meant = _meant(value, _WORDS_OF_OTHERS, option["choices"])
+            self.refuse(path, f"is {kind_of(value)}, but must be one of {choices}{meant}")
         elif path in self._forms:
             try:
                 self._forms[path](value)
             except ByokError as error:
                 self.refuse(f"{path}:", str(error))
         return value
+
+    def _elements(self, option: dict[str, t.Any], values: t.Sequence[t.Any], path: str) -> t.Any:
+        """Return the elements of a list as a module would take them; None for too many."""
+        element = {"type": option["elements"], "choices": option.get("choices")}
+        if element["type"] == "str" and len(values) > MOST_TEXTS:
+            self.refuse(path, f"has {len(values)} elements, but must have at most {MOST_TEXTS}")
+            return None
+        typed = []
+        for number, value in enumerate(values):
+            if len(self._problems) >= MOST_PROBLEMS:
+                break
+            typed.append(self._typed(element, value, f"{path}[{number}]"))
+        return typed
 
 
 def kind_of(value: t.Any) -> str:
@@ -132,6 +178,8 @@ def kind_of(value: t.Any) -> str:
         return f"the boolean {str(value).lower()}"
     if isinstance(value, (int, float)):
         return f"the number {_quoted(str(value))[1:-1]}"
+    if isinstance(value, date):
+        return f"the date {value.isoformat()}"
     if isinstance(value, (list, tuple)):
         return "a list"
     if isinstance(value, t.Mapping):
@@ -160,15 +208,31 @@ def suggestion(name: t.Any, names: t.Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def check_texts(values: Fields) -> None:
-    """Check that tags are texts, or whole numbers, which look the same.
+def _meant(word: t.Any, known: t.Mapping[str, str], names: t.Iterable[str]) -> str:
+    """Return the question whether one of the names is meant by a word of another tool.
 
-    :raises ByokError: otherwise, because true would become True, and 1.10 become 1.1
+    :param known: the names by words in lower case, without underscores and hyphens
+    """
+
+    def plain(text: str) -> str:
+        return re.sub("[_-]", "", text.lower())
+
+    if not isinstance(word, str) or len(word) > _MOST_SHOWN:
+        return ""
+    same = {plain(name): name for name in names}
+    name = same.get(plain(word)) or known.get(plain(word))
+    return f"; did you mean {name}?" if name in same.values() else ""
+
+
+def check_texts(values: Fields) -> None:
+    """Check that tags are texts.
+
+    :raises ByokError: otherwise, because true would become True, 1.10 become 1.1, and 00412 be 266
     """
     for name, value in values.items():
         if not isinstance(name, str):
             raise ByokError(f"{kind_of(name)} is no name of a tag", "Put it into quotes")
-        if not isinstance(value, (str, int)) or isinstance(value, bool):
+        if not isinstance(value, str):
             raise ByokError(
                 f"{shown(name)} is {kind_of(value)}, but must be a text", "Put it into quotes"
             )

@@ -4,7 +4,10 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""Files that a run leaves: written whole or not at all, and readable by their owner only."""
+"""Files that a run leaves or is given.
+
+What it leaves is written whole or not at all, and can be read by its owner only.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import os
 import tempfile
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
 
 
 def write_private(path: str, text: str) -> None:
@@ -50,19 +54,20 @@ def see_directory(path: str, what: str) -> None:
         )
 
 
-def read_text(path: str) -> str | None:
-    """Return what the file holds; None when there is none.
+def read_text(path: str, what: str = "file") -> str | None:
+    """Return what a text file from elsewhere holds; None when there is none.
 
-    :raises ByokError: when it is there and cannot be read
+    :param what: what the file is, for an error
+    :raises ByokError: when it is there and cannot be read, or is no UTF-8
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
+    except OSError as error:
         raise ByokError(
-            f"The file {path} cannot be read ({why})",
+            f"The {what} {path} cannot be read ({error.strerror})",
             "Check that it is the right file and that the user who runs the module can read it",
         ) from None
+    return decode_text(content, f"The {what} {path}")

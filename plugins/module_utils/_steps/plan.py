@@ -38,6 +38,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     MakeOrder,
     PlanEntry,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import short_overlap
 from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import (
     FINISHED,
     INTERRUPTED,
@@ -204,6 +205,8 @@ def plan(
         refuse_type(vault.address, declaration)
         if declaration.rotation:
             refuse_notification(vault.address, declaration.name, declaration.rotation)
+        if warning := short_overlap(declaration.name, declaration.rotation):
+            part.warnings.append(warning)
         in_token = in_the_token(declaration, observed.get(declaration.name))
         names = lists.names if lists else Names()
         planned = _plan_one(vault, declaration, in_token, asked, names)

@@ -22,6 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     as_byok_error,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CKR_GENERAL_ERROR,
@@ -374,15 +375,13 @@ def _pin(
 
 
 def _read_pin(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            pin = file.read().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    text = read_text(path, "PIN file")
+    if text is None:
         raise ByokError(
-            f"The PIN file {path} cannot be read ({reason})",
+            f"The PIN file {path} cannot be read (No such file or directory)",
             "Give a file that the user who runs the module can read",
-        ) from None
+        )
+    pin = text.rstrip("\r\n")
     if not pin:
         raise ByokError(f"The PIN file {path} is empty", "Write the PIN into it, and nothing else")
     return pin

@@ -21,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.package impor
     parse,
     parse_sha256,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import plain_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     check,
     check_challenge,
@@ -173,12 +174,17 @@ def read_import(
     """
     name, wrapped = declaration.name, wrapped or {}
     path = item["path"] or wrapped.get("path")
-    text = item["package"] or wrapped.get("content") or (path and read_text(path)) or None
-    if path and not text:
+    given = item["package"] or wrapped.get("content")
+    text = read_text(path) if path and not given else None
+    if given:
+        text = plain_text(given, f"The package of {name}")
+    elif path and text is None:
         raise ByokError(
             f"There is no package {path} on this host",
             "Wrap the key with byok_wrap, or correct path",
         )
+    elif path and not text:
+        raise ByokError(f"The package {path} is empty", "Transfer the file again")
     receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed)
     carried = told_by == "carrier"
     told = _predicate(receipt).get("key", {})

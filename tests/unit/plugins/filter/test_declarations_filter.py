@@ -60,7 +60,7 @@ def test_what_is_no_list_is_told(keys: object, told: str) -> None:
 def test_five_thousand_keys_take_less_than_a_second() -> None:
     rotation = {"every": "P1Y", "valid_for": "P400D"}
     keys = [
-        {"name": f"k{number}", "tags": {"number": number}, "rotation": rotation}
+        {"name": f"k{number}", "tags": {"number": str(number)}, "rotation": rotation}
         for number in range(5000)
     ]
     began = time.process_time()

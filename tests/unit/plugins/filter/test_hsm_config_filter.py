@@ -40,3 +40,18 @@ def test_a_text_is_read() -> None:
 def test_what_cannot_be_read_is_an_error_of_ansible(text: t.Any, says: str) -> None:
     with pytest.raises(AnsibleFilterError, match=says):
         hsm_config(text)
+
+
+def test_the_library_of_the_text_is_used_if_nobody_else_can_write_the_file() -> None:
+    text = TEXT.replace(r"C:\cryptoki.dll", "/usr/lib/lib.so")
+    place = {"exists": True, "islnk": False, "uid": 0, "wgrp": False, "woth": False}
+    told = hsm_config(text, places=[place, place], user_id=1000)
+    assert told["pkcs11_library"] == "/usr/lib/lib.so"
+    for given in (
+        {},
+        {"places": [], "user_id": 1000},
+        {"places": [place]},
+        {"places": [place, {**place, "woth": True}], "user_id": 1000},
+    ):
+        with pytest.raises(AnsibleFilterError, match="libraryName is /usr/lib/lib"):
+            hsm_config(text, **given)

@@ -106,9 +106,20 @@ def test_what_is_not_plain_data_is_refused(text: str, told: str) -> None:
     assert str(error.value).isprintable()
 
 
-def test_what_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(ByokError, match="not UTF-8 at byte 3"):
-        file.parse_document(b"a: \xff")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a:\n  - \x93b\x94", "It is not UTF-8 in line 2, but probably Windows-1252"),
+        ("keys: []".encode("utf-16"), "It is UTF-16. Save it as UTF-8"),
+    ],
+)
+def test_what_is_not_utf_8_is_named(content: bytes, told: str) -> None:
+    with pytest.raises(ByokError, match=told):
+        file.parse_document(content)
+
+
+def test_a_byte_order_mark_counts_for_nothing() -> None:
+    assert file.parse_document(b"\xef\xbb\xbfkeys: []").value == {"keys": []}
 
 
 def test_files_are_found_by_path_and_by_pattern(tmp_path: Path) -> None:
@@ -156,3 +167,50 @@ def test_only_files_of_a_sensible_size_are_read(tmp_path: Path) -> None:
     for path, told in ((tmp_path / "absent", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ByokError, match=told):
             file.read_file(str(path))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """A folder with declarations, and others to be sources of an inventory."""
+    for name in ("project/teams/a.yml", "project/fleet.byok.yml", "other/hosts", "data/b.yml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("keys: []")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sources", "pattern", "why"),
+    [
+        (["project/fleet.byok.yml"], "teams/*.yml", None),
+        (["other", "a,b,", "nowhere"], "teams/*.yml", None),
+        (["project"], "../data/*.yml", None),
+        (["project"], "nothing/*.yml", None),
+        (["project"], "teams/*.yml", "lies in {}/project, a source of the inventory that is a"),
+        (["other", "project/teams"], "teams/a.yml", "lies in {}/project/teams, a source"),
+        (["."], "teams/*.yml", "lies in {}, a source"),
+        (["link"], "teams/*.yml", "lies in {}/link, a source"),
+        (["other"], "../data/*.yml", "lies in {}/other, a source"),
+        (["project/teams/a.yml"], "teams/*.yml", "is a source of the inventory itself"),
+        ([], "group_vars/all.yml", "lies in a folder group_vars or host_vars"),
+    ],
+)
+def test_what_ansible_would_render_by_itself_is_found(
+    sources: list[str],
+    pattern: str,
+    why: str | None,
+    fleet: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(fleet)
+    (fleet / "link").symlink_to("project")
+    if "../data/*.yml" in pattern and "other" in sources:
+        (fleet / "other/deep").mkdir()
+        (fleet / "other/deep/linked").symlink_to("../../data")
+    (fleet / "project/group_vars").mkdir()
+    (fleet / "project/group_vars/all.yml").write_text("keys: []")
+    told = file.read_as_code(str(fleet / "project"), pattern, file.read_by_ansible(sources))
+    if why is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert why.format(fleet) in told

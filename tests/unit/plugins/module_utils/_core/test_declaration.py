@@ -68,6 +68,12 @@ def test_specs(given_options: dict[str, t.Any], spec: KeySpec, words: str, azure
         ),
         ({"type": "oct", "size": 256, "tags": {str(n): "x" for n in range(15)}}, "at most 10 tags"),
         ({"type": "RSA", "size": 2048, "tags": {"x": "y" * 257}}, "256 characters"),
+        ({"type": "RSA", "size": 2048, "tags": {"x": 0o412}}, "no texts: x. Put them into quotes"),
+        ({"type": "RSA", "size": 2048, "tags": {"x": True}}, "no texts: x. Put them into quotes"),
+        (
+            {"type": "RSA", "size": 2048, "after_transfer": "lock", "modifiable": False},
+            "after_transfer: lock and modifiable: false. A key that cannot be modified",
+        ),
         ({"type": "RSA", "size": 2048, "expires": "soon"}, "moment"),
         (
             {

@@ -19,6 +19,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config import (
     HsmConfig,
+    is_only_ours,
     parse_hsm_config,
     transfer_variables,
 )
@@ -123,7 +124,7 @@ def test_a_kid_as_powershell_prints_it() -> None:
 
 def test_flags_that_are_not_there() -> None:
     told = transfer_variables(
-        parsed(targetKeyFlags="CKF_UNWRAP, CKF_WRAP, CKF_TOKEN, CKF_EXTRACTABLE")
+        parsed(targetKeyFlags="CKF_UNWRAP, CKF_WRAP, CKF_TOKEN, CKF_EXTRACTABLE"), trusted=True
     )
     assert told["declaration"] == {
         "name": "my-key",
@@ -150,7 +151,7 @@ def test_flags_that_are_not_there() -> None:
     ],
 )
 def test_an_ec_key_with_the_flags_of_the_guide(spec: str, curve: str) -> None:
-    told = transfer_variables(parsed(targetKeySpec=spec, targetKeyFlags=EC_FLAGS))
+    told = transfer_variables(parsed(targetKeySpec=spec, targetKeyFlags=EC_FLAGS), trusted=True)
     assert told["declaration"] == {
         "name": "my-key",
         "type": "EC",
@@ -207,8 +208,19 @@ def test_the_declaration_is_one_that_the_modules_take() -> None:
         ({"targetKeySpec": "CKK_RSA, 2048"}, "line 6: targetKeySpec"),
         ({"targetKeySpec": 'CKK_RSA, 2048, "P-256"'}, "line 6: targetKeySpec"),
         ({"targetKeySpec": 'CKK_EC, 256, "P-384"'}, "line 6: targetKeySpec"),
-        ({"targetKeySpec": 'CKK_EC, 256, "secp256k1"'}, "line 6: targetKeySpec"),
-        ({"targetKeySpec": "CKK_AES, 256, none"}, "line 6: targetKeySpec"),
+        (
+            {"targetKeySpec": 'CKK_EC, 256, "secp256k1"'},
+            r"line 6: targetKeySpec .* Declare it in byok_keys \(type: EC, curve: P-256K\)",
+        ),
+        (
+            {"targetKeySpec": "CKK_AES, 256, none"},
+            r"line 6: targetKeySpec .* Declare it in byok_keys \(type: oct, size: 256\)",
+        ),
+        ({"targetKeySpec": "CKK_AES, 512"}, "line 6: .* no key that Azure imports"),
+        (
+            {"targetKeySpec": 'CKK_EC, 256, "P-256K"'},
+            r"line 6: targetKeySpec .* Declare it in byok_keys \(type: EC, curve: P-256K\)",
+        ),
         (
             {"wrappingCiphers": "CKM_AES_KWP"},
             "line 4: wrappingCiphers is CKM_AES_KWP. Give CKG_MGF1_SHA1, CKM_AES_KWP",
@@ -262,7 +274,7 @@ def test_a_library_for_windows_needs_another(library: str) -> None:
 @pytest.mark.parametrize("name", ["my_key", "my key", "x" * 128])
 def test_a_name_that_azure_does_not_take(name: str) -> None:
     with pytest.raises(ByokError, match=r"targetKeyName: .* Give the key in the token a label"):
-        transfer_variables(parsed(targetKeyName=name))
+        transfer_variables(parsed(targetKeyName=name), trusted=True)
 
 
 BLANKS = st.text(" \t\u00a0", max_size=3)
@@ -359,10 +371,47 @@ LINES = st.one_of(
 @given(st.text() | st.lists(LINES).map(lambda lines: "\n".join(["[byok]", *lines])))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ByokError):
-        transfer_variables(parse_hsm_config(text))
+        transfer_variables(parse_hsm_config(text), trusted=True)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(PLAIN)), st.text(), min_size=1, max_size=2))
 def test_any_value_is_read_or_refused(changes: dict[str, t.Any]) -> None:
     with contextlib.suppress(ByokError):
-        transfer_variables(parsed(**changes))
+        transfer_variables(parsed(**changes), trusted=True)
+
+
+def test_a_library_that_the_file_names_is_used_only_if_the_file_is_trusted() -> None:
+    with pytest.raises(ByokError, match=rf"libraryName is {LIBRARY}, and .* code. .* Set"):
+        transfer_variables(parsed())
+    assert transfer_variables(parsed(), trusted=True)["pkcs11_library"] == LIBRARY
+    for trusted in (True, False):
+        told = transfer_variables(parsed(), "/opt/other.so", trusted=trusted)
+        assert told["pkcs11_library"] == "/opt/other.so"
+
+
+PLACE = {"exists": True, "islnk": False, "uid": 1000, "wgrp": False, "woth": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ours"),
+    [
+        ({}, True),
+        ({"uid": 0}, True),
+        ({"uid": 1001}, False),
+        ({"wgrp": True}, False),
+        ({"woth": True}, False),
+        ({"islnk": True}, False),
+        ({"exists": False}, False),
+    ],
+)
+def test_who_can_write_the_file_and_its_folder(changes: dict[str, t.Any], ours: bool) -> None:
+    assert is_only_ours([{**PLACE, **changes}, PLACE], 1000) is ours
+    assert is_only_ours([PLACE, {**PLACE, **changes}], 1000) is ours
+
+
+def test_a_file_of_windows_is_read_or_named() -> None:
+    assert parse_hsm_config("\ufeff" + written().replace("\n", "\r\n")) == parsed()
+    for encoding, told in (("utf-16", "UTF-16"), ("cp1252", "probably Windows-1252")):
+        text = written(tokenLabel="\u201cbyok\u201d").encode(encoding)
+        with pytest.raises(ByokError, match=rf"The file HsmConfig\.ini is .*{told}"):
+            parse_hsm_config(text.decode(errors="surrogateescape"))

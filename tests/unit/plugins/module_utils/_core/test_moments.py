@@ -37,6 +37,10 @@ def test_a_moment_is_turned_to_utc() -> None:
         "9999-12-31T23:59:59-01:00",
         "0001-01-01T00:00:00+01:00",
         "0027-01-31T00:00:00Z",
+        "2" * 5000,
+        "2027-01-31T00:00:00." + "0" * 5000 + "Z",
+        "\uff12\uff10\uff12\uff17-01-31T00:00:00Z",
+        "10000-01-01T00:00:00Z",
     ],
 )
 def test_a_moment_without_a_time_zone_or_a_meaning_is_refused(text: str) -> None:
@@ -84,8 +88,33 @@ def test_months_back_and_forth_lose_at_most_the_days_that_a_month_lacks(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "P", "PT", "PT0S", "P0Y", "4H", "-PT1H", "PT1.5H", "P2000Y", f"P{'9' * 30}D", "P1D1Y"],
+    ["", "P", "PT", "PT0S", "P0Y", "4H", "-PT1H", "PT1.5H", "P2000Y", f"P{'9' * 30}D", "P1D1Y"]
+    + [f"P{'9' * 5000}{unit}" for unit in "YMWD"]
+    + ["P\u0663D", "PT\u0663H", "P\uff13D"],
 )
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ByokError, match="ISO 8601"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["P0D", "PT0S", "P0Y0M0DT0H", "P" + "0" * 11 + "D"])
+def test_a_duration_of_zero_is_called_that(text: str) -> None:
+    with pytest.raises(ByokError, match=f"^'{text}' is a duration of zero. Leave it out"):
+        parse_duration(text)
+
+
+@given(st.text() | st.from_regex(r"P([0-9]{1,12}[YMWD]){1,4}(T[0-9]{1,12}[HMS])?", fullmatch=True))
+def test_whatever_is_written_is_read_or_refused_and_stays_in_the_calendar(text: str) -> None:
+    for moment in (datetime(1970, 1, 1, tzinfo=timezone.utc), datetime.max.replace(microsecond=0)):
+        try:
+            duration = parse_duration(text)
+        except ByokError:
+            return
+        assert duration.before(moment) < moment <= duration.after(moment)
+
+
+def test_a_sentence_shows_no_more_than_somebody_reads() -> None:
+    for parse in (parse_moment, parse_duration):
+        with pytest.raises(ByokError) as error:
+            parse("9" * 100_000)
+        assert len(str(error.value)) < 500

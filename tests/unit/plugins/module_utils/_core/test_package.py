@@ -60,7 +60,8 @@ def test_what_is_built_is_parsed(ciphertext: bytes, generator: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "not a JSON object"),
+        ("", "package is empty"),
+        (" \r\n", "package is empty"),
         ("[]", "not a JSON object"),
         (document()[:-40], "not a JSON object"),
         (document(schema_version="2.0.0"), "schema_version is '2.0.0'"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import typing as t
 
@@ -100,6 +101,38 @@ def test_pem_and_fingerprint_are_the_library_s(curve: str) -> None:
         fingerprint(to_pem(ours))
         == hashlib.sha256(spki(theirs, serialization.Encoding.DER)).hexdigest()
     )
+
+
+def test_text_around_a_pem_counts_for_nothing() -> None:
+    """RFC 7468 (2) lets it stand there, and tools of Windows write a byte order mark."""
+    pem = to_pem(RsaPublicKey(2**2047 + 1, 65537))
+    for text in (
+        f"\ufeff{pem}",
+        f"Key Attributes: <No Attributes>\nsubject=KEK\n{pem}",
+        f"\n\n  {pem}\nfetched on Monday\n",
+        pem.replace("\n", "\r\n"),
+    ):
+        assert fingerprint(text) == fingerprint(pem)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{pem}{pem}", "it holds PUBLIC KEY and PUBLIC KEY"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "it holds CERTIFICATE"),
+        ("-----BEGIN PRIVATE KEY-----\n{pem}", "it holds PRIVATE KEY and PUBLIC KEY"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA", "no PEM of a SubjectPublicKeyInfo"),
+        ("-----BEGIN PUBLIC KEY-----\n#\n-----END PUBLIC KEY-----", "no PEM"),
+    ],
+)
+def test_no_pem_is_guessed(text: str, says: str) -> None:
+    with pytest.raises(ByokError, match=says):
+        fingerprint(text.replace("{pem}", to_pem(RsaPublicKey(2**2047 + 1, 65537))))
+
+
+def test_a_key_as_der_is_called_that() -> None:
+    with pytest.raises(ByokError, match="is DER, the binary form"):
+        fingerprint(base64.b64decode("MAMCAf8=").decode(errors="surrogateescape"))
 
 
 def test_an_rsa_key_survives_its_pem() -> None:

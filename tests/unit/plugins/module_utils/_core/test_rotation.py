@@ -12,6 +12,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import (
     Rotation,
     parse_rotation,
+    short_overlap,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,3 +99,23 @@ def test_what_is_accepted_is_not_due_when_it_is_new_and_is_due_before_it_expires
     if before_expiry or every:
         assert due
         assert due < expires + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "retire", "warned"),
+    [
+        ("PT12H", "disable", True),
+        ("PT23H59M59S", "disable", True),
+        ("P1D", "disable", False),
+        ("P2D", "disable", False),
+        ("PT12H", "keep", False),
+    ],
+)
+def test_an_overlap_in_which_services_find_no_newer_version_is_warned_of(
+    overlap: str, retire: str, warned: bool
+) -> None:
+    warning = short_overlap("key", rotation(None, every="P90D", overlap=overlap, retire=retire))
+    assert bool(warning) is warned
+    if warning:
+        assert f"the key key disables an older version {overlap} after" in warning
+    assert short_overlap("key", None) is None

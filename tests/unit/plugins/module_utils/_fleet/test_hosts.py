@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import typing as t
+from fnmatch import fnmatchcase
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet import hosts
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.hosts import (
     Fleet,
     Rule,
@@ -14,6 +16,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.hosts import
     read_rules,
     read_vaults,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation import MOST_PROBLEMS
 
 TOKENS: dict[str, t.Any] = {"luna": {"byok_token_label": "byok"}, "dpod": None, "old": {}}
 VAULTS: dict[str, dict[str, t.Any]] = {
@@ -317,3 +320,69 @@ def test_what_is_wrong_with_the_configuration_is_told(told: str, given: dict[str
 
 def test_a_rule_that_says_nothing_allows_everything() -> None:
     assert read_rules([{"path": "a"}], ["v"], ["t"], []) == [Rule("a", ["v"], ["t"], ["*"])]
+
+
+def test_names_of_a_file_are_matched_once_and_told_once() -> None:
+    keys = [{**KEY, "name": f"k{number}"} for number in range(3)]
+    document = {"vaults": ["pay-weu", "pay-wue", "x*"], "keys": keys}
+    shares, problems = declared((document, EVERYTHING))
+    assert problems == [
+        "a.yml: vaults holds pay-wue, which is not known; did you mean pay-weu?",
+        "a.yml: vaults holds 'x*', which matches none of pay-weu, pay-neu, store.",
+    ]
+    assert names(shares)["pay-weu"] == ["k0", "k1", "k2"]
+
+
+def test_a_file_of_many_names_costs_no_more_than_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name was compared for each key: 12,000 names and 4,500 keys took minutes."""
+    matched: list[str] = []
+
+    def match(name: str, pattern: str) -> bool:
+        matched.append(pattern)
+        return fnmatchcase(name, pattern)
+
+    monkeypatch.setattr(hosts, "fnmatchcase", match)
+    keys = [{**KEY, "name": f"k{number}"} for number in range(500)]
+    patterns = ["*", "p*", "pay-*"] * 300
+    documents: list[dict[str, t.Any]] = [
+        {"vaults": patterns, "keys": keys},
+        {"keys": [{**key, "vaults": patterns} for key in keys[:50]]},
+    ]
+    for document in documents:
+        matched.clear()
+        shares, problems = declared((document, EVERYTHING))
+        assert not problems
+        assert len(shares["pay-weu"].keys) == len(document["keys"])
+        # The rule's own pattern of names, and each of the three with each vault
+        assert len(matched) == len(document["keys"]) + 3 * len(VAULTS)
+
+
+@pytest.mark.parametrize("vaults", [["x"] * 1001, ["pay-weu"] * 1001])
+def test_a_list_of_names_has_an_end(vaults: list[str]) -> None:
+    told = "vaults has 1001 elements, but must have at most 1000."
+    assert declared(({"vaults": vaults, "keys": [KEY]}, EVERYTHING))[1] == [f"a.yml: {told}"]
+    problems = declared(({"keys": [{**KEY, "vaults": vaults}]}, EVERYTHING))[1]
+    assert problems == [f"a.yml:10: keys[0] (k): {told}"]
+
+
+def test_many_patterns_and_many_problems_have_an_end() -> None:
+    distinct = [
+        [f"*[{'p' * (10 * key + number + 1)}]*" for number in range(10)] for key in range(9)
+    ]
+    keys = [{**KEY, "name": f"k{n}", "vaults": distinct[n % 9]} for n in range(9)]
+    assert not declared(({"keys": keys}, EVERYTHING))[1]
+    keys = [
+        {**KEY, "name": f"k{key}", "vaults": [f"x{key}-{number}" for number in range(900)]}
+        for key in range(9)
+    ]
+    assert len(declared(({"keys": keys}, EVERYTHING))[1]) < 2 * MOST_PROBLEMS
+    wrong = {**KEY, "operations": [1] * 900}
+    assert len(declared(({"keys": [wrong] * 9}, EVERYTHING))[1]) < 1.1 * MOST_PROBLEMS
+
+
+def test_keys_of_the_same_vaults_share_one_list_of_hosts() -> None:
+    keys = [{**KEY, "name": f"k{number}", "vaults": ["pay-*"]} for number in range(3)]
+    shares, _problems = declared(({"keys": keys}, EVERYTHING))
+    lists = list(shares["pay-weu"].also_on.values())
+    assert lists == [["pay-neu"]] * 3
+    assert lists[0] is lists[1] is lists[2]

@@ -110,7 +110,7 @@ def test_a_secret_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
             path.write_text(content)
         with pytest.raises(ByokError, match=r"no client secret in the file .*secret_file"):
             make_credential(options(**IDS, secret_file=str(path)), CLOUD)
-    path.write_text("of the file\n")
+    path.write_text("\ufeffof the file\r\n")
     make_credential(options(**IDS, secret_file=str(path)), CLOUD)
     make_credential(options(**IDS, secret_file=str(path), secret="given"), CLOUD)
     assert given == ["of the file", "given"]
