@@ -36,7 +36,7 @@ def formerly(name: str) -> dict[str, t.Any]:
 #: that it uses, and an action group of the same name (meta/runtime.yml) sets each of them once for
 #: a play.
 HOST_OPTIONS: Spec = {
-    "lock_directory": {"type": "path", "default": "/tmp"},
+    "lock_directory": {"type": "path"},
     "lock_timeout": {"type": "int", "default": 600},
     "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
