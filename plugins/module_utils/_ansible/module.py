@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
     GroupedModule,
@@ -17,7 +19,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    CALLED_BY_ROLE,
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome, told
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 
 Params = t.Mapping[str, t.Any]
 Act = t.Callable[[Params, bool, Outcome], None]
@@ -32,22 +39,24 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
     outcome = Outcome()
     error = _attempt(act, module.params, module.check_mode, outcome)
+    named = as_set_in_role if os.environ.get(CALLED_BY_ROLE) else str
     for warning in outcome.warnings:
-        module.warn(warning)
+        module.warn(named(printable(warning)))
+    failures = [replace(failure, msg=named(failure.msg)) for failure in outcome.failures]
     result = dict(
         outcome.result,
         changed=bool(outcome.changes),
-        failures=outcome.failures.as_result(),
+        failures=[failure.to_dict() for failure in failures],
         aborted=error is not None,
         invocation=_invocation(module.params),
     )
     if module._diff:
         result["diff"] = _diff(outcome)
-    sentences = [f"{failure.name}: {failure.msg}" for failure in outcome.failures]
     if error:
-        module.fail_json(msg=" ".join([str(error), *sentences]), code=error.reason, **result)
-    if sentences:
-        module.fail_json(msg=" ".join(sentences), **result)
+        lines = [named(str(error)), *told(failures)]
+        module.fail_json(msg="\n".join(lines), code=error.reason, **result)
+    if failures:
+        module.fail_json(msg="\n".join(told(failures)), **result)
     module.exit_json(**result)
 
 
@@ -70,8 +79,8 @@ def _diff(outcome: Outcome) -> list[dict[str, str]]:
     """Return what Ansible shows as the diff, of what was done and of what a later step would do."""
     return [
         {
-            "before_header": change.where,
-            "after_header": change.where,
+            "before_header": printable(change.where),
+            "after_header": printable(change.where),
             "before": _lines(change.before),
             "after": _lines(change.after),
         }
@@ -99,7 +108,7 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
     told = {name: value for name, value in facts.items() if value is not None}
-    return "".join(f"{name}: {_text(value)}\n" for name, value in told.items())
+    return "".join(f"{name}: {printable(_text(value))}\n" for name, value in told.items())
 
 
 def _text(value: t.Any) -> str:

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
     comparable_url,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     vaults_behind,
 )
@@ -123,7 +124,7 @@ def _some(texts: t.Sequence[str]) -> str:
 
 def _cell(value: t.Any) -> str:
     """Return text that is one cell, and neither markup nor a mention of somebody."""
-    text = " ".join(str(value).split())
+    text = printable(value)
     for character in "\\`*_<>[]|@#":
         text = text.replace(character, f"\\{character}")
     return text

@@ -12,6 +12,9 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    CALLED_BY_ROLE,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.tests.token.run_module import arguments_of
@@ -50,7 +53,7 @@ def test_what_was_done_before_an_error_is_returned(
 
     result = run(capsys, act, _ansible_diff=True)
     assert (result["failed"], result["changed"], result["code"]) == (True, True, "token_refused")
-    assert result["msg"] == "The token is gone. Plug it in. b: It is bad. Correct it."
+    assert result["msg"] == "The token is gone. Plug it in.\nb: It is bad. Correct it."
     assert result["withdrawn"] == [DONE.to_dict()]
     assert result["failures"] == [{"name": "b", "msg": "It is bad. Correct it.", "code": "failed"}]
     assert [each["after"] for each in result["diff"]] == ["withdrawn: true\n"]
@@ -85,3 +88,47 @@ def test_a_failed_key_fails_the_module_and_keeps_its_results(
     (failure,) = result["failures"]
     assert (failure["name"], failure["code"]) == ("b", "unexpected")
     assert SECRET not in json.dumps(result)
+
+
+def test_texts_of_others_add_no_line_and_no_control_character(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag of a vault's key could switch the key off in a diff, and clear the screen."""
+    told: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda module, warning: told.append(warning))
+
+    def act(outcome: Outcome) -> None:
+        tags = {"team": "web\n+enabled: false\x1b[2J"}
+        outcome.changes.append(Change("key a\u202e", {}, {"tags": tags}))
+        outcome.warnings.append("Azure says \x1b[2J\nit")
+        outcome.failures.add("b", ByokError("Azure says \x1b[2J\nit", "Wait"))
+
+    result = run(capsys, act, _ansible_diff=True)
+    (diff,) = result["diff"]
+    assert diff["after"] == "tags: team=web\\n+enabled: false\\x1b[2J\n"
+    assert diff["after_header"] == r"key a\u202e"
+    assert told == [r"Azure says \x1b[2J\nit"]
+    assert result["msg"] == r"b: Azure says \x1b[2J\nit. Wait."
+
+
+@pytest.mark.parametrize("by_role", [False, True])
+def test_messages_name_the_options_that_the_reader_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by_role: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda module, warning: told.append(warning))
+    if by_role:
+        monkeypatch.setenv(CALLED_BY_ROLE, "1")
+
+    def act(outcome: Outcome) -> None:
+        outcome.warnings.append("Set pin_file")
+        outcome.failures.add("b", ByokError("It waits", "Increase lock_timeout"))
+        raise ByokError("No PIN is given", "Set pin_file")
+
+    result = run(capsys, act)
+    prefix = "byok_" if by_role else ""
+    assert told == [f"Set {prefix}pin_file"]
+    assert result["failures"][0]["msg"] == f"It waits. Increase {prefix}lock_timeout."
+    assert result["msg"] == (
+        f"No PIN is given. Set {prefix}pin_file.\nb: It waits. Increase {prefix}lock_timeout."
+    )

@@ -110,6 +110,6 @@ def test_a_long_plan_fits_into_a_comment() -> None:
 
 
 def test_texts_are_text_and_no_markup() -> None:
-    reason = "a | b\n# c <img> @team [x](y)"
+    reason = "a | b\n# c <img> @team [x](y)\x1b[2J\u202e"
     text = to_markdown(summarise([host("one", entry("a", "conflict", reason=reason))], AT))
-    assert r"a \| b \# c \<img\> \@team \[x\](y) |" in text
+    assert r"a \| b\\n\# c \<img\> \@team \[x\](y)\\x1b\[2J\\u202e |" in text
