@@ -9,8 +9,11 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import typing as t
 from dataclasses import replace
+from pathlib import Path
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
     GroupedModule,
@@ -26,6 +29,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome, told
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 
+#: The oldest ansible-core with which this is tested, as meta/runtime.yml says
+OLDEST_ANSIBLE = (2, 17)
+
+#: Options that name files with a secret
+_SECRET_FILES = ("pin_file", "secret_file")
+
 Params = t.Mapping[str, t.Any]
 Act = t.Callable[[Params, bool, Outcome], None]
 
@@ -37,8 +46,10 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
-    outcome = Outcome()
-    error = _attempt(act, module.params, module.check_mode, outcome)
+    outcome = Outcome(warnings=_exposed(module.params))
+    error = _too_old(module.ansible_version)
+    if error is None:
+        error = _attempt(act, module.params, module.check_mode, outcome)
     named = as_set_in_role if os.environ.get(CALLED_BY_ROLE) else str
     for warning in outcome.warnings:
         module.warn(named(printable(warning)))
@@ -67,6 +78,41 @@ def _attempt(act: Act, params: Params, check_mode: bool, outcome: Outcome) -> By
     except Exception as error:
         return as_byok_error(error)
     return None
+
+
+def _too_old(version: str) -> ByokError | None:
+    """Return what is wrong with an ansible-core; Ansible itself only warns, and goes on.
+
+    :param version: of the ansible-core that runs the module; 0.0 where it does not tell
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers == (0, 0) or numbers >= OLDEST_ANSIBLE:
+        return None
+    return ByokError(
+        f"keyferry.azure does not support ansible-core {version}, so nothing was done",
+        f"Upgrade ansible-core to {'.'.join(map(str, OLDEST_ANSIBLE))} or later",
+    )
+
+
+def _exposed(params: Params) -> list[str]:
+    """Return a warning for each file with a secret that every user of this host can read."""
+    warnings = []
+    for option in _SECRET_FILES:
+        path = params.get(option)
+        if path and _others_can_read(Path(path).resolve()):
+            warnings.append(
+                f"Every user of this host can read {path} ({option}). Let only its owner read it: "
+                f"chmod 600 {path}"
+            )
+    return warnings
+
+
+def _others_can_read(path: Path) -> bool:
+    try:
+        ways_open = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+        return ways_open and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:  # whoever reads the file says so
+        return False
 
 
 def _invocation(params: Params) -> dict[str, t.Any]:

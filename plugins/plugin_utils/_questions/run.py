@@ -25,6 +25,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names 
     as_set_in_role,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import told
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape, plain
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
@@ -63,8 +64,18 @@ def keep(run: Transfer) -> Kept:
         "problems": len(run.problems()),
         "standing": run.standing(),
         "arrived": run.arrived(),
-        "report": run.report(),
+        "report": _in_role(run.report()),
     }
+
+
+def _in_role(report: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a run's report with printable sentences that name the role's variables."""
+    failures = [
+        {**failure, "msg": as_set_in_role(printable(failure["msg"]))}
+        for failure in report["failures"]
+    ]
+    problems = [f"{failure['name']}: {failure['msg']}" for failure in failures]
+    return {**report, "problems": problems, "failures": failures}
 
 
 def refuse(problems: Sequence[str], vault_url: str) -> Kept:
@@ -72,7 +83,7 @@ def refuse(problems: Sequence[str], vault_url: str) -> Kept:
 
     :param problems: a sentence for each
     """
-    report = {"vault_url": vault_url, "problems": list(problems)}
+    report = {"vault_url": vault_url, "problems": list(problems), "failures": []}
     return {"refused": list(problems), "declared": 0, "report": report}
 
 
