@@ -90,6 +90,7 @@ options:
     description:
       - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether
         Azure accepts such packages is not known.
+      - If not given, the environment variable E(BYOK_ALLOW_TRAILING_ZEROS) is used.
     type: bool
     default: false
   escrow_public_key:
@@ -277,6 +278,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ALLOW_TRAILING_ZEROS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TOKEN_OPTIONS,
@@ -301,7 +303,7 @@ def main() -> None:
             "kek_created": {"type": "bool", "default": False},
             "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"]},
             "allow_unverified_kek": {"type": "bool", "default": False},
-            "allow_trailing_zeros": {"type": "bool", "default": False},
+            **ALLOW_TRAILING_ZEROS,
             "escrow_public_key": {"type": "str"},
             "escrow_fingerprint": {"type": "str"},
         },

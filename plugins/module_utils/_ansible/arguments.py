@@ -59,6 +59,15 @@ TOKEN_OPTIONS: Spec = {
     "sessions": {"type": "int", "default": 1},
 }
 
+#: Of modules that wrap; whoever enters a lab of SoftHSM tokens sets it for the shell
+ALLOW_TRAILING_ZEROS: Spec = {
+    "allow_trailing_zeros": {
+        "type": "bool",
+        "default": False,
+        "fallback": _env("BYOK_ALLOW_TRAILING_ZEROS"),
+    }
+}
+
 #: What a module takes that talks to the vault
 VAULT_OPTIONS: Spec = {
     "vault_url": {"type": "str", "aliases": ["keyvault_uri"]},
