@@ -109,14 +109,14 @@ def _kek_name(rules: Mapping[str, t.Any], prefix: str) -> str:
 
 
 def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[str, t.Any]:
-    """Return what byok_wrap is told about the KEK.
-
-    :raises UntrustedKek: for a KEK that may not be used
-    """
-    options = judge(kek, _kek_rules(rules), rules["azure_host_trusted"])
-    if options.kek_id:
-        refuse_kek_of_other_vault(options.kek_id, vault_url)
-    return options.to_dict()
+    """Return what byok_wrap is told about the KEK; for one that may not be used, only why."""
+    try:
+        options = judge(kek, _kek_rules(rules), rules["azure_host_trusted"])
+        if options.kek_id:
+            refuse_kek_of_other_vault(options.kek_id, vault_url)
+    except ByokError as error:
+        return {"refused": str(error)}
+    return {"refused": "", **options.to_dict()}
 
 
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
