@@ -38,7 +38,7 @@ set +e
     set -e
     plan "${1:-HEAD}"
 ) 2>&1 | sed -uf ci/no_commands.sed
-[[ ${PIPESTATUS[0]} == 0 ]] || rm -f plan.json plan.md
+[[ ${PIPESTATUS[0]} == 0 ]] || rm -f plan.json # plan.md names what could not be checked
 set -e
 
 [[ -e plan.md ]] || printf '### Keys: no plan\n\nNo plan could be made. The log of the job says why.\n' >plan.md

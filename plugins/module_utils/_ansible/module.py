@@ -27,7 +27,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names 
     as_set_in_role,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome, told
-from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import (
+    one_line,
+    printable,
+)
 
 #: The oldest ansible-core with which this is tested, as meta/runtime.yml says
 OLDEST_ANSIBLE = (2, 17)
@@ -154,14 +157,4 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
     told = {name: value for name, value in facts.items() if value is not None}
-    return "".join(f"{name}: {printable(_text(value))}\n" for name, value in told.items())
-
-
-def _text(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, t.Mapping):
-        return ", ".join(f"{key}={value[key]}" for key in sorted(value)) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return "".join(f"{name}: {one_line(value)}\n" for name, value in told.items())

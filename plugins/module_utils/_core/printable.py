@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 
 def printable(text: object) -> str:
     """Return a text on one line, in which an escape stands for each character that is not visible.
@@ -19,3 +21,16 @@ def printable(text: object) -> str:
     if shown.isprintable():
         return shown
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+
+
+def one_line(value: t.Any) -> str:
+    """Return a value of an attribute as people read it, printable."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, t.Mapping):
+        return printable(", ".join(f"{key}={value[key]}" for key in sorted(value)) or "none")
+    if isinstance(value, (list, tuple)):
+        return printable(", ".join(map(str, value)) or "none")
+    return printable(value)
