@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # plan.sh [COMMIT]: say what would be done once COMMIT (by default what is checked out) is merged into what is checked out. Of
-# COMMIT only keys/ is taken, as data; all else, this script too, is what is checked out. Needs read-only credentials, and no
+# COMMIT only keys/ is taken, as data; all else, group_vars and this script too, is what is checked out. Needs read-only credentials, and no
 # token or PIN. Writes plan.md, and plan.json if there is a verdict. Returns 0: nothing to do, 2: something to do, 1: no
 # verdict.
 set -euo pipefail
@@ -20,7 +20,8 @@ plan() {
         exit 1
     }
     git diff --quiet HEAD "$tree" -- . ':(exclude)keys' || touch "$work/more"
-    git archive HEAD ansible.cfg fleet.byok.yml | tar -x -C "$work"
+    git ls-tree -z --name-only HEAD ansible.cfg fleet.byok.yml group_vars host_vars |
+        xargs -0 git archive HEAD | tar -x -C "$work"
     ci/take.sh "$tree" keys yml "$work"
     ci/take.sh refs/remotes/origin/listings listings json "$work"
     unset BYOK_PIN BYOK_PIN_FILE
