@@ -122,10 +122,13 @@ def _start(folder: Folder, arguments: argparse.Namespace) -> None:
     tenant = open_tenant(folder, authority)
     issuer = Issuer(folder, tenant)
     issuer.write_tokens()
-    state = _state(listener.getsockname()[1], folder, tenant, issuer, token)
     options = Options(
         arguments.tolerate_trailing_zeros, arguments.delete_delay, arguments.rate_factor
     )
+    state = {
+        **_state(listener.getsockname()[1], folder, tenant, issuer, token),
+        "tolerates_trailing_zeros": arguments.tolerate_trailing_zeros,
+    }
     in_background = not arguments.foreground
     if in_background and os.fork():
         listener.close()

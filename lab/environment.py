@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from lab.tenant import OPERATOR
@@ -22,6 +23,11 @@ _TOKEN = {
 }
 _TENANT, _CLIENT_ID, _SECRET = "AZURE_TENANT", "AZURE_CLIENT_ID", "AZURE_SECRET"
 SECRET_FILE = f"{_SECRET}_FILE"
+
+# For people alone: tests install the collection, and try what refuses trailing zeros.
+_COLLECTIONS, _ZEROS = "ANSIBLE_COLLECTIONS_PATH", "BYOK_ALLOW_TRAILING_ZEROS"
+_CLONE = Path(__file__).absolute().parents[1] / ".collections"
+_USUAL = "$HOME/.ansible/collections:/usr/share/ansible/collections"
 
 
 def variables(lab: dict[str, Any]) -> dict[str, str]:
@@ -45,19 +51,23 @@ def variables(lab: dict[str, Any]) -> dict[str, str]:
 
 
 def enter_lines(lab: dict[str, Any]) -> list[str]:
-    """Return shell lines that enter the lab.
+    """Return shell lines that enter the lab: with the collection of this clone, from any folder.
 
     They read the secret when they run, so that none is printed.
     """
     values = variables(lab)
     secret_file = shlex.quote(values.pop(SECRET_FILE))
+    if lab["tolerates_trailing_zeros"]:
+        values[_ZEROS] = "true"
     return [
         '# To leave the lab: eval "$(python -m lab env --unset)"',
         *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
         f'export {_SECRET}="$(cat {secret_file})"',
+        f'export {_COLLECTIONS}={shlex.quote(str(_CLONE))}:"${{{_COLLECTIONS}:-{_USUAL}}}"',
     ]
 
 
 def leave_line() -> str:
     """Return the shell line that removes every variable of the lab."""
-    return " ".join(["unset", *_PROXY, *_NO_PROXY, *_CA, *_TOKEN, _TENANT, _CLIENT_ID, _SECRET])
+    azure = (_TENANT, _CLIENT_ID, _SECRET)
+    return " ".join(["unset", *_PROXY, *_NO_PROXY, *_CA, *_TOKEN, *azure, _COLLECTIONS, _ZEROS])

@@ -24,7 +24,7 @@ options:
   byok_log_path:
     description:
       - Path of the log on the controller. Nothing is written without one. A new file can be read by
-        its owner only.
+        its owner only. It must not be a symbolic link.
       - As a variable it may be an extra variable, or one of the play, a group or a host.
     type: path
     env:

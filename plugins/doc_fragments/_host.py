@@ -21,8 +21,11 @@ options:
       - All runs on a host must use the same directory. If each job has a C(/tmp) of its own, as in
         AWX, set a directory that the
         jobs share.
+      - If not given, C(/var/lib/keyferry) if that directory exists, and C(/tmp) if not. Everybody
+        can hold a lock in C(/tmp). To keep others out, make C(/var/lib/keyferry) on the host, so
+        that only the users who run Keyferry can write to it.
+      - A run fails if its lock file is removed while it works.
     type: path
-    default: /tmp
   lock_timeout:
     description: Seconds to wait for another run that holds a lock.
     type: int

@@ -155,6 +155,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.display import Display
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.hosts import (
     Fleet,
     Rule,
@@ -291,7 +292,7 @@ def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) 
             problems.append(f"files: {error}")
             continue
         for file in files:
-            name = file if file.isprintable() else ascii(file)
+            name = printable(file)
             first = read.setdefault(os.path.normpath(file), rule.path)
             if first != rule.path:
                 problems.append(
@@ -307,7 +308,7 @@ def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) 
 
 
 def _message(problems: list[str]) -> str:
-    lines = ["The declared keys are not used, because:", *problems[:MOST_PROBLEMS]]
+    lines = ["The declared keys are not used, because:", *map(printable, problems[:MOST_PROBLEMS])]
     if len(problems) >= MOST_PROBLEMS:
         lines.append(f"There may be more; the check ended at {MOST_PROBLEMS} problems.")
     if not (C.INVENTORY_ANY_UNPARSED_IS_FAILED or C.INVENTORY_UNPARSED_IS_FAILED):

@@ -38,7 +38,9 @@ options:
     type: bool
     default: false
   allow_trailing_zeros:
-    description: Accept a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does.
+    description:
+      - Accept a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does.
+      - If not given, the environment variable E(BYOK_ALLOW_TRAILING_ZEROS) is used.
     type: bool
     default: false
   accept_final_try:
@@ -312,6 +314,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ALLOW_TRAILING_ZEROS,
     DECLARATION_OPTIONS,
     HOST_OPTIONS,
     TOKEN_OPTIONS,
@@ -330,7 +333,7 @@ def main() -> None:
             **TOKEN_OPTIONS,
             "declarations": key_list(DECLARATION_OPTIONS, former="target_keys"),
             "rehearse": {"type": "bool", "default": False},
-            "allow_trailing_zeros": {"type": "bool", "default": False},
+            **ALLOW_TRAILING_ZEROS,
             "accept_final_try": {"type": "bool", "default": False},
             "list_keys": {"type": "bool", "default": False},
         },

@@ -203,6 +203,13 @@ plan:
       description: The attributes that are updated, and CKA_EXTRACTABLE where the key is locked,
         with C(before) and C(after).
       type: dict
+    remedy:
+      description: What to do about a conflict, as sentences; V(null) for another action.
+      type: str
+    new_version:
+      description: What the version that an import makes will be, with C(operations), C(enabled),
+        C(not_before), C(expires) and C(tags); empty if nothing is imported.
+      type: dict
   sample:
     - name: signing-key
       action: update
@@ -220,6 +227,8 @@ plan:
           before: {}
           after:
             owner: payments
+      remedy: null
+      new_version: {}
 transfers:
   description: The declarations of the keys to transfer, for M(keyferry.azure.byok_target_key) and
     M(keyferry.azure.byok_wrap).

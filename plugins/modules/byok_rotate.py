@@ -143,8 +143,10 @@ options:
     type: bool
     default: false
   allow_trailing_zeros:
-    description: Accept the zero bytes that SoftHSM 2.6.1 leaves behind the wrapped key. Whether
-      Azure accepts them is not known.
+    description:
+      - Accept the zero bytes that SoftHSM 2.6.1 leaves behind the wrapped key. Whether Azure
+        accepts them is not known.
+      - If not given, the environment variable E(BYOK_ALLOW_TRAILING_ZEROS) is used.
     type: bool
     default: false
   prove:
@@ -329,6 +331,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
@@ -380,7 +383,7 @@ def main() -> None:
             "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},
             "kek_lifetime": {"type": "str", "default": "PT4H"},
             "kek_purge": {"type": "bool", "default": False},
-            "allow_trailing_zeros": {"type": "bool", "default": False},
+            **ALLOW_TRAILING_ZEROS,
             "prove": {"type": "bool", "default": False},
             "last_vault": {"type": "bool", "default": False},
         },

@@ -101,6 +101,7 @@ options:
     description:
       - Use a mechanism that leaves zero bytes behind the key, as SoftHSM 2.6.1 does. Whether
         Azure accepts such packages is not known.
+      - If not given, the environment variable E(BYOK_ALLOW_TRAILING_ZEROS) is used.
     type: bool
     default: false
   escrow_public_key:
@@ -288,6 +289,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
@@ -316,7 +318,7 @@ def main() -> None:
             "kek_attestation": {"type": "str"},
             "kek_attestation_path": {"type": "path"},
             "allow_unverified_kek": {"type": "bool", "default": False},
-            "allow_trailing_zeros": {"type": "bool", "default": False},
+            **ALLOW_TRAILING_ZEROS,
             "escrow_public_key": {"type": "str"},
             "escrow_fingerprint": {"type": "str"},
         },

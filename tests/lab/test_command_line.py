@@ -18,6 +18,7 @@ from azure.keyvault.keys import KeyClient
 from conftest import Lab, Vault, run_lab
 
 from lab import token
+from lab.environment import enter_lines
 from lab.folder import Folder
 from lab.material import generate
 from lab.store import Name, Properties, Store, Version
@@ -132,12 +133,34 @@ def test_environment_enters_and_leaves(lab: Lab) -> None:
     assert inside["REQUESTS_CA_BUNDLE"] == lab.facts["ca"]
     assert inside["BYOK_PIN_FILE"] == lab.facts["token"]["pin_file"]
     added = set(inside) - {line.split("=", 1)[0] for line in shell("env").splitlines()}
-    assert added == set(shlex.split(leave)[1:])
+    for_people = {"ANSIBLE_COLLECTIONS_PATH", "BYOK_ALLOW_TRAILING_ZEROS"}
+    assert added | for_people == set(shlex.split(leave)[1:])
     assert shell(f"{enter}\n{leave}\nenv") == shell("env")
     assert json.loads(run_lab("env", "--dir", str(lab.folder), "--json").stdout) == {
-        **{name: value for name, value in inside.items() if name in added - {"AZURE_SECRET"}},
+        **{
+            name: value
+            for name, value in inside.items()
+            if name in added - for_people - {"AZURE_SECRET"}
+        },
         "AZURE_SECRET_FILE": operator["secret_file"],
     }
+
+
+def test_the_collection_of_the_clone_is_found_from_any_folder(lab: Lab) -> None:
+    enter = run_lab("env", "--dir", str(lab.folder)).stdout
+    show = 'echo "$ANSIBLE_COLLECTIONS_PATH"'
+    first, *others = shell(f"HOME=/h\n{enter}\n{show}").strip().split(":")
+    galaxy = Path(first, "ansible_collections/keyferry/azure/galaxy.yml")
+    assert "name: azure" in galaxy.read_text()
+    assert others == ["/h/.ansible/collections", "/usr/share/ansible/collections"]
+    own = shell(f"export ANSIBLE_COLLECTIONS_PATH=/own\n{enter}\n{show}").strip()
+    assert own == f"{first}:/own"
+
+
+@pytest.mark.parametrize("tolerates", [True, False])
+def test_a_lab_that_takes_trailing_zeros_has_them_allowed(lab: Lab, tolerates: bool) -> None:
+    lines = enter_lines({**lab.facts, "tolerates_trailing_zeros": tolerates})
+    assert ("export BYOK_ALLOW_TRAILING_ZEROS=true" in lines) == tolerates
 
 
 def secrets_of(lab: Lab) -> list[str]:

@@ -26,7 +26,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     DeclarationError,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, told
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
 from ansible_collections.keyferry.azure.tests.lifecycle.modules import Result, attempt
 from jinja2.runtime import Context
@@ -45,6 +49,7 @@ OMIT = object()
 #: Of the files: what a task or block can have beside its action
 _KEYWORDS = {
     *("name", "vars", "when", "loop", "loop_control", "block", "always", "module_defaults"),
+    "environment",
     *("delegate_to", "check_mode", "diff", "register", "changed_when", "failed_when"),
 }
 _INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
@@ -362,6 +367,8 @@ class Play:
     def _assert(self, options: Node, lookup: Lookup) -> None:
         if not all(evaluate(condition, lookup) for condition in _listed(options["that"])):
             self._fail({"msg": options["fail_msg"]}, lookup)
+        if "success_msg" in options and not render(options["quiet"], lookup):
+            self.told.append(render(options["success_msg"], lookup))
 
     def _debug(self, options: Node, lookup: Lookup) -> None:
         self.told.append(render(options["msg"], lookup))
@@ -413,9 +420,9 @@ def perform(
     except TaskFailed as failed:
         stopped = str(failed)
     failures = _failures(play)
-    sentences = [f"{failure['name']}: {failure['msg']}" for failure in failures]
-    if stopped is not None and stopped != " ".join(sentences):
-        raise ByokError(" ".join([stopped, *sentences]), "")
+    lines = [as_set_in_role(line) for line in told(Failure(**failure) for failure in failures)]
+    if stopped is not None and stopped != "\n".join(lines):
+        raise ByokError(" ".join([stopped, *lines]), "")
     return _as_rotation(play, failures)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BY_ROLE,
     LAB_OPTIONS,
@@ -131,6 +132,28 @@ def test_a_key_is_brought_in_batches(vault: Vault, key: Declare) -> None:
     assert [each["imported"] for each in brought["rotations"]] == [True] * 3
     assert vault.keks() == []
     assert vault.rotate(*keys)["changed"] is False
+
+
+@BY_ROLE
+def test_before_the_first_approval_of_a_kek_nothing_is_made(vault: Vault, key: Declare) -> None:
+    declared = key()
+    with pytest.raises(ByokError, match=r"^No KEK is approved for .* yet, so nothing was made"):
+        vault.rotate(declared, kek_ephemeral=False)
+    assert generations(declared) == {declared["name"]: []}
+
+
+@BY_ROLE
+def test_what_is_declared_wrongly_is_told_in_lines_and_names(vault: Vault, key: Declare) -> None:
+    """As an assertion tells them: of a filter that fails, ansible-core repeats the text."""
+    keys = [{**key(), "curve": None, "type": "EC", "size": None} for _number in range(2)]
+    with pytest.raises(ByokError) as told:
+        vault.rotate(*keys)
+    lines = f"{told.value.what}.".split(r"\n")
+    assert lines == [
+        f"byok_keys[{number}] ({declared['name']}): The EC key {declared['name']} is declared "
+        "without size or curve. Give curve as one of P-256, P-384, P-521, P-256K, and no size."
+        for number, declared in enumerate(keys)
+    ]
 
 
 class Dying:

@@ -218,7 +218,7 @@ def test_a_generation_that_is_withdrawn_is_never_brought_and_still_known(
     assert [each["ours"] for each in vault.versions(declared)] == [True, True]
     # The first one is not brought back; the key has to be replaced.
     conflict = vault.rotate(declared)
-    assert "was withdrawn; rotate the key" in failure(conflict)
+    assert "which was withdrawn. To replace it by another generation" in failure(conflict)
     assert conflict["changed"] is False
     lab.forward(days=2)
     third = only(vault.rotate(declared, force=[second["thumbprint"]]))
@@ -315,8 +315,7 @@ def test_a_foreign_newest_version_is_a_conflict_that_is_reported_by_name(
     (failed,) = result["failures"]
     assert failed["name"] == keys[0]["name"]
     assert "is a key that is not in the token" in failed["msg"]
-    if vault.driver == "byok_rotate":  # the role tells no remedy with a conflict
-        assert "nothing was imported over it" in failed["msg"]
+    assert "declare rotation with on_foreign: rotate" in failed["msg"]
     assert [each["action"] for each in result["rotations"]] == ["conflict", "rotate"]
     assert [each["ours"] for each in vault.versions(keys[0])] == [False, True]
     assert len(vault.generations(keys[0])) == 1

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # plan.sh [COMMIT]: say what would be done once COMMIT (by default what is checked out) is merged into what is checked out. Of
-# COMMIT only keys/ is taken, as data; all else, this script too, is what is checked out. Needs read-only credentials, and no
+# COMMIT only keys/ is taken, as data; all else, group_vars and this script too, is what is checked out. Needs read-only credentials, and no
 # token or PIN. Writes plan.md, and plan.json if there is a verdict. Returns 0: nothing to do, 2: something to do, 1: no
 # verdict.
 set -euo pipefail
@@ -20,7 +20,8 @@ plan() {
         exit 1
     }
     git diff --quiet HEAD "$tree" -- . ':(exclude)keys' || touch "$work/more"
-    git archive HEAD ansible.cfg fleet.byok.yml | tar -x -C "$work"
+    git ls-tree -z --name-only HEAD ansible.cfg fleet.byok.yml group_vars host_vars |
+        xargs -0 git archive HEAD | tar -x -C "$work"
     ci/take.sh "$tree" keys yml "$work"
     ci/take.sh refs/remotes/origin/listings listings json "$work"
     unset BYOK_PIN BYOK_PIN_FILE
@@ -38,7 +39,7 @@ set +e
     set -e
     plan "${1:-HEAD}"
 ) 2>&1 | sed -uf ci/no_commands.sed
-[[ ${PIPESTATUS[0]} == 0 ]] || rm -f plan.json plan.md
+[[ ${PIPESTATUS[0]} == 0 ]] || rm -f plan.json # plan.md names what could not be checked
 set -e
 
 [[ -e plan.md ]] || printf '### Keys: no plan\n\nNo plan could be made. The log of the job says why.\n' >plan.md

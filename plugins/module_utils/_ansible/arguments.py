@@ -36,7 +36,7 @@ def formerly(name: str) -> dict[str, t.Any]:
 #: that it uses, and an action group of the same name (meta/runtime.yml) sets each of them once for
 #: a play.
 HOST_OPTIONS: Spec = {
-    "lock_directory": {"type": "path", "default": "/tmp"},
+    "lock_directory": {"type": "path"},
     "lock_timeout": {"type": "int", "default": 600},
     "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
@@ -69,6 +69,15 @@ TOKEN_OPTIONS: Spec = {
         "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
     },
     "sessions": {"type": "int", "default": 1},
+}
+
+#: Of modules that wrap; whoever enters a lab of SoftHSM tokens sets it for the shell
+ALLOW_TRAILING_ZEROS: Spec = {
+    "allow_trailing_zeros": {
+        "type": "bool",
+        "default": False,
+        "fallback": _env("BYOK_ALLOW_TRAILING_ZEROS"),
+    }
 }
 
 #: What a module takes that talks to the vault

@@ -8,7 +8,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import typing as t
+from dataclasses import replace
+from pathlib import Path
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.option_groups import (
     GroupedModule,
@@ -17,7 +22,21 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    CALLED_BY_ROLE,
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome, told
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import (
+    one_line,
+    printable,
+)
+
+#: The oldest ansible-core with which this is tested, as meta/runtime.yml says
+OLDEST_ANSIBLE = (2, 17)
+
+#: Options that name files with a secret
+_SECRET_FILES = ("pin_file", "secret_file")
 
 Params = t.Mapping[str, t.Any]
 Act = t.Callable[[Params, bool, Outcome], None]
@@ -30,24 +49,28 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
-    outcome = Outcome()
-    error = _attempt(act, module.params, module.check_mode, outcome)
+    outcome = Outcome(warnings=_exposed(module.params))
+    error = _too_old(module.ansible_version)
+    if error is None:
+        error = _attempt(act, module.params, module.check_mode, outcome)
+    named = as_set_in_role if os.environ.get(CALLED_BY_ROLE) else str
     for warning in outcome.warnings:
-        module.warn(warning)
+        module.warn(named(printable(warning)))
+    failures = [replace(failure, msg=named(failure.msg)) for failure in outcome.failures]
     result = dict(
         outcome.result,
         changed=bool(outcome.changes),
-        failures=outcome.failures.as_result(),
+        failures=[failure.to_dict() for failure in failures],
         aborted=error is not None,
         invocation=_invocation(module.params),
     )
     if module._diff:
         result["diff"] = _diff(outcome)
-    sentences = [f"{failure.name}: {failure.msg}" for failure in outcome.failures]
     if error:
-        module.fail_json(msg=" ".join([str(error), *sentences]), code=error.reason, **result)
-    if sentences:
-        module.fail_json(msg=" ".join(sentences), **result)
+        lines = [named(str(error)), *told(failures)]
+        module.fail_json(msg="\n".join(lines), code=error.reason, **result)
+    if failures:
+        module.fail_json(msg="\n".join(told(failures)), **result)
     module.exit_json(**result)
 
 
@@ -60,6 +83,41 @@ def _attempt(act: Act, params: Params, check_mode: bool, outcome: Outcome) -> By
     return None
 
 
+def _too_old(version: str) -> ByokError | None:
+    """Return what is wrong with an ansible-core; Ansible itself only warns, and goes on.
+
+    :param version: of the ansible-core that runs the module; 0.0 where it does not tell
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers == (0, 0) or numbers >= OLDEST_ANSIBLE:
+        return None
+    return ByokError(
+        f"keyferry.azure does not support ansible-core {version}, so nothing was done",
+        f"Upgrade ansible-core to {'.'.join(map(str, OLDEST_ANSIBLE))} or later",
+    )
+
+
+def _exposed(params: Params) -> list[str]:
+    """Return a warning for each file with a secret that every user of this host can read."""
+    warnings = []
+    for option in _SECRET_FILES:
+        path = params.get(option)
+        if path and _others_can_read(Path(path).resolve()):
+            warnings.append(
+                f"Every user of this host can read {path} ({option}). Let only its owner read it: "
+                f"chmod 600 {path}"
+            )
+    return warnings
+
+
+def _others_can_read(path: Path) -> bool:
+    try:
+        ways_open = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+        return ways_open and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:  # whoever reads the file says so
+        return False
+
+
 def _invocation(params: Params) -> dict[str, t.Any]:
     """Return the arguments but for lists of keys: there may be thousands."""
     arguments = {name: value for name, value in params.items() if not isinstance(value, list)}
@@ -70,8 +128,8 @@ def _diff(outcome: Outcome) -> list[dict[str, str]]:
     """Return what Ansible shows as the diff, of what was done and of what a later step would do."""
     return [
         {
-            "before_header": change.where,
-            "after_header": change.where,
+            "before_header": printable(change.where),
+            "after_header": printable(change.where),
             "before": _lines(change.before),
             "after": _lines(change.after),
         }
@@ -99,14 +157,4 @@ def add_singles(params: Params, list_option: str, outcome: Outcome, **lists: str
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
     told = {name: value for name, value in facts.items() if value is not None}
-    return "".join(f"{name}: {_text(value)}\n" for name, value in told.items())
-
-
-def _text(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, t.Mapping):
-        return ", ".join(f"{key}={value[key]}" for key in sorted(value)) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return "".join(f"{name}: {one_line(value)}\n" for name, value in told.items())

@@ -138,21 +138,29 @@ def parse_spec(options: t.Mapping[str, t.Any]) -> KeySpec:
     if kind == "EC":
         if curve not in CURVES or size is not None:
             raise ByokError(
-                f"The EC key {name} is declared with curve {curve} and size {size}",
+                f"The EC key {name} is declared {_strength(size, curve)}",
                 f"Give curve as one of {', '.join(CURVES)}, and no size",
             )
         return KeySpec("EC", curve=curve)
     sizes = {"RSA": RSA_SIZES, "oct": OCT_SIZES}.get(str(kind))
     if sizes is None:
         raise ByokError(
-            f"The key {name} is declared with type {kind}", "Give type as one of RSA, EC and oct"
+            f"The key {name} is declared {f'with type {kind}' if kind else 'without type'}",
+            "Give type as one of RSA, EC and oct",
         )
     if size not in sizes or curve is not None:
         raise ByokError(
-            f"The {kind} key {name} is declared with size {size} and curve {curve}",
+            f"The {kind} key {name} is declared {_strength(size, curve)}",
             f"Give size as one of {', '.join(map(str, sizes))} bits, and no curve",
         )
     return KeySpec(str(kind), size=size)
+
+
+def _strength(size: t.Any, curve: t.Any) -> str:
+    """Say which size and curve are declared."""
+    given = {"size": size, "curve": curve}
+    told = [f"{option} {value}" for option, value in given.items() if value is not None]
+    return f"with {' and '.join(told)}" if told else "without size or curve"
 
 
 def parse_operations(

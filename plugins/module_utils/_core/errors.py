@@ -11,12 +11,16 @@ from __future__ import annotations
 import traceback
 from pathlib import PurePath
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
+
 #: Where the collection's own code is, on a host as on the controller
 _OURS = "ansible_collections/keyferry/azure/plugins/"
 
 
 class ByokError(Exception):
     """A failure as a sentence for the user: what failed and why, then what to do.
+
+    It is one printable line, whatever text of others is quoted.
 
     :param what: what failed, on which key, token or vault, and why (return code, or Azure's code
         and request id)
@@ -25,14 +29,21 @@ class ByokError(Exception):
     """
 
     def __init__(self, what: str, remedy: str, *, code: str = "failed") -> None:
-        self.what = what.rstrip(".")
-        self.remedy = remedy.rstrip(".")
+        self.what = printable(what).rstrip(".")
+        self.remedy = printable(remedy).rstrip(".")
         self.reason = code
         super().__init__(f"{self.what}. {self.remedy}.")
 
 
 class DeclarationError(Exception):
-    """Declared keys have problems, of which each line tells one."""
+    """Declared keys have problems, of which each line tells one.
+
+    :ivar problems: a printable sentence for each
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = [printable(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 class MissingLibrary(ByokError):

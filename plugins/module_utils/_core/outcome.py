@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     ByokError,
     as_byok_error,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 
@@ -56,6 +58,29 @@ class Failures:
     def as_result(self) -> list[dict[str, t.Any]]:
         """Return what the modules return as ``failures``."""
         return [failure.to_dict() for failure in self]
+
+
+#: What differs in sentences on the same answer of Azure
+_REQUEST = re.compile(r"\brequest [0-9A-Za-z-]{8,}")
+
+
+def told(failures: t.Iterable[Failure]) -> list[str]:
+    """Return printable lines for people: keys that failed for one reason are told together.
+
+    The reason is one if sentences differ in nothing but the key's name and Azure's request id.
+    """
+    alike: dict[str, list[Failure]] = {}
+    for failure in failures:
+        name = re.compile(rf"(?<![\w-]){re.escape(failure.name)}(?![\w-])")
+        alike.setdefault(_REQUEST.sub("", name.sub("", failure.msg)), []).append(failure)
+    lines = []
+    for first, *others in alike.values():
+        same = [first.name, *(other.name for other in others if other.msg == first.msg)]
+        lines.append(f"{', '.join(same)}: {first.msg}")
+        rest = [other.name for other in others if other.msg != first.msg]
+        if rest:
+            lines.append(f"{', '.join(rest)}: the same reason as {first.name}.")
+    return [printable(line) for line in lines]
 
 
 @dataclass

@@ -69,6 +69,8 @@ class Action:
     :ivar next_due: when the newest version is due to be replaced; None for never
     :ivar foreign: the newest version is not of this token
     :ivar locks: once the key has arrived, it is locked in the token
+    :ivar remedy: what to do about a conflict; None for other actions. Options that are words of
+        English are called "the option force"
     """
 
     action: ActionName
@@ -81,6 +83,7 @@ class Action:
     next_due: datetime | None = None
     foreign: bool = False
     locks: bool = False
+    remedy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,13 @@ class Situation:
             foreign=self.is_foreign,
         )
 
+    def conflict(self, code: str, reason: str, remedy: str) -> Action:
+        """Return that somebody has to decide.
+
+        :param remedy: what they can do
+        """
+        return replace(self.decide("conflict", code, reason), remedy=remedy)
+
     def _place(self, generation: KnownGeneration) -> int:
         return self.in_token.generations.index(generation)
 
@@ -293,8 +303,11 @@ def deleted_name(situation: Situation) -> Action | None:
     """A deleted key holds the name, and nobody said what to do with it."""
     if situation.in_vault.deleted is None or situation.on_deleted in ("recover", "purge"):
         return None
-    reason = "a deleted key holds this name in the vault; recover or purge it first"
-    return situation.decide("conflict", "deleted_name", reason)
+    return situation.conflict(
+        "deleted_name",
+        "a deleted key holds this name in the vault",
+        "Recover it (playbook recover), or set on_deleted to recover or purge",
+    )
 
 
 def not_in_vault(situation: Situation) -> Action | None:
@@ -326,10 +339,11 @@ def generation_fixed(situation: Situation) -> Action | None:
     """Nothing replaces a generation that the declaration names."""
     if not (situation.is_forced and situation.declaration.generation):
         return None
-    reason = (
-        "its replacement is forced, but its declaration fixes the generation; leave generation out"
+    return situation.conflict(
+        "generation_fixed",
+        "its replacement is forced, but its declaration fixes the generation",
+        "Remove generation from the declaration, or leave the key out of the option force",
     )
-    return situation.decide("conflict", "generation_fixed", reason)
 
 
 def made_ahead(situation: Situation) -> Action | None:
@@ -388,8 +402,12 @@ def foreign_version(situation: Situation) -> Action | None:
         whose = "a key that is not in the token"
     else:
         whose = "not marked as a key of this token"
-    reason = f"the newest version {current.version} is {whose}"
-    return situation.decide("conflict", "foreign_version", reason)
+    return situation.conflict(
+        "foreign_version",
+        f"the newest version {current.version} is {whose}",
+        "Find out who made that version. If the token's key should replace it, declare rotation "
+        "with on_foreign: rotate, and rotate the key. If not, declare the key under another name",
+    )
 
 
 def withdrawn_version(situation: Situation) -> Action | None:
@@ -397,11 +415,11 @@ def withdrawn_version(situation: Situation) -> Action | None:
     holder = situation.holder
     if holder is None or not holder.withdrawn:
         return None
-    reason = (
-        f"the newest version is the generation {holder.generation}, which was withdrawn; rotate "
-        "the key"
+    return situation.conflict(
+        "withdrawn_version",
+        f"the newest version is the generation {holder.generation}, which was withdrawn",
+        _how_to_replace(holder),
     )
-    return situation.decide("conflict", "withdrawn_version", reason)
 
 
 def younger_than_declared(situation: Situation) -> Action | None:
@@ -409,29 +427,38 @@ def younger_than_declared(situation: Situation) -> Action | None:
     holder = situation.holder
     if holder is None or not situation.wanted_is_older_than_holder:
         return None
-    reason = f"the newest version is generation {holder.generation}, younger than the one declared"
-    return situation.decide("conflict", "younger_than_declared", reason)
+    return situation.conflict(
+        "younger_than_declared",
+        f"the newest version is generation {holder.generation}, younger than the one declared",
+        f"To keep that version, declare generation: {holder.generation}. {_how_to_replace(holder)}",
+    )
 
 
 def superseded_generation(situation: Situation) -> Action | None:
     """The wanted generation was the newest version once."""
-    wanted = situation.wanted
-    if wanted is None or not any(wanted.is_in(version) for version in situation.versions[1:]):
+    wanted, holder = situation.wanted, situation.holder
+    if wanted is None or holder is None:
         return None
-    reason = "it is there as an older version, which is never made the newest again"
-    return situation.decide("conflict", "superseded_generation", reason)
+    if not any(wanted.is_in(version) for version in situation.versions[1:]):
+        return None
+    return situation.conflict(
+        "superseded_generation",
+        "it is there as an older version, which is never made the newest again",
+        _how_to_replace(holder),
+    )
 
 
 def younger_generation_in_vault(situation: Situation) -> Action | None:
     """A younger generation than the wanted one was the newest version once."""
-    wanted = situation.wanted
-    if wanted is None or situation.wanted_is_youngest:
+    wanted, holder = situation.wanted, situation.holder
+    if wanted is None or holder is None or situation.wanted_is_youngest:
         return None
-    reason = (
+    return situation.conflict(
+        "younger_generation_in_vault",
         f"an older version is of a younger generation than {wanted.generation}, which is never "
-        "brought after it"
+        "brought after it",
+        _how_to_replace(holder),
     )
-    return situation.decide("conflict", "younger_generation_in_vault", reason)
 
 
 #: For what the vault has, when nothing replaces it
@@ -485,10 +512,15 @@ def refuse_locked(situation: Situation, action: Action) -> Action:
         return _wait(situation, cause, action) or _make_another(situation, cause)
     reason = (
         f"{action.reason}, but the generation {wanted.generation} was locked, so it can go to no "
-        "further vault; to make another one for all its vaults, force the replacement of "
-        f"{wanted.identity}"
+        "further vault"
     )
-    return replace(action, action="conflict", code="locked_generation", reason=reason)
+    remedy = (
+        "To make another generation for all its vaults, rotate the key with the option force set "
+        f"to {wanted.identity}"
+    )
+    return replace(
+        action, action="conflict", code="locked_generation", reason=reason, remedy=remedy
+    )
 
 
 def lock_after_transfer(situation: Situation, action: Action) -> Action:
@@ -559,7 +591,19 @@ def _wait(situation: Situation, cause: Cause, otherwise: Action) -> Action | Non
     if cause.code != "forced":
         return action
     # Whoever names a key to be replaced now must hear that it was not.
-    return replace(action, action="conflict", changes={})
+    remedy = "Rotate the key again then, or declare a shorter min_interval"
+    return replace(action, action="conflict", changes={}, remedy=remedy)
+
+
+def _how_to_replace(holder: KnownGeneration) -> str:
+    """Return how a person has the newest version replaced.
+
+    :param holder: the generation that it is
+    """
+    return (
+        "To replace it by another generation, declare no generation, and rotate the key with the "
+        f"option force set to {holder.identity}"
+    )
 
 
 def _make_another(situation: Situation, cause: Cause) -> Action:

@@ -102,6 +102,8 @@ class PlanEntry(Shape):
     :ivar generation: the one that it is about; None for one that has to be made
     :ivar version: the newest version in the vault
     :ivar changes: by attribute, ``before`` and ``after``
+    :ivar remedy: what to do about a conflict; None for other actions
+    :ivar new_version: attributes of the version that an import will make; empty for none
     """
 
     name: str
@@ -116,6 +118,13 @@ class PlanEntry(Shape):
     next_due: datetime | None = None
     changes: Mapping[str, t.Any] = field(default_factory=dict)
     code: str = "unknown"
+    remedy: str | None = None
+    new_version: Mapping[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """The reason, and for a conflict what to do, as sentences."""
+        return f"{self.reason}. {self.remedy}." if self.remedy else self.reason
 
 
 @dataclass(frozen=True)

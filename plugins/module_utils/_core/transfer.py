@@ -245,7 +245,11 @@ class Transfer(Shape):
         :raises ByokError: when it plans a key that is not declared or that it was not asked about,
             or plans one twice, or is no such result
         """
-        entries = tuple(PlanEntry.from_dict(entry) for entry in result.get("plan") or [])
+        # new_version is for people alone, and the run's state passes from task to task
+        entries = tuple(
+            replace(PlanEntry.from_dict(entry), new_version={})
+            for entry in result.get("plan") or []
+        )
         orders = [MakeOrder.from_dict(order) for order in result.get("orders") or []]
         self._refuse_strange([entry.name for entry in entries])
         failures = []
@@ -354,7 +358,7 @@ class Transfer(Shape):
 
     def problems(self) -> list[Failure]:
         """Return what has to be told at the end: failures and conflicts."""
-        conflicts = [Failure(entry.name, entry.reason, entry.code) for entry in self.conflicts]
+        conflicts = [Failure(entry.name, entry.told, entry.code) for entry in self.conflicts]
         return [*self.failures, *conflicts]
 
     def standing(self) -> dict[str, str | None]:

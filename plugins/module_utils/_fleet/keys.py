@@ -138,7 +138,7 @@ def declared_keys(
     declared = read_keys(keys, fit, lambda number: f"{where}[{number}]", problems)
     check_unique(declared, problems)
     if problems:
-        raise DeclarationError("\n".join(problems))
+        raise DeclarationError(*problems)
     return [key.fields for key in declared]
 
 

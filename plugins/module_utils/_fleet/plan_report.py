@@ -11,8 +11,16 @@ from __future__ import annotations
 import typing as t
 from collections import Counter, defaultdict
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import OUR_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
     comparable_url,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import (
+    one_line,
+    printable,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     vaults_behind,
@@ -24,6 +32,18 @@ Item = t.Mapping[str, t.Any]
 #: hundred
 _MOST_ROWS = 100
 _MOST_NAMED = 10
+_LONGEST_DETAILS = 300
+
+#: Actions in the order in which they are counted, as people call them
+_COUNTED = {
+    "none": "unchanged",
+    "transfer": "to transfer",
+    "rotate": "to rotate",
+    "update": "to update",
+    "recover": "to recover",
+    "lock": "to lock",
+    "conflict": "in conflict",
+}
 
 
 def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
@@ -48,15 +68,16 @@ def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
         "status": "changes" if set(actions) - {"none"} else "clean",
         "made_at": made_at,
         "actions": dict(actions),
-        "behind": vaults_behind(planned.values()),
+        "behind": vaults_behind(host for host in planned.values() if not _left(host)),
         "hosts": summary,
     }
 
 
-def to_markdown(summary: Item) -> str:
+def to_markdown(summary: Item, left: t.Sequence[str] = ()) -> str:
     """Return the summary for a pull request, as Markdown.
 
     :param summary: as :func:`summarise` returns it
+    :param left: what could not be checked, as :func:`unchecked` returns it
     """
     changes: list[tuple[str, ...]] = []
     due: list[tuple[str, str, str]] = []
@@ -65,19 +86,29 @@ def to_markdown(summary: Item) -> str:
         for entry in of_host["plan"]:
             if entry["action"] != "none":
                 facts = (entry[fact] for fact in ("name", "kind", "action", "reason"))
-                changes.append((host, *facts))
+                changes.append((host, *facts, _details(entry)))
             if entry["next_due"]:
                 due.append((entry["next_due"], host, entry["name"]))
         unmanaged += [f"{key['name']} ({host})" for key in of_host["unmanaged"]]
-    counts = [f"{count} {action}" for action, count in sorted(summary["actions"].items())]
+    counts = [
+        f"{summary['actions'][action]} {words}"
+        for action, words in _COUNTED.items()
+        if action in summary["actions"]
+    ]
     actions = ", ".join(counts) or "no keys declared"
     vaults = len(
         {comparable_url(str(of_host["vault_url"])) for of_host in summary["hosts"].values()}
     )
     counted = f"{vaults} vault{'' if vaults == 1 else 's'}"
-    parts = [f"### Keys: {summary['status']}", f"{counted}, {summary['made_at']}: {actions}."]
+    status = "incomplete" if left else summary["status"]
+    parts = [f"### Keys: {status}", f"{counted}, {summary['made_at']}: {actions}."]
+    if left:
+        lines = [f"- {_cell(line)}" for line in left[:_MOST_ROWS]]
+        parts.append(
+            "**Not checked**, so there is no verdict:\n\n" + "\n".join(lines) + _more(left)
+        )
     if changes:
-        parts.append(_table(("vault", "key", "kind", "action", "why"), changes))
+        parts.append(_table(("vault", "key", "kind", "action", "why", "what"), changes))
     if summary["behind"]:
         sentences = [f"- {_cell(sentence)}" for sentence in summary["behind"][:_MOST_ROWS]]
         parts.append("Behind another vault:\n\n" + "\n".join(sentences) + _more(summary["behind"]))
@@ -87,6 +118,68 @@ def to_markdown(summary: Item) -> str:
         rotations = [f"{name} ({host}) {moment}" for moment, host, name in sorted(due)]
         parts.append(f"Due next: {_some(rotations)}.")
     return "\n\n".join(parts) + "\n"
+
+
+def unchecked(hosts: t.Iterable[Item]) -> list[str]:
+    """Return a line for each host or key that could not be planned.
+
+    :param hosts: the variables of hosts after the role's entry point ``plan``; of one that failed
+        there, ``byok__not_checked`` says why, and one that was not reached has neither
+    """
+    lines = []
+    for host in hosts:
+        if host.get("byok_planned"):
+            left = _left(host)
+        elif "byok_vault_url" in host:  # which may be a template that cannot be rendered
+            left = str(host.get("byok__not_checked") or "It was not reached.").splitlines()
+        else:
+            left = []
+        lines += [printable(f"{host['inventory_hostname']}: {line}") for line in left]
+    return lines
+
+
+def _left(host: Item) -> list[str]:
+    return list(host["byok_planned"].get("unchecked") or ())
+
+
+def _details(entry: Item) -> str:
+    """Return what becomes of a key: what changes in it, or what its new version will be; of a
+    conflict, what to do.
+    """
+    if entry.get("remedy"):
+        return as_set_in_role(f"{entry['remedy']}.")
+    details = [_new_version(entry["new_version"])] if entry.get("new_version") else []
+    for attribute, change in entry.get("changes", {}).items():
+        for name, before, after in _differences(attribute, change["before"], change["after"]):
+            details.append(f"{name} from {one_line(before)} to {one_line(after)}")
+    text = "; ".join(details)
+    return text if len(text) <= _LONGEST_DETAILS else f"{text[:_LONGEST_DETAILS]}..."
+
+
+def _differences(name: str, before: t.Any, after: t.Any) -> t.Iterator[tuple[str, t.Any, t.Any]]:
+    """Yield what differs by its name: of mappings, such as tags, each member that does."""
+    if not (isinstance(before, t.Mapping) and isinstance(after, t.Mapping)):
+        yield name, before, after
+        return
+    for member in sorted({*before, *after}):
+        if before.get(member) != after.get(member):
+            yield f"{name}.{member}", before.get(member), after.get(member)
+
+
+def _new_version(version: Item) -> str:
+    """Return what the version that an import makes will be able to do, and until when."""
+    facts = [f"can {one_line(version['operations'])}"]
+    if not version["enabled"]:
+        facts.append("disabled")
+    if version["not_before"]:
+        facts.append(f"valid from {version['not_before']}")
+    facts.append(f"expires {version['expires'] or 'never'}")
+    tags = {
+        tag: value for tag, value in version["tags"].items() if not tag.lower().startswith(OUR_TAGS)
+    }
+    if tags:
+        facts.append(f"tags {one_line(tags)}")
+    return "; ".join(facts)
 
 
 def _url(host: Item) -> str:
@@ -123,7 +216,7 @@ def _some(texts: t.Sequence[str]) -> str:
 
 def _cell(value: t.Any) -> str:
     """Return text that is one cell, and neither markup nor a mention of somebody."""
-    text = " ".join(str(value).split())
+    text = printable(value)
     for character in "\\`*_<>[]|@#":
         text = text.replace(character, f"\\{character}")
     return text

@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import BY_TAG
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 
 Host = t.Mapping[str, t.Any]
 
@@ -36,6 +37,7 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
 
     :param shown: what the role's entry point ``show`` saw for one vault each: ``token``,
         ``target_keys``, ``plan``, ``versions``
+    :return: printable, because tokens and vaults hold texts of others
     """
     keys: dict[tuple[str, str], _Key] = defaultdict(_Key)
     plans: dict[tuple[str, str], Host] = {}
@@ -59,7 +61,7 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
             lines += _of_generation(generation, key.vaults)
         for url, there in key.vaults.items():
             lines += _of_vault(url, there, plans.get((url, name)))
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _of_generation(generation: Host, vaults: t.Mapping[str, Host]) -> list[str]:

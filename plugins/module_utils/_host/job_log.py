@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -373,12 +374,19 @@ class LogFile:
     def append(self, line: str) -> None:
         """Append a line by one write.
 
+        It is never done through a link, by which somebody could have it written to a file of ours.
+
         :raises OSError: when it could not be written, or not all of it
         """
         data = line.encode()
         # Not to wait for ever where the path is a pipe.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(self.path, flags, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise OSError(f"{self.path} is a link; set byok_log_path to the file itself") from None
         try:
             if self._first and not self._is_whole(descriptor):
                 data = b"\n" + data  # what a full disk cut off must not spoil this line as well

@@ -28,6 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
     Failures,
     Outcome,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     HsmInfo,
     KeyTypeFacts,
@@ -191,8 +192,8 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         fips_mode_source=findings.fips_source,
         rehearsal=findings.rehearsal.as_result() if findings.rehearsal else None,
         key_types=tuple(verdict.facts() for verdict in findings.verdicts),
-        problems=tuple(findings.problems),
-        notes=tuple(findings.notes),
+        problems=tuple(map(printable, findings.problems)),
+        notes=tuple(map(printable, findings.notes)),
     )
 
 

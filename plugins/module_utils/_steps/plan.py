@@ -94,6 +94,9 @@ _NOT_TOLD: t.Mapping[str, t.Any] = {
     "prove": False,
 }
 
+#: What a plan tells of a version that an import will make
+_OF_NEW_VERSION = ("operations", "enabled", "not_before", "expires", "tags")
+
 #: From this part of the limit on, it is spoken of
 _NEAR = 0.9
 
@@ -313,8 +316,9 @@ def _report(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned, part: 
     if planned.brings and action.version:
         warn_of_many_versions(vault, name, part)
     import_options = _import_of(item, planned)
-    part.planned += _changes(vault, {**item, **import_options}, planned)
-    part.add("plan", _entry(planned))
+    facts = _facts_after_import({**item, **import_options}, planned.now) if planned.brings else {}
+    part.planned += _changes(vault, facts, planned)
+    part.add("plan", _entry(planned, facts))
     if action.action in _IMPORTING:
         part.result["imports"].append(import_options)
     if planned.brings:
@@ -354,10 +358,10 @@ def warn_of_many_versions(vault: Vault, name: str, outcome: Outcome) -> None:
         )
 
 
-def _changes(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned) -> list[Change]:
+def _changes(vault: Vault, facts: t.Mapping[str, t.Any], planned: _Planned) -> list[Change]:
     """Return what byok_import will say that it changes, and after it byok_target_key.
 
-    :param item: the options of the key, with what byok_import is told
+    :param facts: what byok_import will say of the version that it makes
     """
     action, before, policy_changes = planned.action, planned.before, planned.policy_changes
     where = f"key {planned.declaration.name} in the {vault}"
@@ -373,7 +377,6 @@ def _changes(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned) -> li
         if action.version:
             policy_before = {fact: before[fact] for fact in policy_changes}
             superseded = {"version": action.version.version, **policy_before}
-        facts = _facts_after_import(item, planned.now)
         changes.append(Change(where, superseded, {**facts, **policy_changes}))
     elif after:
         changes.append(Change(where, {fact: before[fact] for fact in after}, after))
@@ -392,8 +395,11 @@ def _facts_after_import(item: t.Mapping[str, t.Any], now: datetime) -> dict[str,
     return version.facts(now)
 
 
-def _entry(planned: _Planned) -> PlanEntry:
-    """Return the plan of a key as it leaves."""
+def _entry(planned: _Planned, facts: t.Mapping[str, t.Any]) -> PlanEntry:
+    """Return the plan of a key as it leaves.
+
+    :param facts: what byok_import will say of the version that it makes
+    """
     action, before = planned.action, planned.before
     version, generation = action.version, action.wanted
     changes = {
@@ -417,6 +423,8 @@ def _entry(planned: _Planned) -> PlanEntry:
         next_due=action.next_due,
         changes=changes,
         code=action.code,
+        remedy=action.remedy,
+        new_version={name: facts[name] for name in _OF_NEW_VERSION if name in facts},
     )
 
 

@@ -204,7 +204,7 @@ class _Driver:
                 entry.name,
                 ByokError(
                     f"The key {entry.name} in the {self.vault} is not rotated: {entry.reason}",
-                    "Find out what happened, then decide; nothing was imported over it",
+                    entry.remedy or "Find out what happened, then decide",
                     code=entry.code,
                 ),
             )

@@ -27,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     PermissionFacts,
     VaultInfo,
@@ -178,8 +179,8 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
             _permission(vault.address, *need, findings.answers) for need in needs.items()
         ),
         missing=tuple(operation for operation in required if _refused(operation, findings)),
-        problems=tuple(findings.problems),
-        notes=tuple(findings.notes),
+        problems=tuple(map(printable, findings.problems)),
+        notes=tuple(map(printable, findings.notes)),
     )
     outcome.result["vault"] = described.to_dict()
     outcome.warnings += findings.problems

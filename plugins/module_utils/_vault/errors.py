@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions import PERMISSIONS
 
 #: What makes a credential
@@ -260,7 +261,7 @@ def explain(error: Exception, what: str, *, managed_hsm: bool = False) -> AzureE
         tenants = wrong_tenant(match["vault"], match["token"])
         return VaultUnavailable(f"{answered}: {tenants.what}", tenants.remedy, status, code)
     if status in range(300, 400):
-        where = _printable(headers.get("Location") or "an unknown place")
+        where = _shortened(headers.get("Location") or "an unknown place")
         return VaultUnavailable(f"{answered}: it was sent to {where}", _REDIRECTED, status, code)
     unavailable = status in (401, 408, 429) or status >= 500 or code in NOT_LET_THROUGH
     kind = VaultUnavailable if unavailable or unknown_version(error) else AzureError
@@ -290,7 +291,7 @@ def _missing_action(action: str, scope: str) -> str:
     """Return what to do where a Managed HSM says which data action is missing."""
     roles = {each.hsm_role for each in PERMISSIONS.values() if each.hsm_action == action}
     such_as = f", such as {' or '.join(sorted(roles))}" if roles else ""
-    return f"Give the identity a local role with {action} on {_printable(scope)}{such_as}"
+    return f"Give the identity a local role with {action} on {_shortened(scope)}{such_as}"
 
 
 def _no_answer(error: Exception, what: str) -> VaultUnavailable:
@@ -332,10 +333,10 @@ def code_and_text(error: t.Any) -> tuple[str | None, str]:
 
 def _first_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return _printable(lines[0].rstrip(".")) if lines else "no reason given"
+    return _shortened(lines[0].rstrip(".")) if lines else "no reason given"
 
 
-def _printable(text: str) -> str:
-    """Return a text of others without what a terminal would obey, and not longer than sensible."""
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def _shortened(text: str) -> str:
+    """Return a text of others printable, and not longer than sensible."""
+    shown = printable(text)
     return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."

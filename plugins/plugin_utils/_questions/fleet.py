@@ -21,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
     summarise,
     to_markdown,
+    unchecked,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.side_by_side import side_by_side
 
@@ -59,4 +60,5 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "side_by_side": side_by_side,
     "plan_summary": summarise,
     "plan_markdown": to_markdown,
+    "unchecked": unchecked,
 }

@@ -21,6 +21,12 @@ from functools import lru_cache, wraps
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import told
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape, plain
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Batch,
@@ -48,6 +54,7 @@ _HEAD = "keyferry run "
 def keep(run: Transfer) -> Kept:
     """Return what the role keeps of a run: its state, what there is to do, and what to report."""
     return {
+        "refused": [],
         "state": _HEAD + json.dumps(plain(run.to_dict()), separators=(",", ":")),
         "declared": len(run.declared),
         "to_bring": len(run.to_bring()),
@@ -57,8 +64,27 @@ def keep(run: Transfer) -> Kept:
         "problems": len(run.problems()),
         "standing": run.standing(),
         "arrived": run.arrived(),
-        "report": run.report(),
+        "report": _in_role(run.report()),
     }
+
+
+def _in_role(report: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a run's report with printable sentences that name the role's variables."""
+    failures = [
+        {**failure, "msg": as_set_in_role(printable(failure["msg"]))}
+        for failure in report["failures"]
+    ]
+    problems = [f"{failure['name']}: {failure['msg']}" for failure in failures]
+    return {**report, "problems": problems, "failures": failures}
+
+
+def refuse(problems: Sequence[str], vault_url: str) -> Kept:
+    """Return what the role keeps of a run that cannot begin.
+
+    :param problems: a sentence for each
+    """
+    report = {"vault_url": vault_url, "problems": list(problems), "failures": []}
+    return {"refused": list(problems), "declared": 0, "report": report}
 
 
 def _batches(run: Transfer) -> list[Item]:
@@ -169,7 +195,12 @@ def _retired(run: Transfer, token: Result, retired: Result) -> list[str]:
 
 
 def _problems(run: Transfer) -> list[str]:
-    return [f"{problem.name}: {problem.msg}" for problem in run.problems()]
+    return _told(run.problems())
+
+
+def _told(failures: Iterable[Failure]) -> list[str]:
+    """Return lines for people, with the names of the role's variables."""
+    return [as_set_in_role(line) for line in told(failures)]
 
 
 def _of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -203,7 +234,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "lock": lambda run, awaited: run.to_lock(awaited).target_keys,
     "transferred": lambda run, awaited: run.to_lock(awaited).transferred,
     "locked": lambda run, locked: keep(run.locking_done(locked)),
-    "failures": lambda run: [f"{failure.name}: {failure.msg}" for failure in run.failures],
+    "failures": lambda run: _told(run.failures),
     "problems": _problems,
     "retire": _retire,
     "not_retired": _retired,

@@ -14,7 +14,10 @@ from collections.abc import Mapping
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    DeclarationError,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     DEMANDS,
@@ -35,6 +38,7 @@ from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run impo
     MAKING,
     Kept,
     keep,
+    refuse,
 )
 
 #: Jobs that replace what is due, or show when that is
@@ -43,6 +47,20 @@ _ROTATING = ("rotate", "prepare", "show")
 
 def _begin(request: Mapping[str, t.Any], job: str, looks_only: bool = False) -> Kept:
     """Begin a run: check what is declared and what was asked for, before anything is touched."""
+    try:
+        return keep(_transfer(request, job, looks_only))
+    except DeclarationError as error:
+        return refuse(error.problems, request["vault_url"])
+    except ByokError as error:
+        return refuse([str(error)], request["vault_url"])
+
+
+def _transfer(request: Mapping[str, t.Any], job: str, looks_only: bool) -> Transfer:
+    """Return the run that was asked for.
+
+    :raises DeclarationError: for keys that cannot be declared so
+    :raises ByokError: for what cannot be asked for
+    """
     keys = declared_keys(request["keys"], request["key_defaults"])
     escrow_directory = _escrow_directory(request) if job in MAKING else None
     confirmed = in_vault(names(request["confirm"], "byok_confirm"), request["vault_url"])
@@ -59,7 +77,7 @@ def _begin(request: Mapping[str, t.Any], job: str, looks_only: bool = False) -> 
         escrow_directory=escrow_directory,
         confirmations=confirmed,
     )
-    return keep(Transfer.begin(wanted, keys))
+    return Transfer.begin(wanted, keys)
 
 
 def _escrow_directory(request: Mapping[str, t.Any]) -> str | None:
@@ -108,14 +126,14 @@ def _kek_name(rules: Mapping[str, t.Any], prefix: str, vault_url: str) -> str:
 
 
 def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[str, t.Any]:
-    """Return what byok_wrap is told about the KEK.
-
-    :raises UntrustedKek: for a KEK that may not be used
-    """
-    options = judge(kek, _kek_rules(rules, vault_url), rules["azure_host_trusted"])
-    if options.kek_id:
-        refuse_kek_of_other_vault(options.kek_id, vault_url)
-    return options.to_dict()
+    """Return what byok_wrap is told about the KEK; for one that may not be used, only why."""
+    try:
+        options = judge(kek, _kek_rules(rules, vault_url), rules["azure_host_trusted"])
+        if options.kek_id:
+            refuse_kek_of_other_vault(options.kek_id, vault_url)
+    except ByokError as error:
+        return {"refused": str(error)}
+    return {"refused": "", **options.to_dict()}
 
 
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {

@@ -652,3 +652,19 @@ def test_what_an_unforeseen_error_says_is_not_shown(
     run.plugin.v2_runner_on_ok(result)
     assert run.plugin.disabled
     assert "topsecret" not in run.warnings[0]
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """Or somebody who may write to its folder has events appended to another file of ours."""
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    link = tmp_path / "log"
+    link.symlink_to(precious)
+    with pytest.raises(OSError, match="log is a link; set byok_log_path to the file itself"):
+        LogFile(str(link), 0, 1).append("line\n")
+    link.unlink()
+    link.symlink_to(tmp_path / "nothing yet")
+    with pytest.raises(OSError, match="is a link"):
+        LogFile(str(link), 0, 1).append("line\n")
+    assert precious.read_text() == "x"
+    assert not (tmp_path / "nothing yet").exists()

@@ -186,8 +186,9 @@ def test_what_was_locked_is_replaced_where_that_is_forced() -> None:
     forced = plan_key(LOCKING, token, InVault(None), Rotating(NOW, force))
     assert (forced.action, forced.newer_than, forced.locks) == ("rotate", "01", True)
     assert generation(1).identity in forced.reason
-    said = plan_key(LOCKING, token, InVault(None), Rotating(NOW)).reason
-    assert f"force the replacement of {generation(1).identity}" in said
+    said = plan_key(LOCKING, token, InVault(None), Rotating(NOW)).remedy
+    assert said
+    assert f"the option force set to {generation(1).identity}" in said
     meant = replace(LOCKING, generation="01")
     assert plan_key(meant, token, InVault(None), Rotating(NOW, force)).action == "conflict"
 
@@ -342,7 +343,7 @@ def test_a_key_that_names_its_generation_is_not_forced_to_another_one() -> None:
     named = replace(DECLARED, generation="01")
     forced = replace(LATE, force=frozenset([generation(1).identity]))
     planned = plan_key(named, token_of(1), vault_of(1), forced)
-    assert (planned.action, "leave generation out" in planned.reason) == ("conflict", True)
+    assert (planned.action, planned.code) == ("conflict", "generation_fixed")
     assert plan_key(named, token_of(1), vault_of(1), LATE).action == "none"
 
 
@@ -491,7 +492,7 @@ OFTEN = replace(DECLARED, rotation=rotation(every="PT1S"))
 
 #: By rule: a situation in which it decides, the action, and words of its sentence
 DECIDES: list[tuple[Rule, Situation, str, str]] = [
-    (deleted_name, situation(in_token(1), DELETED), "conflict", "recover or purge it"),
+    (deleted_name, situation(in_token(1), DELETED), "conflict", "a deleted key holds"),
     (not_in_vault, situation(in_token(1), EMPTY), "transfer", "not in the vault"),
     (not_in_vault, situation(in_token(), EMPTY), "transfer", "neither in the token"),
     (not_in_vault, situation(in_token(1), DELETED, on_deleted="purge"), "transfer", "not in the"),
@@ -511,7 +512,7 @@ DECIDES: list[tuple[Rule, Situation, str, str]] = [
         generation_fixed,
         situation(token_of(1), vault_of(1), NAMED, forcing(1)),
         "conflict",
-        "leave generation out",
+        "its declaration fixes the generation",
     ),
     (
         made_ahead,
@@ -645,6 +646,23 @@ def test_a_rule_leaves_the_decision_to_the_next_one(rule: Rule, seen: Situation)
 def test_every_rule_has_its_tests() -> None:
     assert {rule for rule, *_rest in DECIDES} == set(RULES)
     assert {rule for rule, _seen in LEAVES} == set(RULES)
+
+
+def test_a_conflict_carries_a_remedy_and_nothing_else_does() -> None:
+    for rule, seen, *_expected in DECIDES:
+        action = rule(seen)
+        assert action
+        assert bool(action.remedy) == (action.action == "conflict"), rule
+
+
+def test_what_replaces_a_wrong_newest_version_is_named() -> None:
+    """Whose force helps is the generation that the vault has, and not the wanted one."""
+    seen = (token_of(1, 2, withdrawn=(2,)), vault_of(2))
+    conflict = plan_key(DECLARED, *seen)
+    assert conflict.remedy
+    assert conflict.remedy.endswith(generation(2).identity)
+    forced = Rotating(NOW, frozenset([generation(2).identity]))
+    assert plan_key(DECLARED, *seen, forced).action == "rotate"
 
 
 def test_the_first_rule_that_decides_wins() -> None:

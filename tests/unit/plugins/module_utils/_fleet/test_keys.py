@@ -259,7 +259,7 @@ TOLD = {
         **RSA,
         "rotation": {"retire": "now"},
     },
-    "keys[0] (k): The EC key k is declared with curve None and size None. "
+    "keys[0] (k): The EC key k is declared without size or curve. "
     "Give curve as one of P-256, P-384, P-521, P-256K, and no size.": {"name": "k", "type": "EC"},
     "keys[0] is the text 'k', but must be a mapping of fields.": "k",
 }

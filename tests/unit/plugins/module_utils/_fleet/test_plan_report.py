@@ -7,9 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ActionName
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
+    _COUNTED,
     summarise,
     to_markdown,
+    unchecked,
 )
 
 AT = "2026-11-22T12:00:00Z"
@@ -55,7 +58,7 @@ def test_a_run_without_anything_to_do_is_clean() -> None:
     )
     assert (summary["status"], summary["actions"], summary["made_at"]) == ("clean", {"none": 1}, AT)
     assert list(summary["hosts"]) == ["one", "two"]
-    assert to_markdown(summary) == f"### Keys: clean\n\n2 vaults, {AT}: 1 none.\n"
+    assert to_markdown(summary) == f"### Keys: clean\n\n2 vaults, {AT}: 1 unchanged.\n"
 
 
 @pytest.mark.parametrize("action", ["transfer", "rotate", "update", "recover", "conflict"])
@@ -80,7 +83,7 @@ def test_keys_of_another_host_of_the_same_vault_are_declared() -> None:
         ["nobodys"],
     ]
     assert summary["status"] == "clean"  # what nobody declared is reported and no drift
-    assert f"\n1 vault, {AT}: 2 none." in to_markdown(summary)
+    assert f"\n1 vault, {AT}: 2 unchanged." in to_markdown(summary)
     assert "Not declared: nobodys (one), nobodys (two)." in to_markdown(summary)
 
 
@@ -110,6 +113,83 @@ def test_a_long_plan_fits_into_a_comment() -> None:
 
 
 def test_texts_are_text_and_no_markup() -> None:
-    reason = "a | b\n# c <img> @team [x](y)"
+    reason = "a | b\n# c <img> @team [x](y)\x1b[2J\u202e"
     text = to_markdown(summarise([host("one", entry("a", "conflict", reason=reason))], AT))
-    assert r"a \| b \# c \<img\> \@team \[x\](y) |" in text
+    assert r"a \| b\\n\# c \<img\> \@team \[x\](y)\\x1b\[2J\\u202e |" in text
+
+
+def test_actions_are_counted_in_words() -> None:
+    plan = [*(entry(f"a{number}") for number in range(200)), entry("b", "transfer")]
+    text = to_markdown(summarise([host("one", *plan, entry("c", "conflict"))], AT))
+    assert ": 200 unchanged, 1 to transfer, 1 in conflict.\n" in text
+    assert list(_COUNTED) == ["none", *(each for each in t.get_args(ActionName) if each != "none")]
+
+
+def row_of(planned: dict[str, t.Any]) -> str:
+    """The row of a key in the table of changes."""
+    text = to_markdown(summarise([host("one", planned)], AT))
+    return next(line for line in text.splitlines() if line.startswith("| one |"))
+
+
+def test_attributes_are_told_before_and_after() -> None:
+    changes = {
+        "enabled": {"before": True, "after": False},
+        "operations": {"before": ["sign", "verify"], "after": ["sign"]},
+        "expires": {"before": None, "after": "2027-01-01T00:00:00Z"},
+        "tags": {"before": {"a": "1", "b": "2"}, "after": {"b": "\x1b[2J\n3", "c": "|", "a": "1"}},
+    }
+    assert row_of(entry("k", "update", changes=changes)).endswith(
+        " because | enabled from true to false; operations from sign, verify to sign; "
+        "expires from not set to 2027-01-01T00:00:00Z; "
+        r"tags.b from 2 to \\x1b\[2J\\n3; tags.c from not set to \| |"
+    )
+
+
+def test_what_a_new_key_will_be_able_to_do_is_told() -> None:
+    version = {
+        "operations": ["sign", "verify"],
+        "enabled": True,
+        "not_before": None,
+        "expires": None,
+        "tags": {"team": "web", "keyferry-generation": "01"},
+    }
+    assert row_of(entry("k", "transfer", new_version=version)).endswith(
+        " | because | can sign, verify; expires never; tags team=web |"
+    )
+    later = {"enabled": False, "not_before": AT, "expires": "2027-01-01T00:00:00Z", "tags": {}}
+    assert row_of(entry("k", "transfer", new_version={**version, **later})).endswith(
+        f" can sign, verify; disabled; valid from {AT}; expires 2027-01-01T00:00:00Z |"
+    )
+
+
+def test_what_to_do_about_a_conflict_is_told_with_the_names_of_the_role() -> None:
+    row = row_of(entry("k", "conflict", remedy="Set the option force to X, or on_deleted"))
+    assert row.endswith(r" | Set byok\_force to X, or byok\_on\_deleted. |")
+
+
+def test_one_bad_key_does_not_hide_the_plan_of_all_others() -> None:
+    good, bad = host("one", entry("a", "transfer"), a="01"), host("two", entry("b"))
+    bad["byok_planned"]["unchecked"] = ["c: Azure refuses it.\x1b"]
+    bad["byok_keys"].append({"name": "a"})
+    refused = {
+        "inventory_hostname": "three",
+        "byok_vault_url": "https://three.vault.azure.net",
+        "byok_planned": {},
+        "byok__not_checked": "byok_keys[0] (a): has no type.\nbyok_keys[1] (b): has no type.",
+    }
+    gone = {"inventory_hostname": "four", "byok_vault_url": "https://four.vault.azure.net"}
+    hosts = [good, bad, refused, gone, {"inventory_hostname": "no-vault"}]
+    left = unchecked(hosts)
+    assert left == [
+        r"two: c: Azure refuses it.\x1b",
+        "three: byok_keys[0] (a): has no type.",
+        "three: byok_keys[1] (b): has no type.",
+        "four: It was not reached.",
+    ]
+    summary = summarise(hosts, AT)
+    assert summary["behind"] == []  # of a key that was not checked nobody knows
+    text = to_markdown(summary, left)
+    assert text.startswith(f"### Keys: incomplete\n\n2 vaults, {AT}: 1 unchanged, 1 to transfer.\n")
+    assert "**Not checked**, so there is no verdict:\n\n- two: c: Azure refuses it." in text
+    assert "| one | a | P-256 | transfer | because |" in text
+    assert unchecked([good, {"inventory_hostname": "no-vault"}]) == []
