@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import Validity
 
 ActionName = t.Literal["transfer", "rotate", "update", "recover", "lock", "none", "conflict"]
 
@@ -102,6 +103,8 @@ class PlanEntry(Shape):
     :ivar generation: the one that it is about; None for one that has to be made
     :ivar version: the newest version in the vault
     :ivar changes: by attribute, ``before`` and ``after``
+    :ivar state: whether that version has expired, expires soon or is not yet valid; None otherwise
+    :ivar state_at: when it expires or expired, or from when on it is valid
     """
 
     name: str
@@ -116,6 +119,8 @@ class PlanEntry(Shape):
     next_due: datetime | None = None
     changes: Mapping[str, t.Any] = field(default_factory=dict)
     code: str = "unknown"
+    state: Validity | None = None
+    state_at: datetime | None = None
 
 
 @dataclass(frozen=True)

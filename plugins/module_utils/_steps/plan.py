@@ -25,8 +25,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
     InToken,
     in_the_token,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import ending_kek
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    refuse_kek_of_other_vault,
+    unusable_kek,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    Duration,
+    parse_duration,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
     Rotating,
@@ -34,6 +42,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     with_interrupted,
     with_policy,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import StayingKek
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     MakeOrder,
     PlanEntry,
@@ -41,6 +50,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import (
     FINISHED,
     INTERRUPTED,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import (
+    OF_SEVERAL,
+    VALIDITIES,
+    Dated,
+    state_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
@@ -55,9 +70,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_pol
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import (
     list_expired,
+    list_to_report,
     list_unmanaged,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
+    Listed,
     list_versions,
     observe,
     read_version,
@@ -88,6 +105,13 @@ _NOT_TOLD: t.Mapping[str, t.Any] = {
 #: From this part of the limit on, it is spoken of
 _NEAR = 0.9
 
+#: How many keys a warning names
+_MOST_NAMED = 10
+
+#: How long before its expiry a version expires soon, where nothing else is said
+SOON = "P30D"
+_SOON = parse_duration(SOON)
+
 
 #: Actions that make a new version in the vault
 _BRINGING = ("transfer", "rotate")
@@ -100,15 +124,17 @@ _IMPORTING = (*_BRINGING, "update", "recover")
 class Asked:
     """What a run is asked for, beside its keys.
 
-    :ivar force: identities of generations that are replaced whatever their age; None rotates
-        nothing
+    :ivar force: identities of generations that are replaced whatever their age, or names of their
+        keys; None rotates nothing
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar journal: the imports that interrupted runs of this host sent to the vault
+    :ivar soon: how long before its expiry a version expires soon
     """
 
     force: frozenset[str] | None
     on_deleted: str
     journal: Journal
+    soon: Duration = _SOON
 
 
 @dataclass(frozen=True)
@@ -121,6 +147,7 @@ class _Planned:
         where there is none
     :ivar now: what time it was by the vault
     :ivar finishes: an interrupted run sent an import that has to be looked after
+    :ivar dated: the state of the newest version, or else of what would be brought
     """
 
     declaration: Declaration
@@ -130,6 +157,15 @@ class _Planned:
     name_taken: str | None
     now: datetime
     finishes: bool
+    dated: Dated
+
+    @property
+    def reason(self) -> str:
+        """Why, for people, with the state of the newest version."""
+        if self.dated.sentence is None:
+            return self.action.reason
+        which = "the newest version" if self.action.version else "what would be brought"
+        return f"{self.action.reason}; {which} {self.dated.sentence}"
 
     @property
     def brings(self) -> bool:
@@ -154,18 +190,22 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     check_unique(item["name"] for item in items)
     force = frozenset(params["force"]) if params["rotate"] else None
     journal = Journal(params["state_directory"], vault.address.url)
-    asked = Asked(force, params["on_deleted"], journal)
+    asked = Asked(force, params["on_deleted"], journal, parse_duration(params["expires_soon"]))
     plan(vault, items, params["target_keys"], asked, outcome=outcome)
     warn_of_unknown(force or (), params["target_keys"], outcome)
+    listed = None
     if params["unmanaged"] == "report":
-        outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
-    if params["kek_name"] and not outcome.failures:
-        _tell_of_kek(vault, params["kek_name"], outcome)
+        listed = list_to_report(vault)
+        names = [item["name"] for item in items]
+        outcome.result["unmanaged"] = list_unmanaged(vault, names, listed)
+    if (params["kek_name"] or params["kek_id"]) and not outcome.failures:
+        _tell_of_kek(vault, params["kek_name"], params["kek_id"], asked.soon, outcome)
     if params["expired_prefix"] and not outcome.failures:
-        outcome.result["expired_keks"] = _expired_keks(vault, params["expired_prefix"], outcome)
+        expired = _expired_keks(vault, params["expired_prefix"], listed, outcome)
+        outcome.result["expired_keks"] = expired
     versions = None
     if params["all_versions"]:
-        versions = take_inventory(vault, items, params["target_keys"], outcome)
+        versions = take_inventory(vault, items, params["target_keys"], outcome, asked.soon)
     outcome.result["versions"] = versions
 
 
@@ -186,7 +226,7 @@ def plan(
     observed = {result["name"]: result for result in target_keys}
     outcome = Outcome() if outcome is None else outcome
     outcome.result.update(plan=[], transfers=[], orders=[], imports=[])
-    outcome.result.update(unmanaged=None, expired_keks=[])
+    outcome.result.update(unmanaged=None, expired_keks=[], kek=None)
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
@@ -198,26 +238,69 @@ def plan(
         _report(vault, item, planned, part)
 
     each_key(vault, items, outcome, add)
+    _warn_of_states(vault, outcome)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
 
 
-def _tell_of_kek(vault: Vault, name: str, outcome: Outcome) -> None:
-    """Warn of the end of a KEK that stays; nothing that is planned depends on it yet."""
+def _warn_of_states(vault: Vault, outcome: Outcome) -> None:
+    """Say, in one sentence for each state, which keys have expired, expire soon or are not yet
+    valid; what is replaced in this run needs no warning.
+    """
+    for state in VALIDITIES:
+        names = [
+            entry["name"]
+            for entry in outcome.result["plan"]
+            if entry["state"] == state and not (entry["version"] and entry["action"] in _BRINGING)
+        ]
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            outcome.warnings.append(
+                f"Keys in the {vault} that {OF_SEVERAL[state]}: {', '.join(names[:_MOST_NAMED])}"
+                f"{more}. The plan tells the moments"
+            )
+
+
+def _tell_of_kek(
+    vault: Vault, name: str | None, kid: str | None, soon: Duration, outcome: Outcome
+) -> None:
+    """Report a KEK that stays, and warn of one that cannot be used now or soon; nothing that is
+    planned depends on it yet.
+
+    :param name: of the KEK, of which the newest version counts
+    :param kid: instead, the identifier of one version
+    :raises ByokError: for an identifier of another vault
+    """
+    version = None
+    if kid:
+        refuse_kek_of_other_vault(kid, vault.address.url)
+        key_id = parse_kid(kid)
+        name, version = key_id.name, key_id.version
+    what = f"The KEK {name} in the {vault}"
     try:
-        kek = read_version(vault, name)
+        kek = read_version(vault, str(name), version)
     except AzureError as error:
         outcome.warnings.append(f"When the KEK {name} expires is not known: {error.what}")
         return
-    ending = kek and ending_kek(f"The KEK {name} in the {vault}", kek.expires, vault.now)
-    if ending:
-        outcome.warnings.append(ending)
+    if kek is None:
+        if kid:
+            outcome.warnings.append(f"{what} is not there: its version {version} does not exist")
+        return
+    dated = state_of(kek.not_before, kek.expires, vault.now, soon)
+    outcome.result["kek"] = StayingKek(str(name), kek.kid, kek.expires, dated.validity).to_dict()
+    if dated.sentence:
+        outcome.warnings.append(unusable_kek(what, dated.sentence))
 
 
-def _expired_keks(vault: Vault, prefix: str, outcome: Outcome) -> list[str]:
-    """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails."""
+def _expired_keks(
+    vault: Vault, prefix: str, listed: t.Sequence[Listed] | None, outcome: Outcome
+) -> list[str]:
+    """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails.
+
+    :param listed: the keys of the vault, if they were listed already
+    """
     try:
-        return list_expired(vault, prefix)
+        return list_expired(vault, prefix, listed)
     except AzureError as error:
         outcome.warnings.append(
             f"Whether interrupted runs left KEKs in the {vault} is not known: {error.what}"
@@ -245,6 +328,7 @@ def _plan_one(vault: Vault, declaration: Declaration, in_token: InToken, asked: 
             policy = read_policy(vault, name, rotation)
         policy_changes = policy.changes(rotation)
     attributes = action.version.attributes() if action.version else {}
+    described = action.version or declaration
     return _Planned(
         declaration,
         with_policy(action, policy_changes),
@@ -253,6 +337,7 @@ def _plan_one(vault: Vault, declaration: Declaration, in_token: InToken, asked: 
         name_taken=asked.on_deleted if in_vault.deleted else None,
         now=now,
         finishes=interrupted and action.action == "update",
+        dated=state_of(described.not_before, described.expires, now, asked.soon),
     )
 
 
@@ -279,19 +364,19 @@ def _report(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned, part: 
 def warn_of_unknown(
     force: t.Iterable[str], target_keys: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome
 ) -> None:
-    """Say which of the identities that must be replaced are of no generation; one that was replaced
-    already is no news.
+    """Say which of the identities and names that must be replaced are of no generation and no key;
+    one that was replaced already is no news.
 
     :param target_keys: the results of byok_target_key
     """
-    identities: set[str] = set()
+    identities = {key["name"] for key in target_keys}
     for key in target_keys:
         for generation in key["generations"]:
             identities.add(generation["thumbprint"] or generation["generation"])
     unknown = sorted(set(force) - identities)
     if unknown:
         outcome.warnings.append(
-            f"force names no generation of the declared keys: {', '.join(unknown)}"
+            f"force names no generation and no name of the declared keys: {', '.join(unknown)}"
         )
 
 
@@ -359,7 +444,7 @@ def _entry(planned: _Planned) -> PlanEntry:
     return PlanEntry(
         name=planned.declaration.name,
         action=action.action,
-        reason=action.reason,
+        reason=planned.reason,
         kind=str(planned.declaration.spec),
         generation=generation.generation if generation else None,
         thumbprint=generation.thumbprint if generation else None,
@@ -369,6 +454,8 @@ def _entry(planned: _Planned) -> PlanEntry:
         next_due=action.next_due,
         changes=changes,
         code=action.code,
+        state=planned.dated.validity,
+        state_at=planned.dated.at,
     )
 
 
