@@ -80,6 +80,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log impor
     Event,
     LogFile,
     events,
+    on_argument,
     redact,
     secrets_in,
     text_of,
@@ -89,6 +90,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.job_log impor
 _COLLECTION = "keyferry.azure."
 _ROOT = Path(__file__).resolve().parents[2]
 _FAILING = ("ansible.builtin.fail", "ansible.builtin.assert")
+_VALIDATION = "ansible.builtin.validate_argument_spec"
 _SECRET_VARIABLES = ("BYOK_PIN", "AZURE_SECRET", "AZURE_CLIENT_SECRET", "AZURE_PASSWORD")
 
 
@@ -292,6 +294,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         task = result._task
         if unreachable:
             return f"{task.get_name()}: its host was not reached."
+        if action == _VALIDATION and _is_our_role(result._result):
+            errors = result._result.get("argument_errors") or ()
+            said = " ".join(filter(None, map(on_argument, filter(_is_text, errors))))
+            return redact(said, self._secrets) or f"{task.get_name()}: failed."
         text = text_of(result._result, "msg")
         if not text or action not in _FAILING or not _is_in_collection(task):
             return f"{task.get_name()} ({action}): failed."
@@ -360,6 +366,17 @@ def _uses_collection(play: t.Any) -> bool:
             if any(str(name).startswith(_COLLECTION) for name in names):
                 return True
     return False
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_our_role(validated: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether it is this collection's role of which arguments were checked."""
+    context = validated.get("validate_args_context")
+    path = text_of(context, "path") if isinstance(context, t.Mapping) else ""
+    return bool(path) and Path(path).resolve().is_relative_to(_ROOT / "roles")
 
 
 def _is_in_collection(task: t.Any) -> bool:

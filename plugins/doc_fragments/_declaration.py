@@ -183,6 +183,9 @@ escrow_path:
   description:
     - Path of the escrow package, written like O(path) and with its receipt. Only with
       O(escrow_public_key).
+    - The public key of an RSA or EC key is written beside the escrow package, as PEM, with
+      C(.pub.pem) appended to the path. After a restore, an EC key is not recognised without the
+      public key.
     - If not given, the escrow package is in the results only.
   type: path
 """

@@ -37,9 +37,9 @@ options:
     description: The first moment to exclude, ISO 8601 with a time zone.
     type: str
   level:
-    description: The lowest level to include.
+    description: The lowest level to include. V(WARN) is V(WARNING).
     type: str
-    choices: [INFO, WARNING, ERROR]
+    choices: [INFO, WARN, WARNING, ERROR]
     default: INFO
   key:
     description: Name of the key.
@@ -124,6 +124,10 @@ _TEXTS = {
     "host": "byok_log_host",
     "vault": "byok_log_vault",
 }
+
+
+#: Other words for a level
+_ALIASES = {"WARN": "WARNING"}
 
 
 class _Line(t.NamedTuple):
@@ -220,6 +224,7 @@ def _choice(options: _Options) -> _Choice:
     :raises AnsibleFilterError: for one that says nothing that can be looked for
     """
     level = options.level or "INFO"
+    level = _ALIASES.get(level, level)
     for name, value, choices in (
         ("format", options.format, ("jsonl", "csv")),
         ("level", level, LEVELS),

@@ -81,7 +81,7 @@ options:
   purge:
     description:
       - With O(state=absent), also purge the deleted KEK. If the vault's recovery level does not
-        allow that, the module fails before it deletes anything.
+        allow that, the KEK is deleted all the same, and a warning says that it is not purged.
     type: bool
     default: false
   expired_prefix:
@@ -91,6 +91,12 @@ options:
         version is an import-only RSA-HSM key that has expired by the vault's clock.
       - With O(purge=true), these KEKs are purged if the vault's recovery level allows that.
     type: str
+  made_before:
+    description:
+      - With O(state=absent) in check mode, an earlier task of the run would have made the KEK
+        O(name). So its deletion is reported, although the KEK is not there.
+    type: bool
+    default: false
   delete_timeout:
     description: Seconds to wait until the vault has finished a deletion.
     type: int
@@ -258,6 +264,7 @@ def main() -> None:
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             "purge": {"type": "bool", "default": False},
             "expired_prefix": {"type": "str"},
+            "made_before": {"type": "bool", "default": False},
             "delete_timeout": {"type": "int", "default": 300},
         },
         mutually_exclusive=[

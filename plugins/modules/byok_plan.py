@@ -82,6 +82,8 @@ options:
       - Thumbprints (for oct keys CKA_IDs) of the generations to replace although they are not due,
         only with O(rotate=true). A generation that is not the newest version's was already replaced
         and is ignored.
+      - The name of a declared key stands for the generation that is its newest version. So each run
+        with that name replaces the key again, as soon as its C(min_interval) allows that.
     type: list
     elements: str
     default: []
@@ -104,8 +106,19 @@ options:
     type: str
     choices: [report, ignore]
     default: ignore
+  expires_soon:
+    description:
+      - How long before its expiry a version or a KEK expires soon, as an ISO 8601 duration. See
+        RV(plan[].state).
+    type: str
+    default: P30D
   kek_name:
-    description: Name of a KEK that stays. If given, the module warns if it expires within 14 days.
+    description:
+      - Name of a KEK that stays. If given, the module returns it as RV(kek), and warns if it has
+        expired, expires soon or is not yet valid.
+    type: str
+  kek_id:
+    description: Instead of O(kek_name), the identifier, with the version, of a KEK that stays.
     type: str
   expired_prefix:
     description:
@@ -199,6 +212,17 @@ plan:
     foreign:
       description: Whether the newest version in the vault is not of this token.
       type: bool
+    state:
+      description:
+        - V(expired), the newest version has expired, by the vault's clock. V(expires_soon), it
+          expires within O(expires_soon). V(not_yet_valid), its C(not_before) is in the future. Else
+          V(null).
+        - Where the vault has no version, the state is that of the version that would be brought.
+        - The module also warns of these keys.
+      type: str
+    state_at:
+      description: When that version expired, expires, or is valid from; V(null) without a state.
+      type: str
     changes:
       description: The attributes that are updated, and CKA_EXTRACTABLE where the key is locked,
         with C(before) and C(after).
@@ -222,6 +246,8 @@ plan:
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
       foreign: false
       next_due: null
+      state: null
+      state_at: null
       changes:
         tags:
           before: {}
@@ -287,17 +313,19 @@ versions:
           description: Whether a deleted key holds the name; V(null) where that may not be seen.
           type: bool
         last_rotated:
-          description: When the newest version was made, if it is not the only one.
+          description: When the newest version of this token was made, if this token has more than
+            one version.
           type: str
         next_due:
-          description: When the newest version is due to be replaced.
+          description: When the newest version is due to be replaced; V(null) for never, and where
+            that version is not of this token.
           type: str
         versions:
           description: The versions, newest first, each with C(version), C(kid), C(type),
             C(thumbprint), C(generation), C(ours)
             (whether a generation of the token is this key), C(active) (whether it is the newest),
             C(created), C(operations),
-            C(enabled), C(not_before), C(expires) and C(tags).
+            C(enabled), C(not_before), C(expires), C(tags) and C(state) (as RV(plan[].state)).
           type: list
           elements: dict
 unmanaged:
@@ -339,6 +367,28 @@ expired_keks:
   type: list
   elements: str
   sample: []
+kek:
+  description: The KEK that stays.
+  returned: with O(kek_name) or O(kek_id), V(null) if it does not exist or cannot be read
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    kid:
+      description: Its identifier with the version.
+      type: str
+    expires:
+      description: When it expires; V(null) for never.
+      type: str
+    state:
+      description: As RV(plan[].state).
+      type: str
+  sample:
+    name: keyferry-kek-approved
+    kid: https://contoso.vault.azure.net/keys/keyferry-kek-approved/0123456789abcdef0123456789abcdef
+    expires: "2027-01-31T12:00:00Z"
+    state: null
 imports:
   description: The declarations of the keys to transfer or update, for
     M(keyferry.azure.byok_import).
@@ -394,7 +444,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
-from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import plan_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import (
+    SOON,
+    plan_keys,
+)
 
 
 def main() -> None:
@@ -421,7 +474,9 @@ def main() -> None:
             },
             "all_versions": {"type": "bool", "default": False},
             "unmanaged": {"type": "str", "default": "ignore", "choices": ["report", "ignore"]},
+            "expires_soon": {"type": "str", "default": SOON},
             "kek_name": {"type": "str"},
+            "kek_id": {"type": "str"},
             "expired_prefix": {"type": "str"},
         },
         **KEY_CONSTRAINTS,

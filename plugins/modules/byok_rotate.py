@@ -64,6 +64,8 @@ options:
     description:
       - Thumbprints (for oct keys CKA_IDs) of the generations to replace although they are not due.
         A generation that is not the newest version's was already replaced and is ignored.
+      - The name of a declared key stands for the generation that is its newest version. So each run
+        with that name replaces the key again, as soon as its C(min_interval) allows that.
     type: list
     elements: str
     default: []
@@ -154,6 +156,11 @@ options:
       outcome. A key of which that is not possible fails.
     type: bool
     default: false
+  expires_soon:
+    description: How long before its expiry a version expires soon, as an ISO 8601 duration. The
+      module warns of keys that have expired, expire soon or are not yet valid.
+    type: str
+    default: P30D
   last_vault:
     description:
       - Declare that no other vault still needs these keys, so that keys with C(after_transfer=lock)
@@ -341,6 +348,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
     key_options,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import run_module
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import SOON
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.rotate import rotate_keys
 
 
@@ -363,6 +371,7 @@ def main() -> None:
                 "choices": ["rotate", "prepare", "retire"],
             },
             "force": {"type": "list", "elements": "str", "default": []},
+            "expires_soon": {"type": "str", "default": SOON},
             "on_deleted": {
                 "type": "str",
                 "default": "fail",

@@ -88,6 +88,7 @@ def test_a_key_is_deleted_and_recovered(
     assert vault.versions(declared) == []
     again = absent(vault, declared, confirm)
     assert (again["changed"], again["deletions"], again["failures"]) == (False, [], [])
+    assert again["warnings"] == []
     # And back.
     would = recovered(vault, declared, check=True)
     done = recovered(vault, declared)
@@ -100,8 +101,11 @@ def test_a_key_is_deleted_and_recovered(
 def test_a_key_that_is_not_there_cannot_be_recovered(vault: Vault, key: Declare) -> None:
     declared = key()
     assert "There is no deleted key" in failure(recovered(vault, declared))
-    nothing = absent(vault, declared, None, purge=True)
-    assert (nothing["changed"], nothing["failures"], nothing["warnings"]) == (False, [], [])
+    for purge in (False, True):
+        nothing = absent(vault, declared, None, purge=purge)
+        assert (nothing["changed"], nothing["failures"]) == (False, [])
+        (warning,) = nothing["warnings"]  # or a misspelt name would look as done
+        assert "there is no such key" in warning
 
 
 def test_a_key_is_purged_at_once_or_later(vault: Vault, key: Declare) -> None:

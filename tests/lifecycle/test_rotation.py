@@ -134,9 +134,13 @@ def test_force_names_what_it_replaces_and_does_so_once(
     assert "min_interval P2D" in failure(forced)
     assert (forced["changed"], len(vault.generations(declared))) == (False, 1)
     lab.forward(days=3)
-    by_another_name = vault.rotate(declared, force=[declared["name"], first["version"]])
-    assert only(by_another_name)["changed"] is False
-    assert "force names no generation of the declared keys" in by_another_name["warnings"][0]
+    if vault.driver == "byok_rotate":  # which sees one vault, so another one may have it
+        by_another_name = vault.rotate(declared, force=[first["version"]])
+        assert only(by_another_name)["changed"] is False
+        assert "force names no generation and no name of" in by_another_name["warnings"][0]
+    else:
+        with pytest.raises(ByokError, match=r"^byok_force names .* no generation and no key"):
+            vault.rotate(declared, force=[first["version"]])
     second = only(vault.rotate(declared, force=[first["thumbprint"]]))
     assert (second["action"], second["replaced"]) == ("rotate", first["version"])
     again = vault.rotate(declared, force=[first["thumbprint"]])

@@ -210,10 +210,23 @@ def test_an_escrow_package_is_the_same_key_for_no_vault(
     assert Path(paths["escrow_path"]).read_text() == escrowed["content"]
     assert Path(paths["escrow_path"]).stat().st_mode & 0o777 == 0o600
 
+    # Who restores the key has to put its public key in as well
+    public = Path(f"{paths['escrow_path']}.pub.pem")
+    assert public.stat().st_mode & 0o777 == 0o600
+    public_key = serialization.load_pem_public_key(public.read_bytes())
+    private: Any = serialization.load_der_private_key(same[1], None)
+    assert public_key == private.public_key()
+    assert not Path(f"{paths['path']}.pub.pem").exists()
+
     again = run("byok_wrap", softhsm, **options)
     assert again["changed"] is False
     assert [again["packages"][0]["wrapped"], again["escrows"][0]["wrapped"]] == [False, False]
     assert again["escrows"][0]["sha256"] == escrowed["sha256"]
+
+    # Without its public key it would be of no use.
+    public.unlink()
+    completed = run("byok_wrap", softhsm, **options)["escrows"][0]
+    assert (completed["wrapped"], public.exists()) == (True, True)
 
     # The one is never taken for the other.
     swapped = {"path": paths["escrow_path"], "escrow_path": paths["path"]}

@@ -25,9 +25,16 @@ plan() {
     ci/take.sh "$tree" keys yml "$work"
     ci/take.sh refs/remotes/origin/listings listings json "$work"
     unset BYOK_PIN BYOK_PIN_FILE
+    # What is declared before the merge, so that the plan says what a declaration was that is removed
+    mkdir "$work/base"
+    git archive HEAD ansible.cfg fleet.byok.yml | tar -x -C "$work/base"
+    ci/take.sh HEAD keys yml "$work/base"
+    base=$work/base.json
+    (cd "$work/base" && ansible-inventory --list >"$base") || base=
     directory=$PWD
     cd "$work"
-    ansible-playbook keyferry.azure.plan --extra-vars "{\"byok_plan_directory\": \"$directory\"}"
+    ansible-playbook keyferry.azure.plan \
+        --extra-vars "{\"byok_plan_directory\": \"$directory\", \"byok_plan_base\": \"$base\"}"
 }
 
 work=$(mktemp -d)

@@ -16,11 +16,9 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     RsaPublicKey,
@@ -29,9 +27,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     fingerprint as fingerprint_of,
 )
-
-#: Within which a user is told that a KEK ends
-_SOON = timedelta(days=14)
 
 Trust: t.TypeAlias = t.Literal["created", "pinned", "attested", "unverified"]
 
@@ -448,18 +443,15 @@ def normalise_fingerprint(text: str) -> str:
     return digits
 
 
-def ending_kek(what: str, expires: datetime | None, now: datetime) -> str | None:
-    """Return a warning of a KEK that stays and has ended or soon will; None for another.
+def unusable_kek(what: str, state: str) -> str:
+    """Return a warning of a KEK that stays, and that cannot be used now or soon.
 
     One that was made without an expiry may have got one of 48 hours (azure-powershell 22654).
 
     :param what: names the KEK and its vault, to begin a sentence
+    :param state: goes on with it, as sentence_of() says
     """
-    if expires is None or expires - now > _SOON:
-        return None
-    hours = (expires - now) // timedelta(hours=1)
-    when = f"expires in {hours} hours, at" if hours >= 0 else "has expired, at"
     return (
-        f"{what} {when} {format_moment(expires)}. Nothing can be imported under it then: make "
-        "another one under a new name, and have it approved again"
+        f"{what} {state}. Nothing can be imported under an expired KEK or one that is not yet "
+        "valid: make another one under a new name, and have it approved again"
     )

@@ -47,11 +47,15 @@ class Rotating:
     """A run that replaces what is due.
 
     :ivar now: as the vault's clock decides it
-    :ivar force: identities of generations to replace whatever their age
+    :ivar force: identities of generations to replace whatever their age, or names of their keys
     """
 
     now: datetime
     force: frozenset[str] = frozenset()
+
+    def forces(self, name: str, generation: KnownGeneration) -> bool:
+        """Tell whether a generation of the key ``name`` must be replaced whatever its age."""
+        return bool(self.force & {generation.identity, name})
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Situation:
         """Tell whether the run was told to replace the newest version."""
         if self.rotating is None or self.holder is None:
             return False
-        return self.holder.identity in self.rotating.force
+        return self.rotating.forces(self.declaration.name, self.holder)
 
     @cached_property
     def cause(self) -> Cause | None:
@@ -505,7 +509,7 @@ def refuse_locked(situation: Situation, action: Action) -> Action:
     wanted, rotating = action.wanted, situation.rotating
     if action.action != "transfer" or wanted is None or wanted.extractable is not False:
         return action
-    is_forced = rotating is not None and wanted.identity in rotating.force
+    is_forced = rotating is not None and rotating.forces(situation.declaration.name, wanted)
     if rotating and is_forced and not situation.declaration.generation:
         reason = f"the replacement of {wanted.identity}, which was locked, is forced"
         cause = Cause("forced", reason, rotating.now)

@@ -254,6 +254,11 @@ def path_beside(package_path: str) -> str:
     return f"{package_path}.receipt.json"
 
 
+def public_key_beside(escrow_path: str) -> str:
+    """Return where the public key of an escrow package is, as PEM."""
+    return f"{escrow_path}.pub.pem"
+
+
 def to_text(receipt: t.Mapping[str, t.Any]) -> str:
     """Return a receipt as it is written to a file."""
     return json.dumps(receipt, indent=2) + "\n"

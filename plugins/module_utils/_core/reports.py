@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     ActionName,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import Validity
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class VersionFacts(Shape):
     :ivar generation: of the token, which it is; None for none
     :ivar ours: whether there is such a generation
     :ivar active: whether it is the newest
+    :ivar state: whether it has expired, expires soon or is not yet valid; None otherwise
     """
 
     version: str
@@ -111,6 +113,7 @@ class VersionFacts(Shape):
     not_before: datetime | None
     expires: datetime | None
     tags: Mapping[str, t.Any]
+    state: Validity | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class KeyVersions(Shape):
     """All versions of a key in a vault, newest first.
 
     :ivar deleted: whether a deleted key holds the name; None where that must not be seen
-    :ivar last_rotated: when the newest version was made, if it is not the only one
+    :ivar last_rotated: when the newest version of this token was made, if this token has others
+    :ivar next_due: when the newest version is due to be replaced; None where it is foreign
     """
 
     name: str
@@ -138,6 +142,19 @@ class VaultVersions(Shape):
     vault_url: str
     read_at: datetime
     target_keys: tuple[KeyVersions, ...]
+
+
+@dataclass(frozen=True)
+class StayingKek(Shape):
+    """A KEK that stays, as byok_plan looks at it.
+
+    :ivar state: whether it has expired, expires soon or is not yet valid; None otherwise
+    """
+
+    name: str
+    kid: str
+    expires: datetime | None
+    state: Validity | None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import Validity
 
 ActionName = t.Literal["transfer", "rotate", "update", "recover", "lock", "none", "conflict"]
 
@@ -104,6 +105,8 @@ class PlanEntry(Shape):
     :ivar changes: by attribute, ``before`` and ``after``
     :ivar remedy: what to do about a conflict; None for other actions
     :ivar new_version: attributes of the version that an import will make; empty for none
+    :ivar state: whether that version has expired, expires soon or is not yet valid; None otherwise
+    :ivar state_at: when it expires or expired, or from when on it is valid
     """
 
     name: str
@@ -120,6 +123,8 @@ class PlanEntry(Shape):
     code: str = "unknown"
     remedy: str | None = None
     new_version: Mapping[str, t.Any] = field(default_factory=dict)
+    state: Validity | None = None
+    state_at: datetime | None = None
 
     @property
     def told(self) -> str:

@@ -384,9 +384,17 @@ class Transfer(Shape):
             "updated": list(self.progress.updated),
             "locked": list(self.locked),
             "unchanged": sum(entry.action == "none" for entry in self.plan),
+            "replaced": self._replaced(),
             "problems": [f"{problem.name}: {problem.msg}" for problem in self.problems()],
             "failures": [problem.to_dict() for problem in self.problems()],
         }
+
+    def _replaced(self) -> dict[str, str | None]:
+        """Return, by names of keys whose replacement was forced, what their newest versions are:
+        the thumbprint to name when that one has to be replaced in turn.
+        """
+        forced = {entry.name for entry in self.plan if entry.code == "forced"}
+        return {key.name: key.identity for key in self._arrived() if key.name in forced}
 
     def _arrived(self) -> list[Held]:
         arrived = {}

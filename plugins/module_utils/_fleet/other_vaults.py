@@ -97,6 +97,24 @@ def awaited_elsewhere(
     return {name: ", ".join(others) for name, others in waiting.items() if others}
 
 
+def made_by_another(hosts: t.Iterable[Host], host: str) -> set[str]:
+    """Return the names of keys that another host of a run would make before this one.
+
+    In check mode nothing is made, so hosts that share a key would each report to make it.
+
+    :param hosts: the variables of all hosts of the inventory, in its order
+    :param host: the inventory name of the host that asks
+    """
+    before: list[Host] = []
+    for other in hosts:
+        if other["inventory_hostname"] == host:
+            sharing = [each for each in before if _token(each) == _token(other)]
+            return set().union(*(each["byok__run"]["to_make"] for each in sharing))
+        if other.get("byok__run"):
+            before.append(other)
+    return set()
+
+
 def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:
     """Return sentences on the vaults that lack the newest generation that another vault has.
 

@@ -22,6 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.printable imp
     one_line,
     printable,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import WORDS
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     vaults_behind,
 )
@@ -46,13 +47,22 @@ _COUNTED = {
 }
 
 
-def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
+def summarise(
+    hosts: t.Iterable[Item],
+    made_at: str,
+    base: Item | None = None,
+    inventory: t.Container[str] = (),
+) -> dict[str, t.Any]:
     """Return the verdict on the plans of a run.
 
     :param hosts: the variables of its hosts, after the role's entry point ``plan``:
         ``byok_planned`` is the plan of one, with ``vault_url``, ``plan`` and ``unmanaged``
     :param made_at: when the plans were made, for the record
-    :returns: ``status`` is ``clean`` where nothing is to be done nor decided, else ``changes``
+    :param base: the inventory before a change, as ``ansible-inventory --list`` writes it; None
+        where it is not known
+    :param inventory: the names of all hosts, of which a run may have a part
+    :returns: ``status`` is ``clean`` where nothing is to be done nor decided and no key has
+        expired, else ``changes``
     """
     planned = {host["inventory_hostname"]: host for host in hosts if host.get("byok_planned")}
     # By vault, what any host declares for it: two may bring keys there, of two tokens
@@ -61,14 +71,20 @@ def summarise(hosts: t.Iterable[Item], made_at: str) -> dict[str, t.Any]:
         declared[_url(host)].update(key["name"].lower() for key in host.get("byok_keys") or [])
     summary: dict[str, t.Any] = {}
     actions: Counter[str] = Counter()
+    expired = False
     for name, host in sorted(planned.items()):
         summary[name] = _of_host(host["byok_planned"], declared[_url(host)])
         actions.update(summary[name]["actions"])
+        expired = expired or any(entry.get("state") == "expired" for entry in summary[name]["plan"])
+    before = _base_hosts(base)
+    # Of a host that this run leaves out, nobody knows what is declared now
+    gone = {name: host for name, host in before.items() if name in planned or name not in inventory}
     return {
-        "status": "changes" if set(actions) - {"none"} else "clean",
+        "status": "changes" if expired or set(actions) - {"none"} else "clean",
         "made_at": made_at,
         "actions": dict(actions),
         "behind": vaults_behind(host for host in planned.values() if not _left(host)),
+        "removed": _removed(gone, declared) if base else None,
         "hosts": summary,
     }
 
@@ -112,12 +128,46 @@ def to_markdown(summary: Item, left: t.Sequence[str] = ()) -> str:
     if summary["behind"]:
         sentences = [f"- {_cell(sentence)}" for sentence in summary["behind"][:_MOST_ROWS]]
         parts.append("Behind another vault:\n\n" + "\n".join(sentences) + _more(summary["behind"]))
+    parts += _states(summary["hosts"])
+    if summary["removed"]:
+        parts.append(_removals(summary["removed"]))
     if unmanaged:
         parts.append(f"Not declared: {_some(unmanaged)}.")
     if due:
         rotations = [f"{name} ({host}) {moment}" for moment, host, name in sorted(due)]
         parts.append(f"Due next: {_some(rotations)}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _states(hosts: t.Mapping[str, Item]) -> t.Iterator[str]:
+    """Yield what is said of keys and KEKs that cannot be used now or soon."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, host in hosts.items():
+        for entry in host["plan"]:
+            if entry.get("state"):
+                found[entry["state"]].append(f"{entry['name']} ({name}) {entry['state_at']}")
+        kek = host["kek"]
+        if kek and kek["state"]:
+            found[kek["state"]].append(f"KEK {kek['name']} ({name})")
+        found["left"] += [f"{kek} ({name})" for kek in host["expired_keks"]]
+    for state, words in WORDS.items():
+        if found[state]:
+            yield f"**{words.capitalize()}**: {_some(found[state])}."
+    if found["left"]:
+        yield (
+            f"Expired KEKs that earlier runs left: {_some(found['left'])}. Nothing can be imported "
+            "under them, and the next run that makes a KEK deletes them."
+        )
+
+
+def _removals(removed: t.Sequence[Item]) -> str:
+    """Return what is said of declarations that are gone."""
+    rows = [(gone["host"], gone["name"], _declaration(gone["declaration"])) for gone in removed]
+    table = _table(("vault", "key", "was declared as"), rows)
+    return (
+        "No longer declared. These keys stay in vault and token, and nothing checks or rotates "
+        f"them any more:\n\n{table}"
+    )
 
 
 def unchecked(hosts: t.Iterable[Item]) -> list[str]:
@@ -197,7 +247,54 @@ def _of_host(planned: Item, declared: t.Container[str]) -> dict[str, t.Any]:
         "actions": dict(Counter(entry["action"] for entry in planned["plan"])),
         "plan": list(planned["plan"]),
         "unmanaged": [key for key in planned["unmanaged"] if key["name"].lower() not in declared],
+        "kek": planned.get("kek"),
+        "expired_keks": list(planned.get("expired_keks") or ()),
     }
+
+
+def _base_hosts(base: Item | None) -> dict[str, Item]:
+    """Return the variables of the hosts of an inventory that was written by ansible-inventory."""
+    meta = (base or {}).get("_meta") or {}
+    return {name: _plain(of_host) for name, of_host in (meta.get("hostvars") or {}).items()}
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Return what ansible-inventory wrote, without its marks of texts that are no templates."""
+    if isinstance(value, t.Mapping):
+        if set(value) == {"__ansible_unsafe"}:
+            return value["__ansible_unsafe"]
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _removed(
+    hosts: t.Mapping[str, Item], declared: t.Mapping[str, t.Container[str]]
+) -> list[dict[str, t.Any]]:
+    """Return the keys that were declared for a vault, and are no more.
+
+    :param hosts: the variables of hosts before
+    :param declared: by vault, names in lower case that are declared now
+    """
+    removed = []
+    for name, host in sorted(hosts.items()):
+        url = host.get("byok_vault_url")
+        for key in (host.get("byok_keys") or []) if url else []:
+            if key["name"].lower() not in declared.get(comparable_url(str(url)), ()):
+                declaration = {field: value for field, value in key.items() if field != "name"}
+                entry = {"host": name, "vault_url": url, "name": key["name"]}
+                removed.append({**entry, "declaration": declaration})
+    return removed
+
+
+def _declaration(fields: Item) -> str:
+    """Return the fields of a declaration in a line."""
+    return ", ".join(f"{name}: {_value(value)}" for name, value in fields.items())
+
+
+def _value(value: t.Any) -> str:
+    if isinstance(value, t.Mapping):
+        return " ".join(f"{name}={item}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:

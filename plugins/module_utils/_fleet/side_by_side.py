@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import BY_TAG
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import WORDS
 
 Host = t.Mapping[str, t.Any]
 
@@ -32,11 +33,11 @@ class _Key:
     vaults: dict[str, Host] = field(default_factory=dict)
 
 
-def side_by_side(shown: t.Iterable[Host]) -> list[str]:
+def side_by_side(shown: t.Sequence[Host]) -> list[str]:
     """Return lines that show, per key, its generations in the token and its versions in each vault.
 
     :param shown: what the role's entry point ``show`` saw for one vault each: ``token``,
-        ``target_keys``, ``plan``, ``versions``
+        ``target_keys``, ``plan``, ``versions``, ``kek``
     :return: printable, because tokens and vaults hold texts of others
     """
     keys: dict[tuple[str, str], _Key] = defaultdict(_Key)
@@ -55,6 +56,9 @@ def side_by_side(shown: t.Iterable[Host]) -> list[str]:
                 for generation in in_token["generations"]:
                     key.generations[generation["generation"]] = generation
     lines = []
+    for vault in shown:
+        if vault.get("kek"):
+            lines.append(f"{vault['versions']['vault_url']}: {_kek(vault['kek'])}")
     for (name, token), key in sorted(keys.items(), key=lambda named: named[0]):
         lines.append(f"{name}, token {token}")
         for generation in key.generations.values():
@@ -83,9 +87,10 @@ def _of_vault(url: str, there: Host, plan: Host | None) -> list[str]:
     for version in there["versions"]:
         if not version["ours"]:
             lines.append(f"  foreign, {url}: {_version(version)}")
+    rotated, due = there["last_rotated"], there["next_due"]
     facts = [
-        f"last rotated {there['last_rotated'] or 'never'}",
-        f"next due {there['next_due'] or 'never'}",
+        f"last rotated {rotated}" if rotated else "never rotated",
+        f"next due {due}" if due else "no rotation due",
     ]
     if there["deleted"] in _DELETED and not there["versions"]:
         facts.append(_DELETED[there["deleted"]])
@@ -111,12 +116,20 @@ def _generation(generation: Host) -> str:
 
 
 def _version(version: Host) -> str:
-    facts = [f"version {version['version']}"]
+    facts, state = [f"version {version['version']}"], version.get("state")
     if version["active"]:
-        facts.append("active")
+        # Azure names it as the newest, but nobody can use it
+        facts.append("newest" if state in ("expired", "not_yet_valid") else "active")
+    if state:
+        facts.append(WORDS[state])
     facts += [
         "enabled" if version["enabled"] else "disabled",
         f"created {version['created']}",
         f"expires {version['expires'] or 'never'}",
     ]
     return ", ".join(facts)
+
+
+def _kek(kek: Host) -> str:
+    state = f", {WORDS[kek['state']]}" if kek["state"] else ""
+    return f"KEK {kek['name']}{state}, expires {kek['expires'] or 'never'}"

@@ -23,7 +23,7 @@ RENAMED = {"byok_profile": "byok_hsm_profile"}
 #: Known names that are no options of the role, by who reads or sets them
 OTHER_VARIABLES: dict[str, tuple[str, ...]] = {
     "the inventory plugin declared": OWN_VARIABLES,
-    "playbooks": ("byok_fail_on_drift", "byok_hosts", "byok_plan_directory"),
+    "playbooks": ("byok_fail_on_drift", "byok_hosts", "byok_plan_base", "byok_plan_directory"),
     "the callback and the playbook log": (
         "byok_log_export",
         "byok_log_format",

@@ -45,8 +45,25 @@ LEVELS = ("INFO", "WARNING", "ERROR")
 _COLLECTION = "keyferry.azure."
 _SECRET_OPTIONS = ("pin", "secret", "client_secret", "password")
 
+#: Of events that tell how a key is, and not what was done with it
+_LEVELS_OF_STATES = {
+    "conflict": "ERROR",
+    "expired": "WARNING",
+    "expires_soon": "WARNING",
+    "not_yet_valid": "WARNING",
+}
+
 #: What tells of something that a run does not do itself
-_NOT_DONE = ("plan", "conflict")
+_NOT_DONE = ("plan", *_LEVELS_OF_STATES)
+
+#: How Ansible's own sentences on wrong arguments begin. Those of the second kind hold the value of
+#: the option that they name.
+_ON_ARGUMENTS = re.compile(
+    r"Unsupported parameters for |missing required arguments: |missing parameter\(s\) required by "
+    r"|parameters are (mutually exclusive|required together): |one of the following is required: "
+    r"|(value of|[Aa]rgument|Elements value for option) '?(?P<option>\w+)'?.* (must be|is of type) "
+    r"|(?P<other>\w+) is .* but (all|any) of the following are missing: "
+)
 
 #: A module's sentence names the request as "Azure answered 403 (Forbidden, request ...)".
 _REQUEST = re.compile(r"\brequest ([0-9A-Za-z-]{8,})[,)]")
@@ -95,6 +112,7 @@ ROWS = (
         ("To do: {action} ({reason}).",),
     ),
     Row("byok_plan", "plan", "action", {"conflict": "conflict", "*": None}, ("{reason}",)),
+    Row("byok_plan", "plan", "state", {None: None}, ("{reason}",)),
     Row(
         "byok_kek",
         "made",
@@ -189,9 +207,9 @@ def events(
     ]
     # Modules say msg only where they fail, even if the task was told not to.
     if not (failures or conflicts) and (failed or "msg" in result):
-        said = "It failed without a message; see the play's output."
-        if "failures" in result:
-            said = text_of(result, "msg")
+        said = text_of(result, "msg")
+        if "failures" not in result:  # of a module that did not begin, or crashed
+            said = on_argument(said) or "It failed without a message; see the play's output."
         failures = [_problem(trouble if failed else "WARNING", module, {"msg": said})]
     warnings = [
         _problem("WARNING", module, {"msg": _warning(warning)})
@@ -202,6 +220,16 @@ def events(
     return [*told, *failures, *warnings] or [
         {"level": "INFO", "action": module, "message": nothing}
     ]
+
+
+def on_argument(text: str) -> str:
+    """Return a text if it is a sentence of Ansible's on a wrong argument; else nothing, as of one
+    that may quote a secret.
+    """
+    match = _ON_ARGUMENTS.match(text)
+    if match is None or {match["option"], match["other"]} & set(_SECRET_OPTIONS):
+        return ""
+    return text
 
 
 def _problem(level: str, module: str, entry: t.Mapping[str, t.Any]) -> Event:
@@ -267,7 +295,7 @@ def _told(row: Row, entry: t.Mapping[str, t.Any]) -> t.Iterator[Event]:
         value = None
     word = row.words.get(value, row.words.get("*", value))
     if isinstance(word, str):
-        level = "ERROR" if word == "conflict" else "INFO"
+        level = _LEVELS_OF_STATES.get(word, "INFO")
         message = _sentences(row.message, entry)
         yield {**_facts(entry), "level": level, "action": word, "message": message}
 

@@ -396,8 +396,9 @@ def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) 
     vault, name = importing.vault, check_name(item["name"])
     current = read_version(vault, name)
     version = current
-    if version is None and purged:
-        version = _find_deleted(vault, name, outcome)
+    if version is None:
+        deleted = _find_deleted(vault, name, purged, outcome)
+        version = deleted if purged else None
     if version is None:
         return
     _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
@@ -426,11 +427,20 @@ def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) 
         outcome.add("deletions", _deletion(vault, name, version, "purged"))
 
 
-def _find_deleted(vault: Vault, name: str, outcome: Outcome) -> Version | None:
+def _find_deleted(vault: Vault, name: str, purged: bool, outcome: Outcome) -> Version | None:
+    """Return the deleted key of a name, or say why there is none to see.
+
+    :param purged: whether it is to be purged
+    """
     deleted = read_deleted(vault, name, forbidden=False)
     if isinstance(deleted, Version):
         return deleted
-    if deleted is False:
+    if deleted is None:
+        outcome.warnings.append(
+            f"{name}: there is no such key in the {vault}, deleted or not. It was purged before, "
+            "or the name is wrong"
+        )
+    elif purged:
         outcome.warnings.append(
             f"{name}: whether there is a deleted key to purge in the {vault} {_UNSEEN}"
         )

@@ -50,7 +50,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.deletion imp
     can_be_purged,
     delete,
     purge,
-    refuse_purge,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import expired
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
@@ -313,14 +312,34 @@ def _absent(
 ) -> None:
     name = check_name(params["name"])
     versions = read_versions(vault, name)
-    if not versions:
-        if params["purge"]:
-            _purge_deleted(vault, name, check_mode, outcome)
-        return
-    _refuse_no_kek(vault, name, versions)
-    if params["purge"]:
-        refuse_purge(vault, name, versions[0])
-    _remove(vault, name, "present", params, check_mode, outcome)
+    if versions:
+        _refuse_no_kek(vault, name, versions)
+        purged = _is_purged(vault, name, versions[0], params, outcome)
+        _remove(vault, name, "present", {**params, "purge": purged}, check_mode, outcome)
+    elif check_mode and params["made_before"]:
+        outcome.changes.append(_removal(vault, name, "present", "deleted"))
+        outcome.result["deleted"].append(name)
+    elif params["purge"]:
+        _purge_deleted(vault, name, params, check_mode, outcome)
+
+
+def _is_purged(
+    vault: Vault, name: str, kek: Version, params: t.Mapping[str, t.Any], outcome: Outcome
+) -> bool:
+    """Tell whether a deleted KEK is purged; where that is asked for and the vault protects it, say
+    so.
+
+    A KEK that stays alive, because the vault keeps deleted keys, would be worse than a name that
+    stays reserved.
+    """
+    if not params["purge"] or can_be_purged(kek.recovery_level):
+        return bool(params["purge"])
+    outcome.warnings.append(
+        f"The KEK {name} in the {vault} is deleted and not purged, because the vault has purge "
+        f"protection (recovery level {kek.recovery_level}). Its name stays reserved until the "
+        "retention is over"
+    )
+    return False
 
 
 def _remove(
@@ -335,7 +354,7 @@ def _remove(
 
     :param state: what it is before
     """
-    removal = Change(f"KEK {name} in the {vault}", {"state": state}, {"state": "deleted"})
+    removal = _removal(vault, name, state, "deleted")
     if not check_mode:
         delete(vault, name, params["delete_timeout"])
     outcome.changes.append(removal)
@@ -346,17 +365,26 @@ def _remove(
         removal.after = {"state": "purged"}
 
 
-def _purge_deleted(vault: Vault, name: str, check_mode: bool, outcome: Outcome) -> None:
+def _removal(vault: Vault, name: str, before: str, after: str) -> Change:
+    return Change(f"KEK {name} in the {vault}", {"state": before}, {"state": after})
+
+
+def _purge_deleted(
+    vault: Vault,
+    name: str,
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+    outcome: Outcome,
+) -> None:
     deleted = read_deleted(vault, name)
     if deleted is None:
         return
     _refuse_no_kek(vault, name, [deleted])
-    refuse_purge(vault, name, deleted)
+    if not _is_purged(vault, name, deleted, params, outcome):
+        return
     if not check_mode:
         purge(vault, name)
-    outcome.changes.append(
-        Change(f"KEK {name} in the {vault}", {"state": "deleted"}, {"state": "purged"})
-    )
+    outcome.changes.append(_removal(vault, name, "deleted", "purged"))
     outcome.result["deleted"].append(name)
 
 

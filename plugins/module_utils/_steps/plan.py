@@ -25,8 +25,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
     InToken,
     in_the_token,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import ending_kek
+from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
+    refuse_kek_of_other_vault,
+    unusable_kek,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    Duration,
+    parse_duration,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Change, Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     Action,
     Rotating,
@@ -34,6 +42,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.plan import (
     with_interrupted,
     with_policy,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import StayingKek
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     MakeOrder,
     PlanEntry,
@@ -42,6 +51,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation impo
 from ansible_collections.keyferry.azure.plugins.module_utils._core.sent_import import (
     FINISHED,
     INTERRUPTED,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import (
+    OF_SEVERAL,
+    VALIDITIES,
+    Dated,
+    state_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
@@ -56,6 +71,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.rotation_pol
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.unmanaged import (
     expired,
+    list_to_report,
     list_unmanaged,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.versions import (
@@ -100,6 +116,13 @@ _OF_NEW_VERSION = ("operations", "enabled", "not_before", "expires", "tags")
 #: From this part of the limit on, it is spoken of
 _NEAR = 0.9
 
+#: How many keys a warning names
+_MOST_NAMED = 10
+
+#: How long before its expiry a version expires soon, where nothing else is said
+SOON = "P30D"
+_SOON = parse_duration(SOON)
+
 
 #: Actions that make a new version in the vault
 _BRINGING = ("transfer", "rotate")
@@ -112,15 +135,17 @@ _IMPORTING = (*_BRINGING, "update", "recover")
 class Asked:
     """What a run is asked for, beside its keys.
 
-    :ivar force: identities of generations that are replaced whatever their age; None rotates
-        nothing
+    :ivar force: identities of generations that are replaced whatever their age, or names of their
+        keys; None rotates nothing
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar journal: the imports that interrupted runs of this host sent to the vault
+    :ivar soon: how long before its expiry a version expires soon
     """
 
     force: frozenset[str] | None
     on_deleted: str
     journal: Journal
+    soon: Duration = _SOON
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,7 @@ class _Planned:
         where there is none
     :ivar now: what time it was by the vault
     :ivar finishes: an interrupted run sent an import that has to be looked after
+    :ivar dated: the state of the newest version, or else of what would be brought
     """
 
     declaration: Declaration
@@ -142,6 +168,15 @@ class _Planned:
     name_taken: str | None
     now: datetime
     finishes: bool
+    dated: Dated
+
+    @property
+    def reason(self) -> str:
+        """Why, for people, with the state of the newest version."""
+        if self.dated.sentence is None:
+            return self.action.reason
+        which = "the newest version" if self.action.version else "what would be brought"
+        return f"{self.action.reason}; {which} {self.dated.sentence}"
 
     @property
     def brings(self) -> bool:
@@ -166,19 +201,24 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
     check_unique(item["name"] for item in items)
     force = frozenset(params["force"]) if params["rotate"] else None
     journal = Journal(params["state_directory"], vault.address.url)
-    asked = Asked(force, params["on_deleted"], journal)
-    lists = _Lists(vault, [item["name"] for item in items]) if params["expired_prefix"] else None
+    asked = Asked(force, params["on_deleted"], journal, parse_duration(params["expires_soon"]))
+    names = [item["name"] for item in items]
+    lists = _Lists(vault, names) if params["expired_prefix"] else None
     plan(vault, items, params["target_keys"], asked, outcome=outcome, lists=lists)
     warn_of_unknown(force or (), params["target_keys"], outcome)
+    listed = None
     if params["unmanaged"] == "report":
-        outcome.result["unmanaged"] = list_unmanaged(vault, [item["name"] for item in items])
-    if params["kek_name"] and not outcome.failures:
-        _tell_of_kek(vault, params["kek_name"], outcome)
+        listed = lists.keys if lists else None
+        if listed is None:
+            listed = list_to_report(vault)
+        outcome.result["unmanaged"] = list_unmanaged(vault, names, listed)
+    if (params["kek_name"] or params["kek_id"]) and not outcome.failures:
+        _tell_of_kek(vault, params["kek_name"], params["kek_id"], asked.soon, outcome)
     if lists and not outcome.failures:
         outcome.result["expired_keks"] = lists.expired_keks(params["expired_prefix"], outcome)
     versions = None
     if params["all_versions"]:
-        versions = take_inventory(vault, items, params["target_keys"], outcome)
+        versions = take_inventory(vault, items, params["target_keys"], outcome, asked.soon)
     outcome.result["versions"] = versions
 
 
@@ -201,7 +241,7 @@ def plan(
     observed = {result["name"]: result for result in target_keys}
     outcome = Outcome() if outcome is None else outcome
     outcome.result.update(plan=[], transfers=[], orders=[], imports=[])
-    outcome.result.update(unmanaged=None, expired_keks=[])
+    outcome.result.update(unmanaged=None, expired_keks=[], kek=None)
 
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
@@ -216,25 +256,64 @@ def plan(
         _report(vault, item, planned, part)
 
     each_key(vault, items, outcome, add, lists.take if lists else None)
+    _warn_of_states(vault, outcome)
     outcome.result["rotations"] = outcome.result["orders"]  # its former name
     return outcome
 
 
-def _tell_of_kek(vault: Vault, name: str, outcome: Outcome) -> None:
-    """Warn of the end of a KEK that stays; nothing that is planned depends on it yet."""
+def _warn_of_states(vault: Vault, outcome: Outcome) -> None:
+    """Say, in one sentence for each state, which keys have expired, expire soon or are not yet
+    valid; what is replaced in this run needs no warning.
+    """
+    for state in VALIDITIES:
+        names = [
+            entry["name"]
+            for entry in outcome.result["plan"]
+            if entry["state"] == state and not (entry["version"] and entry["action"] in _BRINGING)
+        ]
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            outcome.warnings.append(
+                f"Keys in the {vault} that {OF_SEVERAL[state]}: {', '.join(names[:_MOST_NAMED])}"
+                f"{more}. The plan tells the moments"
+            )
+
+
+def _tell_of_kek(
+    vault: Vault, name: str | None, kid: str | None, soon: Duration, outcome: Outcome
+) -> None:
+    """Report a KEK that stays, and warn of one that cannot be used now or soon; nothing that is
+    planned depends on it yet.
+
+    :param name: of the KEK, of which the newest version counts
+    :param kid: instead, the identifier of one version
+    :raises ByokError: for an identifier of another vault
+    """
+    version = None
+    if kid:
+        refuse_kek_of_other_vault(kid, vault.address.url)
+        key_id = parse_kid(kid)
+        name, version = key_id.name, key_id.version
+    what = f"The KEK {name} in the {vault}"
     try:
-        kek = read_version(vault, name)
+        kek = read_version(vault, str(name), version)
     except AzureError as error:
         outcome.warnings.append(f"When the KEK {name} expires is not known: {error.what}")
         return
-    ending = kek and ending_kek(f"The KEK {name} in the {vault}", kek.expires, vault.now)
-    if ending:
-        outcome.warnings.append(ending)
+    if kek is None:
+        if kid:
+            outcome.warnings.append(f"{what} is not there: its version {version} does not exist")
+        return
+    dated = state_of(kek.not_before, kek.expires, vault.now, soon)
+    outcome.result["kek"] = StayingKek(str(name), kek.kid, kek.expires, dated.validity).to_dict()
+    if dated.sentence:
+        outcome.warnings.append(unusable_kek(what, dated.sentence))
 
 
 class _Lists:
     """What the lists of a vault tell of its keys, each taken once.
 
+    :ivar keys: the list of keys; None as long as it was not taken, or Azure does not tell
     :ivar names: what they have; nothing as long as they were not taken, and where Azure does not
         tell
     """
@@ -243,15 +322,15 @@ class _Lists:
         self.names = Names()
         self._vault = vault
         self._declared = declared
-        self._keys: list[Listed] | None = None
+        self.keys: list[Listed] | None = None
 
     def take(self) -> None:
         """Look which keys are there, before each is looked at; nothing fails that does not then."""
         try:
-            self._keys = list_keys(self._vault)
+            self.keys = list_keys(self._vault)
         except AzureError:
             return
-        there = frozenset(key.name.lower() for key in self._keys)
+        there = frozenset(key.name.lower() for key in self.keys)
         missing = [name for name in self._declared if name.lower() not in there]
         many = len(missing) > _LISTED_AT_ONCE
         self.names = Names(there, list_deleted(self._vault) if many else None)
@@ -259,7 +338,7 @@ class _Lists:
     def expired_keks(self, prefix: str, outcome: Outcome) -> list[str]:
         """Return the KEKs that interrupted runs left; nothing depends on them, so nothing fails."""
         try:
-            keys = list_keys(self._vault) if self._keys is None else self._keys
+            keys = list_keys(self._vault) if self.keys is None else self.keys
         except AzureError as error:
             outcome.warnings.append(
                 f"Whether interrupted runs left KEKs in the {self._vault} is not known: "
@@ -296,6 +375,7 @@ def _plan_one(
             policy = read_policy(vault, name, rotation)
         policy_changes = policy.changes(rotation)
     attributes = action.version.attributes() if action.version else {}
+    described = action.version or declaration
     return _Planned(
         declaration,
         with_policy(action, policy_changes),
@@ -304,6 +384,7 @@ def _plan_one(
         name_taken=asked.on_deleted if in_vault.deleted else None,
         now=now,
         finishes=interrupted and action.action == "update",
+        dated=state_of(described.not_before, described.expires, now, asked.soon),
     )
 
 
@@ -331,19 +412,19 @@ def _report(vault: Vault, item: t.Mapping[str, t.Any], planned: _Planned, part: 
 def warn_of_unknown(
     force: t.Iterable[str], target_keys: t.Sequence[t.Mapping[str, t.Any]], outcome: Outcome
 ) -> None:
-    """Say which of the identities that must be replaced are of no generation; one that was replaced
-    already is no news.
+    """Say which of the identities and names that must be replaced are of no generation and no key;
+    one that was replaced already is no news.
 
     :param target_keys: the results of byok_target_key
     """
-    identities: set[str] = set()
+    identities = {key["name"] for key in target_keys}
     for key in target_keys:
         for generation in key["generations"]:
             identities.add(generation["thumbprint"] or generation["generation"])
     unknown = sorted(set(force) - identities)
     if unknown:
         outcome.warnings.append(
-            f"force names no generation of the declared keys: {', '.join(unknown)}"
+            f"force names no generation and no name of the declared keys: {', '.join(unknown)}"
         )
 
 
@@ -413,7 +494,7 @@ def _entry(planned: _Planned, facts: t.Mapping[str, t.Any]) -> PlanEntry:
     return PlanEntry(
         name=planned.declaration.name,
         action=action.action,
-        reason=action.reason,
+        reason=planned.reason,
         kind=str(planned.declaration.spec),
         generation=generation.generation if generation else None,
         thumbprint=generation.thumbprint if generation else None,
@@ -425,6 +506,8 @@ def _entry(planned: _Planned, facts: t.Mapping[str, t.Any]) -> PlanEntry:
         code=action.code,
         remedy=action.remedy,
         new_version={name: facts[name] for name in _OF_NEW_VERSION if name in facts},
+        state=planned.dated.validity,
+        state_at=planned.dated.at,
     )
 
 

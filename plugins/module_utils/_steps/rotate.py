@@ -36,7 +36,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     KekRules,
     judge,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import parse_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    parse_duration,
+    parse_moment,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import RotatedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
@@ -178,7 +181,8 @@ class _Driver:
         run = Transfer.begin(request, items).seen_in_token(_result(seen))
         in_token, force = seen.result["target_keys"], frozenset(request.force)
         with self._step(with_changes=False) as planned:  # what becomes of it is told by the steps
-            asked = Asked(force, params["on_deleted"], self.journal)
+            soon = parse_duration(params["expires_soon"])
+            asked = Asked(force, params["on_deleted"], self.journal, soon)
             plan(self.vault, run.in_token(), in_token, asked, outcome=planned)
         warn_of_unknown(force, in_token, self.outcome)
         run = run.planned(_result(planned))
@@ -354,9 +358,11 @@ class _Driver:
             "tags": None,
             "approved_keks": params["approved_keks"],
             "purge": params["kek_purge"],
+            "made_before": False,
             "delete_timeout": _KEK_DELETION,
         }
-        return converge_kek(self.vault, {**defaults, **options}, False).result
+        with self._step(with_changes=False) as step:  # what is told is the key, and not its KEK
+            return converge_kek(self.vault, {**defaults, **options}, False, outcome=step).result
 
     def _delete_keks(self, name: str | None) -> None:
         """Delete this run's KEK, and those that interrupted runs left behind.

@@ -54,7 +54,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions 
     CRYPTO_OFFICER,
     IN_WORDS,
     PERMISSIONS,
-    PURGING,
     WITHOUT,
     Need,
     needed_operations,
@@ -443,12 +442,13 @@ def _judge_purge_protection(
     :param retention: days, where they are known
     """
     days = f"{retention} days" if retention else "the vault's retention"
-    if any(kind in PURGING for kind in work):
+    if "purge" in work:
         findings.problems.append(
             f"Nobody can purge keys in the {vault}: it has purge protection. Do not purge; Azure "
             f"removes a deleted key after {days}."
         )
-    if ephemeral_kek and any(kind in BRINGING for kind in work):
+    # A run deletes its KEK also where it may not purge it
+    if "purge_keks" in work or (ephemeral_kek and any(kind in BRINGING for kind in work)):
         findings.notes.append(
             f"The KEK of each run stays there as a deleted key for {days}, as the vault has purge "
             "protection."

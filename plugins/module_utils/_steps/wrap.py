@@ -52,6 +52,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt impor
     generator,
     package_sha256,
     path_beside,
+    public_key_beside,
     to_text,
     with_challenge,
 )
@@ -341,6 +342,8 @@ def _kept(
     """
     if generation.public_key is None and recipient.kid is not None:
         return None
+    if path and recipient.kid is None and not _is_public_key_there(path, generation):
+        return None
     text = path and read_text(path)
     receipt_text = path and read_text(path_beside(path))
     if not path or not text or not receipt_text:
@@ -364,6 +367,26 @@ def _kept(
     return _result(order, recipient, text, receipt, wrapped=False)
 
 
+def _is_public_key_there(escrow_path: str, generation: Generation) -> bool:
+    """Tell whether the public key is beside an escrow package, as far as there is one."""
+    if generation.public_key is None:
+        return True
+    return read_text(public_key_beside(escrow_path)) == to_pem(generation.public_key)
+
+
+def _write(order: _Order, recipient: Recipient, text: str, receipt: t.Mapping[str, t.Any]) -> None:
+    """Write a package, its receipt, and beside an escrow package the public key: a token that the
+    key is restored to does not know an EC key by its private half alone.
+    """
+    if not order.path:
+        return
+    public_key = order.generation.public_key
+    if recipient.kid is None and public_key:
+        write_private(public_key_beside(order.path), to_pem(public_key))
+    write_private(order.path, text)
+    write_private(path_beside(order.path), to_text(receipt))
+
+
 def _wrap_all(
     token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Order], outcome: Outcome
 ) -> None:
@@ -384,9 +407,7 @@ def _wrap_all(
             )
             text = recipient.package(ciphertext, generator(vars(token.info)))
             receipt = _begin_receipt(token, order, recipient, rehearsal, text)
-            if order.path:
-                write_private(order.path, text)
-                write_private(path_beside(order.path), to_text(receipt))
+            _write(order, recipient, text, receipt)
             return _result(order, recipient, text, receipt, wrapped=True)
 
         ready = []

@@ -20,7 +20,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
 from ansible_collections.keyferry.azure.plugins.module_utils._token import (
     generations as _generations,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import Generation
+from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
+    Found,
+    Generation,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token
 
 #: What byok_plan read is of this run when it is not older, by the clocks of the two hosts
@@ -46,6 +49,7 @@ def destroy_generations(
     names = [declaration.name for declaration in declarations]
     listed = _generations.list_generations(token, names)
     doomed: list[tuple[str, Generation]] = []
+    _warn_of_unknown(params["destroy"], listed, outcome)
     for name in names:
         for generation in listed[name].generations:
             if generation.identity not in params["destroy"]:
@@ -63,6 +67,21 @@ def destroy_generations(
         left = listed[name].generations
         newest = left[-1] if left else None
         outcome.add("target_keys", _generations.target_key(name, newest, left))
+
+
+def _warn_of_unknown(
+    destroy: t.Iterable[str], listed: t.Mapping[str, Found], outcome: Outcome
+) -> None:
+    """Say which identities name no generation: whether one was destroyed before, nobody can tell
+    from one that is misspelt.
+    """
+    there = {each.identity for key in listed.values() for each in key.generations}
+    unknown = [identity for identity in dict.fromkeys(destroy) if identity not in there]
+    if unknown:
+        outcome.warnings.append(
+            f"Nothing is destroyed for {', '.join(unknown)}: the token has no such generation of "
+            "the declared keys. It was destroyed before, or the name is wrong"
+        )
 
 
 def _report(token: Token, name: str, generation: Generation, outcome: Outcome) -> None:

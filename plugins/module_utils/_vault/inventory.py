@@ -11,6 +11,7 @@ each.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
@@ -21,13 +22,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation im
     InToken,
     in_the_token,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    Duration,
+    format_moment,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     KeyVersions,
     VersionFacts,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
+from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import state_of
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -43,12 +48,14 @@ def take_inventory(
     items: t.Sequence[t.Mapping[str, t.Any]],
     target_keys: t.Iterable[t.Mapping[str, t.Any]],
     outcome: Outcome,
+    soon: Duration,
 ) -> dict[str, t.Any]:
     """Return all versions of the declared keys; a key that could not be read is not among them,
     but in the failures.
 
     :param items: the options of one key each
     :param target_keys: the results of byok_target_key
+    :param soon: how long before its expiry a version expires soon
     :returns: ``vault_url``, ``read_at`` by this host's clock (so that it tells whether that was in
         this run), and ``target_keys`` with the fields of KeyVersions
     """
@@ -58,7 +65,7 @@ def take_inventory(
     def add(item: t.Mapping[str, t.Any], part: Outcome) -> None:
         declaration = parse_declaration(item)
         in_token = in_the_token(declaration, observed.get(declaration.name))
-        part.add("target_keys", _take(vault, declaration, in_token))
+        part.add("target_keys", _take(vault, declaration, in_token, soon))
 
     each_key(vault, items, inventory, add)
     outcome.absorb(inventory)
@@ -69,19 +76,21 @@ def take_inventory(
     }
 
 
-def _take(vault: Vault, declaration: Declaration, in_token: InToken) -> KeyVersions:
+def _take(vault: Vault, declaration: Declaration, in_token: InToken, soon: Duration) -> KeyVersions:
     """Return what a vault holds of one key.
 
     :raises AzureError: when Azure refuses, or its answer cannot be read
     """
     name = declaration.name
-    versions = read_versions(vault, name)
+    versions, now = read_versions(vault, name), vault.now
     deleted = None if versions else read_deleted(vault, name, forbidden=False)
     newest = versions[0] if versions else None
-    rotated = len(versions) > 1
-    if rotated:  # which one is the newest, a list does not tell: two may be of the same second
+    # Which one is the newest, a list does not tell: two may be of the same second
+    if len(versions) > 1:
         newest = read_version(vault, name)
     versions.sort(key=lambda version: newest is None or version.version != newest.version)
+    # A foreign version tells nothing of when this token's key was replaced, or has to be
+    ours = [version for version in versions if in_token.holder_of(version)]
     due = None
     if newest and newest.created and in_token.holder_of(newest):
         rotation = declaration.rotation or UNSCHEDULED
@@ -89,10 +98,14 @@ def _take(vault: Vault, declaration: Declaration, in_token: InToken) -> KeyVersi
     return KeyVersions(
         name=name,
         deleted=None if deleted is False else deleted is not None,
-        last_rotated=newest.created if newest and rotated else None,
+        last_rotated=ours[0].created if len(ours) > 1 else None,
         next_due=due,
         versions=tuple(
-            _facts(version, in_token, active=version is versions[0]) for version in versions
+            replace(
+                _facts(version, in_token, active=version is versions[0]),
+                state=state_of(version.not_before, version.expires, now, soon).validity,
+            )
+            for version in versions
         ),
     )
 

@@ -125,9 +125,6 @@ WORK: t.Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 #: What brings keys to a vault, and so may need a KEK and prove what arrived
 BRINGING = ("transfer", "rotate")
 
-#: What purges, which purge protection forbids everybody
-PURGING = ("purge", "purge_keks")
-
 #: Kinds of work that are called otherwise in a sentence
 IN_WORDS: t.Mapping[str, str] = {"purge_keks": "purge KEKs"}
 

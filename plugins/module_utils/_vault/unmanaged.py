@@ -39,16 +39,13 @@ def expired(listed: t.Iterable[Listed], prefix: str, now: datetime) -> list[str]
     ]
 
 
-def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.Any]]:
-    """Return the keys of a vault that are not ``declared``, by name; keys that belong to
-    certificates are none of ours.
-
-    A list has no key material, so whether one of them is in the token it does not tell.
+def list_to_report(vault: Vault) -> list[Listed]:
+    """Return all keys of a vault, for a report.
 
     :raises ByokError: when the vault cannot be listed
     """
     try:
-        listed = list_keys(vault)
+        return list_keys(vault)
     except AzureError as error:
         if error.status == 403 and error.code not in NOT_LET_THROUGH:
             remedy = (
@@ -57,8 +54,22 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
             )
             raise ByokError(error.what, remedy) from error
         raise
+
+
+def list_unmanaged(
+    vault: Vault, declared: t.Iterable[str], listed: t.Iterable[Listed] | None = None
+) -> list[dict[str, t.Any]]:
+    """Return the keys of a vault that are not ``declared``, by name; keys that belong to
+    certificates are none of ours.
+
+    A list has no key material, so whether one of them is in the token it does not tell.
+
+    :param listed: the keys of the vault; if None, they are listed
+    :raises ByokError: when the vault cannot be listed
+    """
     # Azure compares names without regard to case
     declared_names = {name.lower() for name in declared}
+    found = list_to_report(vault) if listed is None else listed
     return [
         UnmanagedKey(
             name=key.name,
@@ -68,6 +79,6 @@ def list_unmanaged(vault: Vault, declared: t.Iterable[str]) -> list[dict[str, t.
             expires=key.expires_on,
             marked=GENERATION_TAG in key.tags,
         ).to_dict()
-        for key in sorted(listed, key=lambda key: key.name.lower())
+        for key in sorted(found, key=lambda key: key.name.lower())
         if key.name.lower() not in declared_names and not key.managed
     ]

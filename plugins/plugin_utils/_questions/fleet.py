@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import Item, Result
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.discovery import discover
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.orders import named_nowhere
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     not_in_place,
     vaults_behind,
@@ -55,6 +56,7 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "kept": _kept,
     "unmanaged": _unmanaged,
     "discovered": _discovered,
+    "named_nowhere": named_nowhere,
     "not_in_place": not_in_place,
     "vaults_behind": vaults_behind,
     "side_by_side": side_by_side,

@@ -34,8 +34,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Result,
     Transfer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.orders import named_here
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     awaited_elsewhere,
+    made_by_another,
     not_in_this_run,
 )
 
@@ -58,6 +60,7 @@ def keep(run: Transfer) -> Kept:
         "state": _HEAD + json.dumps(plain(run.to_dict()), separators=(",", ":")),
         "declared": len(run.declared),
         "to_bring": len(run.to_bring()),
+        "to_make": run.to_be_made() if run.request.looks_only else [],
         "batches": _batches(run),
         "lockable": len(run.lockable()),
         "failures": len(run.failures),
@@ -143,6 +146,38 @@ def _planned(
     return keep(run)
 
 
+def _named(run: Transfer, token: Result) -> Item:
+    """Return which values of byok_force name keys of this host, or their generations."""
+    asked = run.request.force if run.request.rotates else ()
+    return named_here("byok_force", asked, token.get("target_keys") or [])
+
+
+def _reencrypted(run: Transfer, data_reencrypted: t.Any) -> Item:
+    """Return which values of byok_data_reencrypted name keys of this host."""
+    variable = "byok_data_reencrypted"
+    return named_here(variable, names(data_reencrypted, variable), run.declared)
+
+
+def _make(run: Transfer, keys: Sequence[str], hosts: Hosts = (), host: str = "") -> list[Item]:
+    """Return the keys of a batch to make or find.
+
+    :param hosts: in check mode, the variables of all hosts of the inventory: a key that several of
+        them share is told by the first of them alone
+    """
+    wanted = _batch(run, keys).to_make().target_keys
+    told = made_by_another(hosts, host)
+    return [item for item in wanted if item["name"] not in told]
+
+
+def _orders(
+    run: Transfer, keys: Sequence[str], hosts: Hosts = (), host: str = ""
+) -> list[dict[str, t.Any]]:
+    """Return the orders for the keys of _make()."""
+    told = made_by_another(hosts, host)
+    orders = _batch(run, keys).to_make().orders
+    return _dicts(order for order in orders if order.name not in told)
+
+
 def _batch(
     run: Transfer, keys: Sequence[str], made: Result | None = None, wrapped: Result | None = None
 ) -> Batch:
@@ -217,14 +252,16 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "looks_only": lambda run: run.request.looks_only,
     "rotates": lambda run: run.request.rotates,
     "challenges": lambda run: run.request.asks_for_challenges,
-    "force": lambda run: list(run.request.force) if run.request.rotates else [],
+    "named_to_replace": _named,
+    "named_as_reencrypted": _reencrypted,
+    "force": lambda run, token: _named(run, token)["found"],
     "in_token": lambda run, token: run.found(token),
     "planned": _planned,
     "to_bring": lambda run: run.to_bring(),
     "rehearsed": lambda run, hsm: keep(run.rehearsed(hsm)),
-    "make": lambda run, *batch: _batch(run, *batch).to_make().target_keys,
-    "orders": lambda run, *batch: _dicts(_batch(run, *batch).to_make().orders),
-    "all_orders": lambda run: _dicts(run.all_at_once().to_make().orders),
+    "all_names": lambda run: list(run.all_at_once().names),
+    "make": _make,
+    "orders": _orders,
     "all_made": _all_made,
     "wrap": lambda run, *batch: _batch(run, *batch).to_wrap(),
     "import": lambda run, *batch: _batch(run, *batch).to_import(),

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.keyferry.azure.plugins.callback import byok_log
 from ansible_collections.keyferry.azure.plugins.callback.byok_log import CallbackModule
@@ -265,6 +266,82 @@ def test_a_message_is_the_modules_own() -> None:
     assert "1234" not in other["message"]
     warnings = events(PREFIX + "byok_kek", {"warnings": ["careful", {"event": {"msg": "very"}}]})
     assert [each["message"] for each in warnings] == ["careful", "very"]
+
+
+#: A part of byok_kek's argument spec
+SPEC: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "size": {"type": "int", "choices": [2048, 3072, 4096]},
+    "delete_timeout": {"type": "int"},
+    "tags": {"type": "dict"},
+    "secret": {"type": "dict"},
+    "expires": {"type": "str"},
+    "lifetime": {"type": "str"},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"size": 3000, "name": "a"}, "value of size must be one of: 2048, 3072, 4096, got: 3000"),
+        ({}, "missing required arguments: name"),
+        ({"delete_timeout": "long", "name": "a"}, "argument 'delete_timeout' is of type"),
+        ({"expires": "x", "lifetime": "y", "name": "a"}, "parameters are mutually exclusive"),
+        ({"tags": 5, "name": "a"}, "argument 'tags' is of type"),
+        ({"secret": "hush", "name": "a"}, ""),
+    ],
+)
+def test_a_wrong_argument_is_told_in_ansibles_own_sentence(
+    given: dict[str, t.Any], said: str
+) -> None:
+    validator = ArgumentSpecValidator(SPEC, mutually_exclusive=[("expires", "lifetime")])
+    (sentence,) = validator.validate(given).error_messages
+    [event] = events(PREFIX + "byok_kek", {"msg": sentence}, failed=True)
+    if said:
+        assert event["message"] == sentence
+        assert said in sentence
+    else:
+        assert event["message"].startswith("It failed without a message")
+    [event] = events(
+        PREFIX + "byok_kek",
+        {"msg": "Unsupported parameters for (keyferry.azure.byok_kek) module: sise. Known: pin"},
+        failed=True,
+    )
+    assert event["message"].startswith("Unsupported parameters for")
+
+
+def test_a_wrong_argument_of_the_role_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    run = Run(monkeypatch, {"byok_log_path": str(path)})
+    task = run.task("ansible.builtin.validate_argument_spec", "Validating arguments")
+    errors = [
+        "value of byok_on_deleted must be one of: fail, recover, purge, got: purged",
+        "something that quotes a secret",
+    ]
+    for role, told_there in ((ROOT / "roles/byok", errors[0]), ("/roles/other", "")):
+        context = {"type": "role", "name": "byok", "path": str(role)}
+        result = {"msg": "no", "argument_errors": errors, "validate_args_context": context}
+        run.plugin.v2_runner_on_failed(run.result(task, result))
+        message = json.loads(path.read_text().splitlines()[-1])["message"]
+        assert message.startswith(told_there or "Validating arguments (ansible.builtin.")
+        assert "secret" not in message
+
+
+def test_states_of_keys_are_warnings() -> None:
+    plan = [
+        {"name": state, "action": "none", "state": state, "reason": f"it is {state}"}
+        for state in ("expired", "expires_soon", "not_yet_valid")
+    ]
+    healthy = {"name": "a", "action": "none", "state": None, "reason": "as declared"}
+    for check in (False, True):
+        found = events(
+            PREFIX + "byok_plan", {"plan": [*plan, healthy], "failures": []}, check=check
+        )
+        assert [
+            (event["level"], event["action"], event["key"], event["message"]) for event in found
+        ] == [("WARNING", entry["state"], entry["name"], entry["reason"]) for entry in plan]
 
 
 def test_in_check_mode_only_what_would_change_is_told() -> None:

@@ -52,6 +52,7 @@ def seconds(**options: t.Any) -> list[int]:
         ({"start": "2026-11-22T16:00:03Z"}, [3, 5]),
         ({"end": "2026-11-22T17:00:03+01:00"}, [1, 2]),
         ({"level": "WARNING"}, [2, 3]),
+        ({"level": "WARN"}, [2, 3]),
         ({"level": "ERROR"}, [3]),
         (
             {

@@ -42,7 +42,8 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
     ("list.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("observe.yml", "byok_plan"): dict.fromkeys(
-        ("unmanaged", "kek_name"), "only a plan reports what nobody declared, and a KEK that ends"
+        ("unmanaged", "kek_name", "kek_id"),
+        "only a plan reports what nobody declared, and a KEK that ends",
     ),
     ("prepare.yml", "byok_target_key"): {"listing": MAKES},
     ("recover.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
@@ -54,6 +55,7 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "attestation_maker_roots",
             "attestation_owner_roots",
             "delete_timeout",
+            "expires_soon",
             "force",
             "kek_id",
             "kek_lifetime",
@@ -66,7 +68,7 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
         DELETES,
     ),
     ("show.yml", "byok_plan"): dict.fromkeys(
-        ("force", "unmanaged", "kek_name"),
+        ("force", "unmanaged"),
         "only a plan is told what to replace and what to report",
     ),
     ("bring.yml", "byok_kek"): dict.fromkeys(

@@ -127,7 +127,7 @@ def test_a_run_begins_with_what_is_declared_and_its_defaults() -> None:
 def test_who_rotates_and_what_is_forced_then(job: str, plan_rotates: bool, rotates: bool) -> None:
     run = begin(job, plan_rotates=plan_rotates, force="T1, 03", looks_only=True)
     assert ask(run, "rotates") is rotates
-    assert ask(run, "force") == (["T1", "03"] if rotates else [])
+    assert ask(run, "force", TOKEN) == (["T1", "03"] if rotates else [])
     assert ask(run, "looks_only") is True
 
 

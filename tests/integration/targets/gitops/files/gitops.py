@@ -288,6 +288,24 @@ def plan_wicked() -> None:
     assert not OWNED.exists(), log
 
 
+def remove() -> None:
+    """A key that is no longer declared: the plan says what it was, and that it stays."""
+    lines = PAYMENTS.splitlines(keepends=True)
+    kept = [line for line in lines if "payments-storage" not in line]
+    commit("Remove", {"keys/payments.yml": "".join(kept)}, "removed")
+    text = plan("removed", 2)[1]  # 2 for the tag that somebody else changed
+    assert "These keys stay in vault and token" in text, text
+    was = (
+        r"\| pay-weu \| payments-storage \| type: RSA, .*size: 3072, operations: wrapKey unwrapKey"
+    )
+    assert re.search(was, text), text
+    assert "Not declared: payments-storage (pay-weu)" in text, text
+    (gone,) = json.loads((RUNNER / "plan.json").read_text())["removed"]
+    assert (gone["host"], gone["name"]) == ("pay-weu", "payments-storage")
+    assert json.loads((RUNNER / "plan.json").read_text())["actions"]["update"] == 1
+    assert "No longer declared" not in plan(None, 2)[1]
+
+
 def refuse() -> None:
     """Pull requests that are no plan."""
     commit(
@@ -427,6 +445,7 @@ def main() -> None:
     wicked()
     bring()
     plan_wicked()
+    remove()
     refuse()
     pull()
 

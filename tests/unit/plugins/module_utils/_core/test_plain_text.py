@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import typing as t
 from functools import partial
 
@@ -72,7 +73,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(
-    ("says", "content"), [(says, each) for says, contents in REFUSED.items() for each in contents]
+    ("says", "content"),
+    [(says, each) for says, contents in REFUSED.items() for each in contents],
+    ids=itertools.count(),  # keys are made anew by each worker, and must not be in the names
 )
 def test_another_encoding_is_named_with_the_way_to_save_it(says: str, content: bytes) -> None:
     """As it is read from a file, and as Ansible's lookups and filters hand it over."""

@@ -560,6 +560,7 @@ def test_the_report_tells_everything_in_the_order_in_which_it_happened() -> None
         "updated": [],
         "locked": ["n"],
         "unchanged": 1,
+        "replaced": {},
         "problems": ["a: first", "b: third", "c: why"],
         "failures": [
             {"name": "a", "msg": "first", "code": "first"},

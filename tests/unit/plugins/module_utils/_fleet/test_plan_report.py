@@ -193,3 +193,61 @@ def test_one_bad_key_does_not_hide_the_plan_of_all_others() -> None:
     assert "**Not checked**, so there is no verdict:\n\n- two: c: Azure refuses it." in text
     assert "| one | a | P-256 | transfer | because |" in text
     assert unchecked([good, {"inventory_hostname": "no-vault"}]) == []
+
+
+def inventory(**hosts: t.Any) -> dict[str, t.Any]:
+    """An inventory as ansible-inventory writes it, from the keys of each host."""
+    variables = {
+        name: {"byok_vault_url": f"https://{name}.vault.azure.net/", "byok_keys": keys}
+        for name, keys in hosts.items()
+    }
+    return {"_meta": {"hostvars": variables}, "all": {"children": ["ungrouped"]}}
+
+
+def test_a_declaration_that_a_change_removes_is_told_with_what_it_was() -> None:
+    unsafe = {"__ansible_unsafe": "gone"}
+    fields = {"type": "RSA", "size": 3072, "operations": ["sign", "verify"], "tags": {"a": "b|c"}}
+    base = inventory(
+        one=[{"name": "Kept", "type": "EC"}, {"name": unsafe, **fields}],
+        left=[{"name": "with-its-vault", "type": "EC"}],
+        limited=[{"name": "not-looked-at", "type": "EC"}],
+    )
+    summary = summarise([host("one", entry("kept"))], AT, base, ["one", "limited"])
+    assert summary["status"] == "clean"  # nothing is done
+    assert [(gone["host"], gone["name"]) for gone in summary["removed"]] == [
+        ("left", "with-its-vault"),
+        ("one", "gone"),
+    ]
+    assert summary["removed"][1]["declaration"] == fields
+    text = to_markdown(summary)
+    assert "These keys stay in vault and token" in text
+    assert r"| one | gone | type: RSA, size: 3072, operations: sign verify, tags: a=b\|c |" in text
+    assert "kept" not in text.lower()
+
+
+def test_a_key_that_moves_to_another_host_of_its_vault_is_not_removed() -> None:
+    url = "https://one.vault.azure.net"
+    base = inventory(one=[{"name": "a", "type": "EC"}])
+    summary = summarise([host("one", url=url), host("one.hsm2", entry("a"), url=url)], AT, base)
+    assert summary["removed"] == []
+
+
+@pytest.mark.parametrize("base", [None, "", {}])
+def test_without_a_base_nothing_is_said_of_removed_declarations(base: t.Any) -> None:
+    assert summarise([host("one", entry("a"))], AT, base)["removed"] is None
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "status"),
+    [
+        ("expired", "Expired", "changes"),
+        ("expires_soon", "Expires soon", "clean"),
+        ("not_yet_valid", "Not yet valid", "clean"),
+    ],
+)
+def test_states_of_keys_and_keks_are_told(state: str, words: str, status: str) -> None:
+    one = host("one", entry("a", state=state, state_at=AT), entry("b"))
+    one["byok_planned"]["kek"] = {"name": "kek", "state": state}
+    summary = summarise([one], AT)
+    assert summary["status"] == status
+    assert f"**{words}**: a (one) {AT}, KEK kek (one)." in to_markdown(summary)

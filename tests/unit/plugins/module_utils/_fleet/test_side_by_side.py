@@ -85,6 +85,6 @@ def test_generations_and_versions_stand_side_by_side() -> None:
     )
     assert (
         lines[-2]
-        == "  https://one: last rotated never; next due 2027-01-01T00:00:00Z; none: as declared"
+        == "  https://one: never rotated; next due 2027-01-01T00:00:00Z; none: as declared"
     )
     assert "a deleted key holds the name" in lines[-1]

@@ -25,7 +25,9 @@ NOTHING_ROTATED: dict[str, t.Any] = {
     "on_deleted": "fail",
     "all_versions": False,
     "unmanaged": "ignore",
+    "expires_soon": "P30D",
     "kek_name": None,
+    "kek_id": None,
     "expired_prefix": None,
     "state_directory": "/nowhere",
 }
@@ -84,9 +86,8 @@ def test_a_key_that_azure_refuses_does_not_stop_the_others(monkeypatch: pytest.M
     ("days", "says"),
     [
         (None, None),
-        (15, None),
-        (14, "expires in 336 hours, at 2026-12-14T12:00:00Z. Nothing can be imported"),
-        (2, "expires in 48 hours, at"),
+        (31, None),
+        (30, "expires soon, at 2026-12-30T12:00:00Z. Nothing can be imported"),
         (-1, "has expired, at 2026-11-29T12:00:00Z"),
     ],
 )
@@ -100,9 +101,9 @@ def test_a_plan_says_in_time_when_a_kek_that_stays_ends(
     )
     asked: list[str] = []
 
-    def read_version(_vault: t.Any, name: str) -> t.Any:
+    def read_version(_vault: t.Any, name: str, _version: str | None) -> t.Any:
         asked.append(name)
-        return SimpleNamespace(expires=expires)
+        return SimpleNamespace(not_before=None, expires=expires, kid="kid")
 
     monkeypatch.setattr(_planning, "open_vault", lambda *_: vault)
     monkeypatch.setattr(_planning, "read_version", read_version)

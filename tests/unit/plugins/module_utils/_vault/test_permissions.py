@@ -22,7 +22,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.permissions 
     HSM_CRYPTO_OFFICER,
     IN_WORDS,
     PERMISSIONS,
-    PURGING,
     WITHOUT,
     WORK,
     Need,
@@ -62,7 +61,7 @@ def test_every_operation_is_described_and_every_one_that_can_be_missing_says_wha
         assert {*required, *optional} <= PERMISSIONS.keys()
         assert not set(required) & set(optional)
         assert set(optional) == {operation for operation, kinds in WITHOUT.items() if kind in kinds}
-    assert {*BRINGING, *PURGING, *IN_WORDS} <= WORK.keys()
+    assert {*BRINGING, *IN_WORDS} <= WORK.keys()
 
 
 def test_deleted_keys_are_the_other_role_s_on_a_managed_hsm() -> None:
