@@ -25,6 +25,20 @@ options:
   token_serial:
     description: Serial number of the token, where several have the same label.
     type: str
+  token_slot:
+    description:
+      - Number of the token's slot (C(CK_SLOT_ID)), where neither label nor serial number tells
+        tokens apart.
+      - Vendors may number slots anew with every start, so prefer O(token_label) and
+        O(token_serial).
+    type: int
+  token_uri:
+    description:
+      - The token as a PKCS#11 URI (RFC 7512), such as
+        V(pkcs11:token=byok;serial=1312109861410). C(token), C(serial), C(manufacturer), C(model)
+        and C(slot-id) are taken. Any other attribute is an error.
+      - It never holds the PIN.
+    type: str
   pin_file:
     description:
       - Path of a file on the host where the module runs that holds the user's PIN and nothing else.

@@ -46,6 +46,8 @@ TOKEN_OPTIONS: Spec = {
     "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},
     "token_label": {"type": "str", "no_log": False, "fallback": _env("BYOK_TOKEN_LABEL")},
     "token_serial": {"type": "str", "no_log": False},
+    "token_slot": {"type": "int", "no_log": False},
+    "token_uri": {"type": "str", "no_log": False},
     "pin_file": {"type": "path", "fallback": _env("BYOK_PIN_FILE")},
     "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
     "library_environment": {"type": "dict"},

@@ -23,6 +23,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._token.choice import (
+    facts_of,
+    fits,
+    in_words,
+    several,
+    wanted_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CKR_GENERAL_ERROR,
     CryptokiError,
@@ -67,7 +74,7 @@ class TokenInfo(Shape):
     library: str
 
     def __str__(self) -> str:
-        return f"token {self.label} ({self.serial})"
+        return f"token {self.label} ({self.serial})" if self.serial else f"token {self.label}"
 
 
 @dataclass(frozen=True)
@@ -288,20 +295,17 @@ def _find(
     :param sleep: waits this many seconds
     :raises ByokError: when no token is named, or the name fits none or several
     """
-    label, serial = options["token_label"], options["token_serial"]
-    if not label and not serial:
+    wanted = wanted_token(options)
+    if not wanted:
         raise ByokError(
             "No token is named",
-            "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL",
+            "Set token_label, token_serial, token_slot or token_uri, or the environment variable "
+            "BYOK_TOKEN_LABEL",
         )
     for look in range(_LOOKS):
         with _calling(f"Listing the tokens of {path}", profile):
             slots, errors = library.slots()
-        matching = slots
-        if label:
-            matching = [slot for slot in matching if slot.label == label]
-        if serial:
-            matching = [slot for slot in matching if slot.serial == serial]
+        matching = [slot for slot in slots if fits(wanted, facts_of(slot))]
         # SoftHSM 2.6.1 gives it for up to 13 ms (measured) while another process logs in.
         if matching or CKR_GENERAL_ERROR not in {error.code for error in errors}:
             break
@@ -310,32 +314,27 @@ def _find(
     if len(matching) == 1:
         return matching[0]
     if matching:
-        serials = ", ".join(slot.serial for slot in matching)
-        raise ByokError(
-            f"{len(matching)} tokens have the label {label}",
-            f"Set token_serial to the one you mean: {serials}",
-        )
+        raise several(wanted, matching)
     if errors:  # it may be one of those that cannot be read
         with _calling(f"Looking for the token among those of {path}", profile):
             raise errors[0]
-    raise _no_such_token(slots, profile, {"label": label, "serial": serial})
+    raise _no_such_token(slots, profile, in_words(wanted))
 
 
-def _no_such_token(
-    slots: list[Slot], profile: Profile, names: t.Mapping[str, str | None]
-) -> ByokError:
+def _no_such_token(slots: list[Slot], profile: Profile, wanted: str) -> ByokError:
     """Return the error for a token that is not among those in the slots.
 
-    :param names: the ``label`` and ``serial`` that were looked for
+    :param wanted: in words, what was looked for
     """
-    name = " and ".join(f"{kind} {value}" for kind, value in names.items() if value)
-    present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
+    present = ", ".join(
+        f"{slot.label} ({slot.serial or f'slot {slot.id}'})" for slot in slots if slot.label
+    )
     remedy = (
         "Correct token_label or token_serial, or check that the client software reaches the token"
     )
     if profile.environment:
         remedy += f" (it reads {', '.join(profile.environment)}: library_environment)"
-    return ByokError(f"There is no token with {name}; present are: {present or 'none'}", remedy)
+    return ByokError(f"There is no token with {wanted}; present are: {present or 'none'}", remedy)
 
 
 def _pin(
@@ -375,7 +374,7 @@ def _pin(
 
 def _read_pin(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # without the mark that Windows puts first
             pin = file.read().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
