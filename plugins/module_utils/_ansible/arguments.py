@@ -129,6 +129,7 @@ DECLARATION_OPTIONS: Spec = {
     "size": {"type": "int"},
     "curve": {"type": "str", "choices": list(CURVES)},
     "operations": {"type": "list", "elements": "str", "choices": list(OPERATIONS["RSA"])},
+    "label": {"type": "str"},
     "generation": {"type": "str"},
     "allow_external_origin": {"type": "bool", "default": False},
     "after_transfer": {"type": "str", "default": "keep", "choices": ["keep", "lock"]},

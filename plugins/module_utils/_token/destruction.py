@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
@@ -44,13 +45,14 @@ def destroy_generations(
     """
     read = _read_vaults(params["vaults"] or [], params["versions"] or [])
     names = [declaration.name for declaration in declarations]
-    listed = _generations.list_generations(token, names)
+    listed = _generations.list_declared(token, declarations)
     doomed: list[tuple[str, Generation]] = []
     for name in names:
-        for generation in listed[name].generations:
-            if generation.identity not in params["destroy"]:
-                continue
+        named = [each for each in listed[name].generations if each.identity in params["destroy"]]
+        times = Counter(generation.identity for generation in named)
+        for generation in named:
             with outcome.failures.of(name):
+                _refuse_ambiguous(name, generation, times[generation.identity])
                 _refuse_last_copy(name, generation, read, params["accept_last_copy"])
                 doomed.append((name, generation))
     for name, generation in doomed:
@@ -63,6 +65,20 @@ def destroy_generations(
         left = listed[name].generations
         newest = left[-1] if left else None
         outcome.add("target_keys", _generations.target_key(name, newest, left))
+
+
+def _refuse_ambiguous(name: str, generation: Generation, times: int) -> None:
+    """Refuse to destroy what was named by something that several keys have.
+
+    :param times: how many of the key's generations have this identity
+    :raises ByokError: for more than one that may differ
+    """
+    if times > 1:
+        raise ByokError(
+            f"{times} generations of the key {name} are named {generation.identity}, so none is "
+            "destroyed",
+            "Destroy the one that you mean with the token's own tool",
+        )
 
 
 def _report(token: Token, name: str, generation: Generation, outcome: Outcome) -> None:
