@@ -45,7 +45,14 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles imp
     PROFILES,
     choose_profile,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import REMEDIES
+from ansible_collections.keyferry.azure.plugins.module_utils._token.refused_pin import (
+    WRONG_PIN,
+    RefusedPin,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
+    REMEDIES,
+    name_of,
+)
 
 #: Flags of CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)
 CKF_LOGIN_REQUIRED = 0x4
@@ -221,11 +228,14 @@ def _open(
     with _calling(f"Reading the mechanisms of the {info}", profile):
         mechanisms = library.mechanisms(slot.id)
     pin = _pin(options, slot, info, profile, final_try) if login(slot) else None
+    refused = RefusedPin(options, info.to_dict())
+    if pin is not None and not final_try:
+        refused.refuse(str(info))
     with _calling(f"Opening a session of the {info}", profile):
         session = library.open(slot.id, profile.public_keys_private)
     logged_in = False
     if pin is not None:
-        logged_in = _log_in(session, pin, info, profile)
+        logged_in = _log_in(session, pin, info, profile, refused)
     sessions = options["sessions"]
     return Token(info, slot, library, profile_name, mechanisms, session, sessions), logged_in
 
@@ -241,14 +251,21 @@ def _info(slot: Slot, path: str) -> TokenInfo:
     )
 
 
-def _log_in(session: Session, pin: str, info: TokenInfo, profile: Profile) -> bool:
+def _log_in(
+    session: Session, pin: str, info: TokenInfo, profile: Profile, refused: RefusedPin
+) -> bool:
     """Log in, or close the session; return whether this process has to log out."""
     try:
         with _calling(f"Logging in to the {info} as its {profile.role}", profile):
-            return session.login(pin)
-    except ByokError:
+            logged_in = session.login(pin)
+    except ByokError as error:
         session.close()
+        code = error.code if isinstance(error, TokenError) else None
+        if code is not None and name_of(code, profile.return_codes).split(" ")[0] in WRONG_PIN:
+            refused.keep()
         raise
+    refused.forget()
+    return logged_in
 
 
 def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
