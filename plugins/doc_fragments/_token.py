@@ -78,6 +78,13 @@ options:
     choices: [auto, cloudhsm, futurex, generic, luna, nshield, nss, softhsm]
     default: auto
     aliases: [profile]
+  hsm_profile_file:
+    description:
+      - Path of a profile of your own on the host where the module runs, for a token that this
+        release does not know. It replaces O(hsm_profile).
+      - The file is JSON, as C(docs/hsm/other.md) describes it. It says which mechanisms to try. A
+        rehearsal judges what they make before a key is touched, as always.
+    type: path
   sessions:
     description:
       - How many sessions make and wrap keys at the same time. More sessions are faster with an HSM

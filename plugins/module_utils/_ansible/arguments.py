@@ -58,6 +58,7 @@ TOKEN_OPTIONS: Spec = {
         "default": "auto",
         "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
     },
+    "hsm_profile_file": {"type": "path"},
     "sessions": {"type": "int", "default": 1},
 }
 

@@ -22,6 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     as_byok_error,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
+from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.choice import (
     facts_of,
@@ -41,6 +42,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import Mechanism
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile_file import read_profile
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     PROFILES,
     choose_profile,
@@ -89,6 +91,7 @@ class Token:
     """An open token.
 
     :ivar profile_name: which kind of token it is taken for
+    :ivar profile: what is known of this kind of token
     :ivar session: the first session, logged in unless it was not wanted
     :ivar sessions: how many may be used at once
     """
@@ -97,14 +100,10 @@ class Token:
     slot: Slot
     library: Library
     profile_name: str
+    profile: Profile
     mechanisms: frozenset[int]
     session: Session
     sessions: int = 1
-
-    @property
-    def profile(self) -> Profile:
-        """What is known of this kind of token."""
-        return PROFILES[self.profile_name]
 
     def rsa_generation(self) -> list[Mechanism]:
         """Return the mechanisms that make RSA key pairs here, best first.
@@ -217,12 +216,11 @@ def _open(
             "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
         )
     # Until the token says what it is, the name of its library does.
-    guess = PROFILES[choose_profile(options["hsm_profile"], "", "", path)]
+    _name, guess = _choose_profile(options, "", "")
     library = _load(path, options["library_parameters"], guess)
     slot = _find(library, path, guess, options)
     info = _info(slot, path)
-    profile_name = choose_profile(options["hsm_profile"], slot.manufacturer, slot.model, path)
-    profile = PROFILES[profile_name]
+    profile_name, profile = _choose_profile(options, slot.manufacturer, slot.model)
     if not slot.flags & CKF_TOKEN_INITIALIZED:
         raise ByokError(f"The {info} is not initialised", profile.not_ready)
     with _calling(f"Reading the mechanisms of the {info}", profile):
@@ -237,7 +235,28 @@ def _open(
     if pin is not None:
         logged_in = _log_in(session, pin, info, profile, refused)
     sessions = options["sessions"]
-    return Token(info, slot, library, profile_name, mechanisms, session, sessions), logged_in
+    token = Token(info, slot, library, profile_name, profile, mechanisms, session, sessions)
+    return token, logged_in
+
+
+def _choose_profile(
+    options: t.Mapping[str, t.Any], manufacturer: str, model: str
+) -> tuple[str, Profile]:
+    """Return the profile of a token with its name: the user's own, or one of this collection.
+
+    :raises ByokError: when the user's cannot be read
+    """
+    path = options["hsm_profile_file"]
+    if not path:
+        name = choose_profile(
+            options["hsm_profile"], manufacturer, model, options["pkcs11_library"]
+        )
+        return name, PROFILES[name]
+    text = read_text(path)
+    if text is None:
+        raise ByokError(f"There is no profile {path} on this host", "Correct hsm_profile_file")
+    profile = read_profile(text, f"The profile {path}")
+    return f"file ({profile.title})", profile
 
 
 def _info(slot: Slot, path: str) -> TokenInfo:
