@@ -11,7 +11,7 @@ import textwrap
 _OPTIONS = r"""
 name:
   description:
-    - Name of the key in the vault, and label (CKA_LABEL) in the token unless O(label) is given.
+    - Name of the key in the vault, and label (CKA_LABEL) in the token unless C(label) is given.
     - Letters, digits and hyphens, at most 127.
   type: str
   required: REQUIRED
