@@ -11,7 +11,7 @@ import textwrap
 _OPTIONS = r"""
 name:
   description:
-    - Name of the key in the vault, and label (CKA_LABEL) in the token.
+    - Name of the key in the vault, and label (CKA_LABEL) in the token unless C(label) is given.
     - Letters, digits and hyphens, at most 127.
   type: str
   required: REQUIRED
@@ -38,9 +38,16 @@ operations:
   type: list
   elements: str
   choices: [encrypt, decrypt, sign, verify, wrapKey, unwrapKey]
+label:
+  description:
+    - Label (CKA_LABEL) of the key in the token, if that is not its name in the vault. Such a key is
+      found under this label, and new generations of it are made under this label.
+    - Labels may hold characters that Azure does not take in a name, such as blanks and underscores.
+  type: str
 generation:
   description:
-    - CKA_ID, in hexadecimal digits, of the generation to use.
+    - The generation to use, by its CKA_ID in hexadecimal digits, or by the RFC 7638 thumbprint of
+      its public key.
     - Needed if several keys that were made elsewhere share the label. If not given, the newest
       generation is used.
   type: str

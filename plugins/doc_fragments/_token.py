@@ -25,6 +25,20 @@ options:
   token_serial:
     description: Serial number of the token, where several have the same label.
     type: str
+  token_slot:
+    description:
+      - Number of the token's slot (C(CK_SLOT_ID)), where neither label nor serial number tells
+        tokens apart.
+      - Vendors may number slots anew with every start, so prefer O(token_label) and
+        O(token_serial).
+    type: int
+  token_uri:
+    description:
+      - The token as a PKCS#11 URI (RFC 7512), such as
+        V(pkcs11:token=byok;serial=1312109861410). C(token), C(serial), C(manufacturer), C(model)
+        and C(slot-id) are taken. Any other attribute is an error.
+      - It never holds the PIN.
+    type: str
   pin_file:
     description:
       - Path of a file on the host where the module runs that holds the user's PIN and nothing else.
@@ -64,6 +78,13 @@ options:
     choices: [auto, cloudhsm, futurex, generic, luna, nshield, nss, softhsm]
     default: auto
     aliases: [profile]
+  hsm_profile_file:
+    description:
+      - Path of a profile of your own on the host where the module runs, for a token that this
+        release does not know. It replaces O(hsm_profile).
+      - The file is JSON, as C(docs/hsm/other.md) describes it. It says which mechanisms to try. A
+        rehearsal judges what they make before a key is touched, as always.
+    type: path
   sessions:
     description:
       - How many sessions make and wrap keys at the same time. More sessions are faster with an HSM

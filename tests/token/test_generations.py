@@ -276,6 +276,8 @@ def test_a_run_that_is_killed_at_any_call_is_finished_by_the_next(
     run: Run, softhsm: Options, plain: Front, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
+    # In a token that holds keys, as all tokens below do, their labels are read before one is made.
+    run("byok_target_key", softhsm, target_keys=[dict(KEY, name="zeroth")])
     assert (
         run("byok_target_key", plain(softhsm, trace=trace), target_keys=[dict(KEY, name="first")])[
             "changed"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,60 @@ def test_a_futurex_wants_its_configuration_and_its_key(
     not_ready = futurex(nss, token_key=tmp_path / "not there")
     failed = run("byok_hsm_info", not_ready)
     assert "is not initialised. Load the Futurex Token Key (FTK) into the device" in failed["msg"]
+
+
+def write_profile(path: Path, *mechanisms: dict[str, str]) -> dict[str, str]:
+    """A profile of the user's own; returns the option that names it."""
+    document = {
+        "format": "keyferry-profile",
+        "version": 1,
+        "title": "An unknown HSM",
+        "source": "Our measurement",
+        "wrap_mechanisms": mechanisms,
+        "return_codes": {"0x80000105": "CKR_UNKNOWN_CURVE"},
+        "remedies": {"CKR_UNKNOWN_CURVE": "Ask the unknown vendor"},
+    }
+    path.write_text(json.dumps(document))
+    return {"hsm_profile_file": str(path)}
+
+
+def test_a_vendor_that_nobody_knows_is_a_file_of_the_user(
+    run: Run, nss: Options, luna: Front, tmp_path: Path
+) -> None:
+    """The stand-in has no standard number for RFC 5649, and is not taken for a Luna here."""
+    token = {**luna(nss, fips=1), "hsm_profile": "generic"}
+    unknown = run("byok_hsm_info", token, rehearse=True)["hsm"]
+    assert unknown["rehearsal"] is None
+    own = {"name": "CKM_UNKNOWN_KWP", "number": "0x80000171", "parameter": "a65959a6"}
+    option = write_profile(tmp_path / "own.json", own)
+    hsm = run("byok_hsm_info", {**token, **option}, rehearse=True)["hsm"]
+    assert hsm["profile"] == {
+        "name": "file (An unknown HSM)",
+        "title": "An unknown HSM",
+        "source": "Our measurement",
+    }
+    assert hsm["rehearsal"]["mechanism"] == "CKM_UNKNOWN_KWP (0x80000171)"
+    assert hsm["rehearsal"]["finding"] == "RFC 5649 over PKCS#8"
+    # Its own words for its own codes
+    curve = {"name": "k", "type": "EC", "curve": "P-256K"}
+    refused = run("byok_target_key", {**token, **option}, target_keys=[curve])["msg"]
+    assert "returned CKR_UNKNOWN_CURVE (0x80000105). Ask the unknown vendor." in refused
+
+
+def test_the_rehearsal_judges_the_user_s_profile(run: Run, nss: Options, tmp_path: Path) -> None:
+    """NSS' 0x210A is RFC 3394 over PKCS#7, which Azure cannot unwrap."""
+    option = write_profile(
+        tmp_path / "own.json", {"name": "CKM_AES_KEY_WRAP_PAD", "number": "0x210a"}
+    )
+    problems = run("byok_hsm_info", {**nss, **option}, rehearse=True)["hsm"]["problems"]
+    assert "RFC 3394 over PKCS#7 padding instead of RFC 5649" in problems[0]
+
+
+def test_a_profile_that_is_none_is_told_before_the_token_is_touched(
+    run: Run, softhsm: Options, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.json"
+    token = {**softhsm, "pin": "wrong", "hsm_profile_file": str(path)}
+    assert f"There is no profile {path} on this host" in run("byok_hsm_info", token)["msg"]
+    path.write_text("{}")
+    assert f"The profile {path} is no profile of a vendor" in run("byok_hsm_info", token)["msg"]

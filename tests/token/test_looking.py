@@ -227,11 +227,11 @@ def test_a_listing_that_is_old_or_of_another_token(
     old = look(run, softhsm, target_keys=PAIRS, **option)
     assert "told by a listing of 2026-01-31T00:00:00Z, which is " in old["warnings"][0]
     assert (
-        "token_label is other"
+        "the options name the token with label other"
         in look(run, {**softhsm, "token_label": "other"}, target_keys=PAIRS, **option)["msg"]
     )
     assert (
-        "token_serial is 1" in look(run, {}, target_keys=PAIRS, token_serial="1", **option)["msg"]
+        "token with serial 1" in look(run, {}, target_keys=PAIRS, token_serial="1", **option)["msg"]
     )
     assert "in check mode" in run("byok_target_key", softhsm, target_keys=PAIRS, **option)["msg"]
     assert (

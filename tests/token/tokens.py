@@ -13,10 +13,12 @@ prints such options as JSON. A directory that holds the token already is used as
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,11 @@ _NSS = (
     "/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
     "/usr/lib/aarch64-linux-gnu/libsoftokn3.so",
     "/usr/lib64/libsoftokn3.so",
+)
+_OPENCRYPTOKI = (
+    "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so",
+    "/usr/lib/aarch64-linux-gnu/pkcs11/libopencryptoki.so",
+    "/usr/lib64/pkcs11/libopencryptoki.so",
 )
 _SETTINGS = {
     "plain": {"trace", "faults", "run", "own_lists", "pin", "label", "firmware"},
@@ -81,9 +88,15 @@ def build_stand_in(directory: Path) -> Path:
     return library
 
 
-def softhsm(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
+def softhsm(
+    directory: Path,
+    label: str = "byok",
+    pin: str = "1234",
+    libraries: tuple[str, ...] = _SOFTHSM,
+    tool: str = "softhsm2-util",
+) -> Options:
     """Make a SoftHSM token; returns its options."""
-    options = _options(directory, _SOFTHSM, label, pin)
+    options = _options(directory, libraries, label, pin)
     configuration, tokens = directory / "softhsm2.conf", directory / "tokens"
     options["library_environment"] = {"SOFTHSM2_CONF": str(configuration)}
     if not tokens.exists():
@@ -92,7 +105,7 @@ def softhsm(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
             f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )
         command = ["--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", pin]
-        _run("softhsm2-util", *command, environment=options["library_environment"])
+        _run(tool, *command, environment=options["library_environment"])
     return options
 
 
@@ -110,6 +123,52 @@ def nss(directory: Path, pin: str = "1234") -> Options:
         database.mkdir()
         _run("certutil", "-N", "-d", f"sql:{database}", "-f", options["pin_file"])
     return options
+
+
+class Unavailable(Exception):
+    """A token that is not to be had here, and why: tests of it are not run."""
+
+
+def softhsm_2_7(directory: Path, label: str = "byok", pin: str = "1234") -> Options:
+    """Make a token of SoftHSM 2.7 or later, whose RFC 5649 is right; returns its options.
+
+    It is the installed one, or one below the folder that KEYFERRY_SOFTHSM names.
+    """
+    prefix = os.environ.get("KEYFERRY_SOFTHSM")
+    libraries: tuple[str, ...] = _SOFTHSM
+    tool = "softhsm2-util"
+    if prefix:
+        libraries = (f"{prefix}/lib/softhsm/libsofthsm2.so",)
+        tool = f"{prefix}/bin/softhsm2-util"
+    version = _run(tool, "--version").strip()
+    if tuple(map(int, version.split(".")[:2])) < (2, 7):
+        raise Unavailable(
+            f"SoftHSM 2.7: {version} is installed, and KEYFERRY_SOFTHSM names no folder of another"
+        )
+    return softhsm(directory, label, pin, libraries, tool)
+
+
+def opencryptoki(directory: Path) -> Options:
+    """Return the options of openCryptoki's software token, which is one per machine.
+
+    It is initialised if it holds nothing, and its daemon is started.
+    """
+    label, pin = "keyferry-test", "90817263"
+    if not any(Path(path).exists() for path in _OPENCRYPTOKI):
+        raise Unavailable("openCryptoki: not installed")
+    if os.geteuid() != 0:
+        raise Unavailable("openCryptoki: its daemon is for root to start")
+    options = _options(directory, _OPENCRYPTOKI, label, pin)
+    with contextlib.suppress(RuntimeError):  # where it runs already
+        _run("pkcsslotd")
+    script = Path(__file__).with_name("init_opencryptoki.py")
+    told = json.loads(_run(sys.executable, script, options["pkcs11_library"], label, pin))
+    major, minor = told["version"]
+    if (major, minor) < (3, 23):  # 3.8 has neither EC keys nor an AES key wrap
+        raise Unavailable(f"openCryptoki 3.23: {major}.{minor} is installed")
+    if told["label"] != label:
+        raise Unavailable(f"openCryptoki: somebody uses its software token ({told['label']})")
+    return options | {"token_slot": told["slot"]}
 
 
 def luna(base: Options, library: Path | None = None, **settings: object) -> Options:
@@ -183,8 +242,8 @@ def _options(directory: Path, libraries: tuple[str, ...], label: str, pin: str) 
     }
 
 
-def _run(program: str, *arguments: object, environment: dict[str, str] | None = None) -> None:
-    """Run a program; raises RuntimeError where it is missing or fails."""
+def _run(program: str, *arguments: object, environment: dict[str, str] | None = None) -> str:
+    """Run a program, and return what it says; raises RuntimeError where it is missing or fails."""
     command = [program, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -200,6 +259,7 @@ def _run(program: str, *arguments: object, environment: dict[str, str] | None = 
         ) from None
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def main() -> None:

@@ -58,6 +58,8 @@ TOKEN_OPTIONS: Spec = {
     "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},
     "token_label": {"type": "str", "no_log": False, "fallback": _env("BYOK_TOKEN_LABEL")},
     "token_serial": {"type": "str", "no_log": False},
+    "token_slot": {"type": "int", "no_log": False},
+    "token_uri": {"type": "str", "no_log": False},
     "pin_file": {"type": "path", "fallback": _env("BYOK_PIN_FILE")},
     "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
     "library_environment": {"type": "dict"},
@@ -68,6 +70,7 @@ TOKEN_OPTIONS: Spec = {
         "default": "auto",
         "choices": ["auto", "cloudhsm", "futurex", "generic", "luna", "nshield", "nss", "softhsm"],
     },
+    "hsm_profile_file": {"type": "path"},
     "sessions": {"type": "int", "default": 1},
 }
 
@@ -148,6 +151,7 @@ DECLARATION_OPTIONS: Spec = {
     "size": {"type": "int"},
     "curve": {"type": "str", "choices": list(CURVES)},
     "operations": {"type": "list", "elements": "str", "choices": list(OPERATIONS["RSA"])},
+    "label": {"type": "str"},
     "generation": {"type": "str"},
     "allow_external_origin": {"type": "bool", "default": False},
     "after_transfer": {"type": "str", "default": "keep", "choices": ["keep", "lock"]},

@@ -39,6 +39,9 @@ OPERATIONS = {
 #: Key Vault REST reference: ^[0-9a-zA-Z-]+$, at most 127 characters
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
+#: RFC 7638 with SHA-256, in base64url; never a CKA_ID, whose hexadecimal digits are even in number
+THUMBPRINT = re.compile(r"[0-9A-Za-z_-]{43}")
+
 #: Key Vault, "About keys": 15 tags, names and values of at most 256 characters
 MAX_TAGS = 15
 MAX_TAG_LENGTH = 256
@@ -79,6 +82,8 @@ class Declaration:
 
     ``None`` means: not declared, so left as it is.
 
+    :ivar own_label: CKA_LABEL in the token, where that is not the name
+    :ivar generation: CKA_ID in hexadecimal digits, or thumbprint of the public key
     :ivar create: make it where the token has none
     :ivar derive: CKA_DERIVE of a key that is made; Azure has no such operation
     :ivar modifiable: CKA_MODIFIABLE of a key that is made
@@ -93,6 +98,7 @@ class Declaration:
     not_before: datetime | None = None
     expires: datetime | None = None
     tags: t.Mapping[str, str] | None = None
+    own_label: str | None = None
     generation: str | None = None
     allow_external_origin: bool = False
     after_transfer: str = "keep"
@@ -101,6 +107,22 @@ class Declaration:
     modifiable: bool = True
     token_operations: tuple[str, ...] | None = None
     rotation: Rotation | None = None
+
+    @property
+    def label(self) -> str:
+        """CKA_LABEL of the key in the token."""
+        return self.own_label or self.name
+
+    @property
+    def named_thumbprint(self) -> str | None:
+        """The thumbprint that names the generation; None where none does."""
+        named = self.generation
+        return named if named and THUMBPRINT.fullmatch(named) else None
+
+    @property
+    def named_id(self) -> str | None:
+        """The CKA_ID that names the generation; None where none does."""
+        return None if self.named_thumbprint else self.generation
 
     @property
     def wanted_operations(self) -> tuple[str, ...]:
@@ -212,6 +234,36 @@ def parse_tags(name: str, tags: t.Mapping[str, t.Any] | None) -> dict[str, str] 
     return texts
 
 
+def parse_generation(name: str, spec: KeySpec, text: str | None) -> str | None:
+    """Return what names a generation, as it is compared.
+
+    :param text: a CKA_ID, of which the digits may be of either case, or a thumbprint
+    :raises ByokError: for the thumbprint of an oct key, which has none
+    """
+    if not text or not THUMBPRINT.fullmatch(text):
+        return text and text.lower()
+    if spec.type == "oct":
+        raise ByokError(
+            f"The oct key {name} is declared with a thumbprint as generation, and has no public "
+            "key",
+            "Give the CKA_ID of the key in hexadecimal digits",
+        )
+    return text
+
+
+def parse_label(name: str, label: str | None) -> str | None:
+    """Return the label in the token, if that is not the name.
+
+    :raises ByokError: for an empty one, which nothing could be found by
+    """
+    if label is not None and not label.strip(" \0"):
+        raise ByokError(
+            f"The key {name} is declared with an empty label",
+            "Give the CKA_LABEL of the key in the token, or leave label out",
+        )
+    return label
+
+
 def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
     """Read the options of one declared key.
 
@@ -241,7 +293,8 @@ def parse_declaration(options: t.Mapping[str, t.Any]) -> Declaration:
         not_before=not_before,
         expires=expires,
         tags=parse_tags(name, options["tags"]),
-        generation=options["generation"] and options["generation"].lower(),
+        own_label=parse_label(name, options["label"]),
+        generation=parse_generation(name, spec, options["generation"]),
         allow_external_origin=options["allow_external_origin"],
         after_transfer=options["after_transfer"],
         create=options["create"],

@@ -102,7 +102,9 @@ def in_the_token(declaration: Declaration, observed: t.Mapping[str, t.Any] | Non
         if not facts.get("half_made")
     )
     for generation in generations:
-        if generation.generation == observed["generation"]:
+        # A CKA_ID alone may be that of several keys.
+        is_that_key = generation.thumbprint == observed.get("thumbprint", generation.thumbprint)
+        if generation.generation == observed["generation"] and is_that_key:
             return InToken(generations, generation)
     return InToken(generations, None)
 

@@ -22,12 +22,14 @@ CALLED_BY_ROLE = "KEYFERRY_CALLED_BY_ROLE"
 #: of English
 _SHARED = (
     *("allow_trailing_zeros", "allow_unverified_kek", "api_version", "approved_keks"),
+    *("attestation_maker_roots", "attestation_owner_roots"),
     *("auth_source", "client_id", "cloud_environment", "delete_timeout", "escrow_fingerprint"),
-    *("escrow_public_key", "federated_token_file", "hsm_profile", "kek_id", "kek_public_key"),
+    *("escrow_public_key", "federated_token_file", "hsm_profile", "hsm_profile_file"),
+    *("kek_id", "kek_public_key"),
     *("library_environment", "library_parameters", "lock_directory", "lock_timeout", "max_rate"),
     *("on_deleted", "pin_file", "pkcs11_library", "receipt_directory", "secret_file"),
     *("settle_time", "state_directory", "throttle_timeout", "token_label", "token_serial"),
-    *("vault_url", "x509_certificate_path"),
+    *("token_slot", "token_uri", "vault_url", "x509_certificate_path"),
 )
 _OPTION = re.compile(rf"(?<![\w./-])(?:the option (\w+)|({'|'.join(_SHARED)})(?!\w|[./-]\w))")
 

@@ -106,7 +106,8 @@ def discover(
     # Azure compares names without regard to case.
     taken = {key["name"].lower() for key in vault_keys}
     left_in_token: list[str] = []
-    for label, proposal in _from_token(holdings, declared, taken).items():
+    adopted = {key.options.get("label", name) for name, key in declared.items()}
+    for label, proposal in _from_token(holdings, adopted, taken).items():
         if isinstance(proposal, str):
             left_in_token.append(_comment(f"- {_quoted(label)}: {proposal}"))
         elif token_keys:
@@ -142,9 +143,11 @@ def _from_vault(
     """Return declarations of a vault's keys by their names, and comments on those without one."""
     declared: dict[str, _Declared] = {}
     comments: list[str] = []
+    taken = {key["name"] for key in vault_keys}
     for key in sorted(vault_keys, key=lambda key: _by_name(key["name"])):
         try:
-            declared[key["name"]] = _adopt(key, holdings)
+            declared[key["name"]] = _adopt(key, holdings, taken)
+            taken.add(declared[key["name"]].options.get("label", key["name"]))
         except (_Undeclared, ByokError) as reason:
             comments.append(_comment(f"- {_quoted(key['name'])} ({_kind_of(key)}): {reason}"))
     return declared, comments
@@ -155,7 +158,7 @@ def _from_token(
 ) -> dict[str, _Declared | str]:
     """Return, by labels of keys that only the token has, a declaration, or why there is none.
 
-    :param adopted: labels of keys that the vault has under the same name
+    :param adopted: labels of keys that the vault has
     :param taken: names in lower case that the vault's keys have
     """
     names = set(taken)
@@ -171,9 +174,10 @@ def _from_token(
     return proposals
 
 
-def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
+def _adopt(key: _Facts, holdings: _Holdings, taken: t.Container[str]) -> _Declared:
     """Return the declaration of a vault's key that a plan then finds in place.
 
+    :param taken: labels that another key is declared with, or would be
     :raises ByokError: where byok_target_key would refuse it
     """
     if key["kek"]:
@@ -181,16 +185,14 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     if key["managed"]:
         raise _Undeclared("it belongs to a certificate")
     name = key["name"]
-    generations = holdings.listing.found.get(name, Found([], [])).generations
+    label = _label_of(key, holdings, taken)
+    generations = holdings.listing.found.get(label, Found([], [])).generations
     generation = _recognised(generations, _identity_there(key))
     if generation is None or generation.spec is None:
         raise _Undeclared(_why_not_ours(key, holdings))
-    if sum(other.id == generation.id for other in generations) > 1:
-        raise _Undeclared(
-            f"the token has several keys with the CKA_ID {generation.hex_id} under this label"
-        )
     attributes, notes = _attributes(key, generation.spec)
-    options = {**_shape(name, generation.spec), **attributes}
+    own_label = {} if label == name else {"label": label}
+    options = {**_shape(name, generation.spec), **own_label, **attributes}
     if generation.spec.type == "oct":
         notes.append("Known by its tag alone, as oct keys have no public key.")
     if generation.origin == "external":
@@ -205,12 +207,10 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
             "vault."
         )
     if _chosen(options, generations) is not generation:
-        if not generation.id:
-            raise _Undeclared(
-                "the token has others under this label, and this one has no CKA_ID that identifies "
-                "it"
-            )
-        options["generation"] = generation.hex_id
+        is_alone = sum(other.id == generation.id for other in generations) == 1
+        options["generation"] = (
+            generation.hex_id if generation.id and is_alone else generation.identity
+        )
         notes.append(
             "The vault has this generation, and the token has others. Without generation, the "
             "newest of them is brought."
@@ -219,6 +219,19 @@ def _adopt(key: _Facts, holdings: _Holdings) -> _Declared:
     choose(declaration, generations)  # refuses one that was withdrawn
     refuse_unfit(declaration, generation, holdings.listing.info)
     return _Declared(options, tuple(notes))
+
+
+def _label_of(key: _Facts, holdings: _Holdings, taken: t.Container[str]) -> str:
+    """Return the label under which the token has a vault's key: its name, or the only other one.
+
+    :param taken: labels that another key is declared with, or would be
+    """
+    name = t.cast(str, key["name"])
+    labels = holdings.labels.get(_identity_there(key), [])
+    # Of oct keys, a tag alone would tell another label, and anyone can write tags.
+    if name in labels or len(labels) != 1 or not key["thumbprint"] or labels[0] in taken:
+        return name
+    return labels[0]
 
 
 def _propose(label: str, holdings: _Holdings, taken: t.Container[str]) -> _Declared:
@@ -302,8 +315,8 @@ def _why_not_ours(key: _Facts, holdings: _Holdings) -> str:
     labels = holdings.labels.get(_identity_there(key))
     if labels:
         return (
-            f"the token has it under the label {', '.join(map(_quoted, labels))}; give it the "
-            f"label {key['name']} there"
+            f"the token has it under the label {', '.join(map(_quoted, labels))}; declare it with "
+            "that label, if no other declared key has it"
         )
     if key["thumbprint"]:
         return "it is not in the token"

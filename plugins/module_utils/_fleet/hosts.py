@@ -314,8 +314,9 @@ class Fleet:
         name = key.fields.get("name")
         if name is None or "name" in key.unfit:
             return
-        if not any(fnmatchcase(name, pattern) for pattern in rule.names):
-            tell(f"name is not one that this file may declare; those are {_listed(rule.names)}.")
+        for which in _not_allowed(key, rule):
+            names = _listed(rule.names)
+            tell(f"{which} is not one that this file may declare; those are {names}.")
         if {"vaults", "token"} & (key.unfit | file.check.unfit):
             return
         token = key.fields.get("token", file.fields.get("token"))
@@ -362,12 +363,13 @@ class Fleet:
         if place != key.place:
             tell(f"it is declared for the vault {vault} already, as {place}.")
             return False
-        other, file = self._in_token.setdefault((token, name), (key, path))
+        other, file = self._in_token.setdefault((token, _label(key).lower()), (key, path))
+        what = "label" if _label(key) != key.fields["name"] else "name"
         if file != path:
             # Or else a team could bring another team's key, which it finds in the token, into a
             # vault of its own.
             tell(
-                f"{file} declares a key of that name in the token {token}, as {other.place}; one "
+                f"{file} declares a key of that {what} in the token {token}, as {other.place}; one "
                 "file must declare both."
             )
         elif _shape(other) != _shape(key):
@@ -407,6 +409,24 @@ def _hosts_of(shares: t.Iterable[Share]) -> dict[tuple[str, str], tuple[str, ...
         for key in share.keys:
             hosts.setdefault((share.token, key["name"]), []).append(share.host)
     return {place: tuple(names) for place, names in hosts.items()}
+
+
+def _not_allowed(key: DeclaredKey, rule: Rule) -> list[str]:
+    """Return which names of a key its file may not declare.
+
+    A label names a key of the token, which may be another team's.
+    """
+    given = {which: key.fields[which] for which in ("name", "label") if key.fields.get(which)}
+    return [
+        which
+        for which, name in given.items()
+        if not any(fnmatchcase(str(name), pattern) for pattern in rule.names)
+    ]
+
+
+def _label(key: DeclaredKey) -> str:
+    """Return the label of a key in the token."""
+    return str(key.fields.get("label") or key.fields["name"])
 
 
 def _shape(key: DeclaredKey) -> tuple[t.Any, ...]:

@@ -21,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
     Spec,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
+    THUMBPRINT,
     check_name,
     parse_declaration,
 )
@@ -43,7 +44,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.validation i
 )
 
 #: What belongs to one key, so that it can be no default
-OF_ONE_KEY = ("name", "generation")
+OF_ONE_KEY = ("name", "label", "generation")
 
 #: What depends on the type
 OF_ONE_TYPE = ("size", "curve", "operations", "token_operations")
@@ -54,10 +55,11 @@ _ROTATION = DECLARATION_OPTIONS["rotation"]["options"]
 
 
 def _check_generation(text: str) -> None:
-    if not _CKA_ID.fullmatch(text):
+    if not (_CKA_ID.fullmatch(text) or THUMBPRINT.fullmatch(text)):
         raise ByokError(
-            f"{shown(text)} is no CKA_ID",
-            "Write its bytes in hexadecimal digits, as the playbook show does",
+            f"{shown(text)} is neither a CKA_ID nor a thumbprint",
+            "Write the bytes of the CKA_ID in hexadecimal digits, or the thumbprint, as the "
+            "playbook show does",
         )
 
 
@@ -78,6 +80,8 @@ _FORMS: Forms = {
 #: What has to fit together with the type or with each other, by the field that is told
 _SPEC = ("name", "type", "size", "curve")
 _TOGETHER = {
+    "label": ("label",),
+    "generation": ("generation",),
     "operations": ("operations",),
     "token_operations": ("token_operations",),
     "tags": ("tags",),

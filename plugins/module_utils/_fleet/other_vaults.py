@@ -13,6 +13,9 @@ from collections import defaultdict
 
 Host = t.Mapping[str, t.Any]
 
+#: Options that name a token
+_TOKEN_NAMES = ("token_label", "token_serial", "token_slot", "token_uri")
+
 
 def not_in_place(hosts: t.Iterable[Host], primary: str) -> list[str]:
     """Return the names of a primary vault's keys that another vault could not take: they wait.
@@ -21,11 +24,12 @@ def not_in_place(hosts: t.Iterable[Host], primary: str) -> list[str]:
     :param primary: the inventory name of the primary vault
     """
     running = list(hosts)
-    token = next(_token(host) for host in running if host["inventory_hostname"] == primary)
+    mine = next(host for host in running if host["inventory_hostname"] == primary)
+    token = _token(mine)
     waiting: set[str] = set()
     for host in running:
         if _is_vault(host) and not _is_true(host.get("byok_primary")) and _token(host) == token:
-            waiting |= _names(host) - set(_standing(host))
+            waiting |= _names(host, mine) - _translated(_standing(host), host, mine).keys()
     return sorted(waiting)
 
 
@@ -90,7 +94,7 @@ def awaited_elsewhere(
         has: Host = {}
         if declared is not None:
             theirs = declared.intersection(arrived)
-            has = host.get("byok_arrived") or {}
+            has = _translated(host.get("byok_arrived") or {}, host, mine)
         for name in theirs:
             if name not in has or has[name] != arrived[name]:
                 waiting[name].append(other)
@@ -120,15 +124,19 @@ def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:
 
     :param hosts: the variables of all hosts of the run
     """
-    declaring: dict[tuple[t.Any, ...], list[Host]] = defaultdict(list)
+    declaring: dict[tuple[t.Any, ...], list[tuple[str, Host]]] = defaultdict(list)
     for host in hosts:
         if _is_vault(host):
             for key in _keys(host):
-                which = (*_token(host), key["name"])
-                declaring[which].append(host)
+                which = (*_token(host), _label(key))
+                declaring[which].append((key["name"], host))
     sentences = []
-    for (*_which, name), vaults in declaring.items():
-        standing = {host["inventory_hostname"]: _standing(host).get(name) for host in vaults}
+    for declared in declaring.values():
+        vaults = [host for _name, host in declared]
+        name = declared[0][0]
+        standing = {
+            host["inventory_hostname"]: _standing(host).get(each) for each, host in declared
+        }
         newest = max(filter(None, standing.values()), default=None)
         behind = [host for host in vaults if standing[host["inventory_hostname"]] != newest]
         if newest and behind:
@@ -143,13 +151,13 @@ def vaults_behind(hosts: t.Iterable[Host]) -> list[str]:
 
 
 def _declared_for_token(host: Host, mine: Host) -> set[str] | None:
-    """Return the keys that a host declares for the token of ``mine``.
+    """Return the keys that a host declares for the token of ``mine``, by the names there.
 
     None where nobody can tell.
     """
     try:
         if _is_vault(host) and _token(host) == _token(mine):
-            return _names(host)
+            return _names(host, mine)
         return set()
     except Exception:  # of a template that cannot be rendered; each ansible-core has another class
         return None
@@ -160,8 +168,28 @@ def _is_declared_by_play(mine: Host) -> bool:
     return not (mine.get("byok_vault_url") and mine.get("byok_keys"))
 
 
-def _names(host: Host) -> set[str]:
-    return {key["name"] for key in _keys(host)}
+def _names(host: Host, mine: Host) -> set[str]:
+    """Return the keys that a host declares, by the names that ``mine`` has for them."""
+    return set(_translated({key["name"]: None for key in _keys(host)}, host, mine))
+
+
+def _translated(facts: Host, host: Host, mine: Host) -> dict[str, t.Any]:
+    """Return facts by names of a host's keys under the names that ``mine`` has for them.
+
+    One label in the token is one key, whatever the vaults call it. Of keys that ``mine`` does not
+    have, nothing is returned; where it declares none, it may be asked for any, by their labels.
+    """
+    labels = {key["name"]: _label(key) for key in _keys(host)}
+    by_label = {labels.get(name, name): fact for name, fact in facts.items()}
+    keys = _keys(mine)
+    if not keys:
+        return by_label
+    names = {_label(key): key["name"] for key in keys}
+    return {names[label]: fact for label, fact in by_label.items() if label in names}
+
+
+def _label(key: Host) -> str:
+    return str(key.get("label") or key["name"])
 
 
 def _is_vault(host: Host) -> bool:
@@ -185,6 +213,5 @@ def _standing(host: Host) -> Host:
 def _token(host: Host) -> tuple[t.Any, ...]:
     """Return what tells tokens apart; hosts that name none use the same one."""
     return tuple(
-        host.get(f"byok_{name}")
-        for name in ("token_host", "pkcs11_library", "token_label", "token_serial")
+        host.get(f"byok_{name}") for name in ("token_host", "pkcs11_library", *_TOKEN_NAMES)
     )

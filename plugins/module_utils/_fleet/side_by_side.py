@@ -26,10 +26,11 @@ _DELETED = {True: "a deleted key holds the name", None: "deleted keys cannot be 
 class _Key:
     """One key of one token: its generations, and what each vault has of it.
 
+    :ivar generations: by CKA_ID and thumbprint, because other tools give one CKA_ID to several keys
     :ivar vaults: by URL, the key as byok_plan reads it with all versions
     """
 
-    generations: dict[str, Host] = field(default_factory=dict)
+    generations: dict[tuple[str, str | None], Host] = field(default_factory=dict)
     vaults: dict[str, Host] = field(default_factory=dict)
 
 
@@ -44,7 +45,7 @@ def side_by_side(shown: t.Sequence[Host]) -> list[str]:
     plans: dict[tuple[str, str], Host] = {}
     for vault in shown:
         url = vault["versions"]["vault_url"]
-        token = f"{vault['token']['label']} ({vault['token']['serial']})"
+        token = f"{vault['token']['label']} ({vault['token']['serial']})".removesuffix(" ()")
         in_vault = {key["name"]: key for key in vault["versions"]["target_keys"]}
         for entry in vault["plan"]:
             plans[url, entry["name"]] = entry
@@ -54,7 +55,8 @@ def side_by_side(shown: t.Sequence[Host]) -> list[str]:
                 key = keys[name, token]
                 key.vaults[url] = in_vault[name]
                 for generation in in_token["generations"]:
-                    key.generations[generation["generation"]] = generation
+                    which = generation["generation"], generation["thumbprint"]
+                    key.generations[which] = generation
     lines = []
     for vault in shown:
         if vault.get("kek"):
@@ -75,10 +77,17 @@ def _of_generation(generation: Host, vaults: t.Mapping[str, Host]) -> list[str]:
         versions = [
             _version(version) + ("" if version["thumbprint"] else f", {BY_TAG}")
             for version in there["versions"]
-            if version["generation"] == generation["generation"]
+            if _is_of(version, generation)
         ]
         lines += [f"    {url}: {version}" for version in versions or ["-"]]
     return lines
+
+
+def _is_of(version: Host, generation: Host) -> bool:
+    """Tell whether a version is a generation: by thumbprint, for oct keys by what a tag says."""
+    if version["thumbprint"] or generation["thumbprint"]:
+        return bool(version["thumbprint"] == generation["thumbprint"])
+    return bool(version["generation"] == generation["generation"])
 
 
 def _of_vault(url: str, there: Host, plan: Host | None) -> list[str]:

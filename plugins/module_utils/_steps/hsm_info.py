@@ -44,6 +44,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     choose,
+    list_declared,
     list_generations,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.listing import (
@@ -400,7 +401,7 @@ def _already_there(token: Token, declarations: t.Sequence[Declaration]) -> set[s
     """Return the names of the declared keys of which the token holds a generation."""
     if not declarations:
         return set()
-    listed = list_generations(token, [declaration.name for declaration in declarations])
+    listed = list_declared(token, declarations)
     names = set()
     for declaration in declarations:
         with suppress(ByokError):  # byok_target_key says which of several is not clear

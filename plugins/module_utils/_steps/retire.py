@@ -101,7 +101,7 @@ class _Retiring:
 
         def is_proved(version: Version) -> bool:
             generation = in_token.holder_of(version)
-            return generation is not None and self._is_proved(name, version, generation)
+            return generation is not None and self._is_proved(declaration, version, generation)
 
         retirement = plan_retirement(
             declaration, in_token, versions, vault.now, data_reencrypted, is_proved
@@ -132,12 +132,15 @@ class _Retiring:
                     versions.append(version)
         return versions
 
-    def _is_proved(self, name: str, version: Version, generation: KnownGeneration) -> bool:
+    def _is_proved(
+        self, declaration: Declaration, version: Version, generation: KnownGeneration
+    ) -> bool:
         """Have the vault answer a challenge of the token, where the token is at hand."""
         if self.token is None:
             return False
         with self._token_in_use:
-            in_token = _generations.list_generations(self.token, [name])[name].generations
+            name = declaration.name
+            in_token = _generations.list_declared(self.token, [declaration])[name].generations
             held = next(each for each in in_token if each.hex_id == generation.generation)
             challenge = make_challenge(self.token, name, held)
         try:

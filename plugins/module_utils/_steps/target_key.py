@@ -36,6 +36,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
+from ansible_collections.keyferry.azure.plugins.module_utils._token.choice import (
+    in_words,
+    wanted_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     Session,
     Slot,
@@ -48,10 +52,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.generations 
     Generation,
     choose,
     clear_away,
-    list_generations,
+    list_declared,
     list_public_keys,
     lock,
     make,
+    of_declared,
+    refuse_alike,
     refuse_to_withdraw,
     refuse_unfit,
     take_back,
@@ -208,7 +214,8 @@ def _look_into_listing(
     listing = parse_listing(text, f"The listing {path}")
     _refuse_other_token(listing, params)
     outcome.result["token"] = listing.info.to_dict()
-    _settle(_Run(listing.info, None, _steps(params), outcome), listing.found, declarations)
+    listed = of_declared(listing.found, declarations)
+    _settle(_Run(listing.info, None, _steps(params), outcome), listed, declarations)
     warning = listing.age_warning(host_clock())
     if warning:
         outcome.warnings.append(warning)
@@ -217,17 +224,18 @@ def _look_into_listing(
 def _refuse_other_token(listing: Listing, params: t.Mapping[str, t.Any]) -> None:
     """Refuse a listing of another token than the one that is named.
 
-    :param params: ``listing``, ``token_label`` and ``token_serial`` of byok_target_key
+    :param params: ``listing`` and the token options of byok_target_key
     :raises ByokError: for one
     """
-    listed = {"token_label": listing.info.label, "token_serial": listing.info.serial}
-    for option, value in listed.items():
-        if params[option] and params[option] != value:
-            raise ByokError(
-                f"The listing {params['listing']} is of the {listing.info}, and {option} is "
-                f"{params[option]}",
-                "Give the listing of the right token",
-            )
+    listed = listing.info.to_dict()
+    wanted = wanted_token(params)
+    wrong = {fact: value for fact, value in wanted.items() if listed.get(fact, value) != value}
+    if wrong:
+        raise ByokError(
+            f"The listing {params['listing']} is of the {listing.info}, and the options name the "
+            f"token with {in_words(wrong)}",
+            "Give the listing of the right token",
+        )
 
 
 def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declaration]) -> None:
@@ -236,7 +244,8 @@ def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declar
     :raises ByokError: when the token shows no public key at all
     """
     visible = [declaration for declaration in declarations if declaration.spec.type != "oct"]
-    listed = list_public_keys(token, [declaration.name for declaration in visible])
+    labels = [declaration.label for declaration in visible]
+    listed = of_declared(list_public_keys(token, labels), visible)
     # Of a token without any public key no one can tell that it would show them.
     declared_ones = any(objects.generations for objects in listed.values())
     shows = declared_ones or token.session.find("PUBLIC_KEY")
@@ -279,23 +288,24 @@ def find_or_make(
     outcome = Outcome() if outcome is None else outcome
     run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome, token)
     with _one_maker(token, params, check_mode):
-        names = [declaration.name for declaration in declarations]
-        _settle(run, list_generations(token, names), declarations)
+        _settle(run, list_declared(token, declarations), declarations)
     return outcome
 
 
 def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) -> None:
-    """Judge what was listed against what is declared, and make what is missing."""
+    """Judge what was listed against what is declared, and make what is missing.
+
+    :param listed: by names of the declared keys
+    """
     outcome = run.outcome
     for name in ("target_keys", "withdrawn"):
         outcome.result.setdefault(name, [])
     _withdraw(run, listed)
     orders = {order["name"]: order for order in run.steps.orders}
-    nothing = Found([], [])  # of a name that a listing does not have
     keys = []
     for declaration in declarations:
         name = declaration.name
-        key = _Key(declaration, listed.get(name, nothing), orders.get(name))
+        key = _Key(declaration, listed[name], orders.get(name))
         with outcome.failures.of(name):
             _choose(run.info, key)
         keys.append(key)
@@ -360,6 +370,8 @@ def _find(run: _Run, listed: Listed, identity: str) -> tuple[str, Generation]:
 
 def _choose(info: TokenInfo, key: _Key) -> None:
     key.current = choose(key.declaration, key.found.generations)
+    if key.current is None:
+        refuse_alike(key.declaration, key.found, info)
     if key.current is None and not key.declaration.create:
         raise ByokError(
             f"There is no key {key.name} in the {info}, and it must not be made (create: false)",
@@ -418,7 +430,7 @@ def _make_missing(run: _Run, keys: list[_Key]) -> None:
     made = [key for key in keys if key.current]
     if not made:
         return
-    listed = list_generations(token, [key.name for key in made])
+    listed = list_declared(token, [key.declaration for key in made])
     for key in made:
         with outcome.failures.of(key.name):
             _settle_race(token, key, listed[key.name], outcome)

@@ -71,9 +71,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
+    Found,
     Generation,
     choose,
-    list_generations,
+    list_declared,
+    refuse_alike,
     refuse_unfit,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.rehearsal import (
@@ -175,13 +177,11 @@ def wrap_for(
     outcome = Outcome() if outcome is None else outcome
     outcome.result.update(packages=[], escrows=[], rehearsal=None)
     declarations = [parse_declaration(item) for item in items]
-    listed = list_generations(token, [declaration.name for declaration in declarations])
+    listed = list_declared(token, declarations)
     todo: dict[str, list[_Order]] = {"packages": [], "escrows": []}
     for declaration, item in zip(declarations, items, strict=True):
         with outcome.failures.of(declaration.name):
-            generation = _choose(
-                token, declaration, listed[declaration.name].generations, check_mode
-            )
+            generation = _choose(token, declaration, listed[declaration.name], check_mode)
             if not recipients:
                 outcome.changes.append(_change(declaration.name, generation, None, item["path"]))
             for recipient in recipients:
@@ -307,14 +307,15 @@ def _read_public_key(what: str, pem: str, expected: str | None) -> tuple[RsaPubl
 
 
 def _choose(
-    token: Token, declaration: Declaration, generations: list[Generation], check_mode: bool
+    token: Token, declaration: Declaration, found: Found, check_mode: bool
 ) -> Generation | None:
     """Return the generation to wrap; None in check mode, where it would be made first.
 
     :raises ByokError: when it is not there, unfit or locked
     """
-    generation = choose(declaration, generations)
+    generation = choose(declaration, found.generations)
     if generation is None:
+        refuse_alike(declaration, found, token.info)
         if check_mode:
             return None
         raise ByokError(

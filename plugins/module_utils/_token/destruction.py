@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
@@ -47,14 +48,15 @@ def destroy_generations(
     """
     read = _read_vaults(params["vaults"] or [], params["versions"] or [])
     names = [declaration.name for declaration in declarations]
-    listed = _generations.list_generations(token, names)
+    listed = _generations.list_declared(token, declarations)
     doomed: list[tuple[str, Generation]] = []
     _warn_of_unknown(params["destroy"], listed, outcome)
     for name in names:
-        for generation in listed[name].generations:
-            if generation.identity not in params["destroy"]:
-                continue
+        named = [each for each in listed[name].generations if each.identity in params["destroy"]]
+        times = Counter(generation.identity for generation in named)
+        for generation in named:
             with outcome.failures.of(name):
+                _refuse_ambiguous(name, generation, times[generation.identity])
                 _refuse_last_copy(name, generation, read, params["accept_last_copy"])
                 doomed.append((name, generation))
     for name, generation in doomed:
@@ -81,6 +83,20 @@ def _warn_of_unknown(
         outcome.warnings.append(
             f"Nothing is destroyed for {', '.join(unknown)}: the token has no such generation of "
             "the declared keys. It was destroyed before, or the name is wrong"
+        )
+
+
+def _refuse_ambiguous(name: str, generation: Generation, times: int) -> None:
+    """Refuse to destroy what was named by something that several keys have.
+
+    :param times: how many of the key's generations have this identity
+    :raises ByokError: for more than one that may differ
+    """
+    if times > 1:
+        raise ByokError(
+            f"{times} generations of the key {name} are named {generation.identity}, so none is "
+            "destroyed",
+            "Destroy the one that you mean with the token's own tool",
         )
 
 

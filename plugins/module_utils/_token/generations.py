@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import typing as t
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from string import whitespace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import (
     CURVES,
@@ -94,6 +95,9 @@ _KEY_TYPES = {
     0x40: "Edwards",
 }
 
+#: CKO_* of the keys that are brought
+_WITH_A_SECRET = ("PRIVATE_KEY", "SECRET_KEY")
+
 #: Azure's operations -> CKA_* of the private and of the public key; a secret key takes both
 _PRIVATE_USAGE = {"sign": "SIGN", "decrypt": "DECRYPT", "unwrapKey": "UNWRAP"}
 _PUBLIC_USAGE = {"verify": "VERIFY", "encrypt": "ENCRYPT", "wrapKey": "WRAP"}
@@ -113,6 +117,7 @@ class Generation:
     :ivar withdrawn: it is never chosen again
     :ivar public_only: only its public key was seen, so its evidence is not known, nor whether there
         is a private key at all
+    :ivar public_label: CKA_LABEL of its public key, where that is another one than its own
     """
 
     id: bytes
@@ -124,11 +129,15 @@ class Generation:
     public_handle: Key | None = None
     withdrawn: bool = False
     public_only: bool = False
+    public_label: str | None = None
 
     @property
     def hex_id(self) -> str:
         """CKA_ID as hexadecimal digits, the way users name a generation."""
         return self.id.hex()
+
+    def __str__(self) -> str:
+        return self.hex_id or "without CKA_ID"
 
     @property
     def thumbprint(self) -> str | None:
@@ -150,7 +159,7 @@ class Generation:
             return False
         if self.spec is None or self.spec.type == "oct":
             return False
-        return self.public_key is None
+        return self.public_key is None and self.public_label is None
 
     @property
     def origin(self) -> str:
@@ -215,13 +224,76 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Found:
-    """What the token holds under one name.
+    """What the token holds under one label.
 
     :ivar generations: oldest first, adopted ones before all of ours
+    :ivar alike: labels of other keys that differ from this one only in case, or by blanks or NULs
+        around it; looked for where there is no generation
     """
 
     generations: list[Generation]
     leftovers: list[Leftover]
+    alike: list[str] = field(default_factory=list)
+
+
+def list_declared(token: Token, declarations: t.Sequence[Declaration]) -> dict[str, Found]:
+    """List what the token holds of declared keys, by their names.
+
+    :raises ByokError: when the token refuses, or two of them have one label
+    """
+    labels = [declaration.label for declaration in declarations]
+    return of_declared(list_generations(token, labels), declarations)
+
+
+def of_declared(
+    listed: t.Mapping[str, Found], declarations: t.Sequence[Declaration]
+) -> dict[str, Found]:
+    """Return what was listed of declared keys, by their names.
+
+    :param listed: by label
+    :raises ByokError: when two of them have one label, and would be one key
+    """
+    times = Counter(declaration.label for declaration in declarations)
+    shared = [declaration.name for declaration in declarations if times[declaration.label] > 1]
+    if shared:
+        raise ByokError(
+            f"The keys {', '.join(shared)} are declared with one label, so they would be one key "
+            "of the token",
+            "Give each key a label of its own",
+        )
+    found = {}
+    for declaration in declarations:
+        holding = listed.get(declaration.label, Found([], []))
+        if not holding.generations and not holding.alike:
+            alike = _alike(declaration.label, listed.keys() - times.keys())
+            holding = replace(holding, alike=alike)
+        found[declaration.name] = holding
+    return found
+
+
+def _alike(label: str, others: t.Iterable[str]) -> list[str]:
+    """Return the other labels that a person would take for this one."""
+    return sorted(each for each in others if each != label and _core_of(each) == _core_of(label))
+
+
+def _core_of(label: str) -> str:
+    return label.strip("\0" + whitespace).casefold()
+
+
+def refuse_alike(declaration: Declaration, found: Found, info: TokenInfo) -> None:
+    """Refuse to take a key as missing where one with nearly its label is there.
+
+    :param found: what the token holds under its label
+    :raises ByokError: naming that label
+    """
+    if found.alike:
+        labels = ", ".join(ascii(label) for label in found.alike)
+        raise ByokError(
+            f"The {info} holds no key labelled {declaration.label!a}, but one labelled "
+            f"{labels}, so no other key is made for {declaration.name}",
+            f"If that is the key, set its label to {labels}; otherwise give the declared key "
+            "another name",
+        )
 
 
 def list_generations(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
@@ -290,11 +362,13 @@ def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
     halves = _public_halves(token, names)
     whole = set()
     # Types that are never brought are listed as well, because a label that they hold is taken.
-    for object_class in ("PRIVATE_KEY", "SECRET_KEY"):
+    for object_class in _WITH_A_SECRET:
         for key in _search(token, object_class, names):
             whole.add(key.pair)
             generation = _describe(token, key, halves.get(key.pair))
             _of(listed, key.label).generations.append(generation)
+    _find_alike(token, listed, _WITH_A_SECRET)
+    _find_other_labels(token, listed)
     for pair, half in halves.items():
         label, identifier, _key_type = pair
         if half and pair not in whole and is_ours(identifier):
@@ -302,6 +376,45 @@ def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
     for holding in listed.values():
         holding.generations.sort(key=by_age)
     return listed
+
+
+def _find_alike(token: Token, listed: dict[str, Found], classes: t.Iterable[str]) -> None:
+    """Where a label has no key, look for labels that a person would take for it.
+
+    That reads every label of the token, but only when a key is missing.
+    """
+    missing = [label for label, found in listed.items() if not found.generations]
+    if missing:
+        labels = {key.label for each in classes for key in _search(token, each, None)}
+        for label in missing:
+            listed[label].alike[:] = _alike(label, labels - listed.keys())
+
+
+def _find_other_labels(token: Token, listed: dict[str, Found]) -> None:
+    """Find the public halves that have another label than their private keys.
+
+    That reads every label of the token, but only where a public key is missing.
+    """
+    if not any(_lacks_public_key(each) for found in listed.values() for each in found.generations):
+        return
+    pairs = {key.pair for key in _search(token, "PRIVATE_KEY", None)}
+    alone = [key for key in _search(token, "PUBLIC_KEY", None) if key.pair not in pairs]
+    for found in listed.values():
+        for at, each in enumerate(found.generations):
+            if _lacks_public_key(each) and each.spec:
+                labels = [
+                    key.label
+                    for key in alone
+                    if (key.id, key.key_type) == (each.id, each.spec.type)
+                ]
+                if len(labels) == 1:
+                    found.generations[at] = replace(each, public_label=labels[0])
+
+
+def _lacks_public_key(generation: Generation) -> bool:
+    """Tell whether a key with a CKA_ID has no public key that is clearly its own."""
+    is_pair = generation.spec is not None and generation.spec.type != "oct"
+    return is_pair and bool(generation.id) and generation.public_key is None
 
 
 def _public_halves(
@@ -340,6 +453,7 @@ def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
         _of(listed, key.label).generations.append(generation)
     for holding in listed.values():
         holding.generations[:] = _without_ambiguous_keys(sorted(holding.generations, key=by_age))
+    _find_alike(token, listed, ("PUBLIC_KEY",))
     return listed
 
 
@@ -362,9 +476,9 @@ def _of(listed: dict[str, Found], name: str) -> Found:
     return listed.setdefault(name, Found([], []))
 
 
-def by_age(generation: Generation) -> tuple[bool, bytes]:
-    """Sort by age: what was made elsewhere, before all of ours."""
-    return is_ours(generation.id), generation.id
+def by_age(generation: Generation) -> tuple[bool, bytes, str]:
+    """Sort by age: what was made elsewhere, before all of ours; and always in the same order."""
+    return is_ours(generation.id), generation.id, generation.identity
 
 
 def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation | None:
@@ -386,29 +500,59 @@ def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Gen
     newest = candidates[-1]
     if len(candidates) > 1 and not is_ours(newest.id):
         raise ByokError(
-            f"{len(candidates)} keys that were made elsewhere are labelled {declaration.name}: "
+            f"{len(candidates)} keys that were made elsewhere are labelled {declaration.label}: "
             f"{_listing(candidates)}",
-            "Set generation to the CKA_ID of the one you mean",
+            _how_to_name_one(candidates),
         )
+    _refuse_shared_id(declaration, [each for each in candidates if each.id == newest.id])
     return newest
 
 
 def _choose_named(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation:
-    name = declaration.name
-    for generation in generations:
-        if generation.hex_id != declaration.generation:
-            continue
-        if generation.withdrawn:
-            raise ByokError(
-                f"The generation {generation.hex_id} of the key {name} was withdrawn",
-                "Declare another one",
-            )
-        return generation
-    raise ByokError(
-        f"No key labelled {name} has the CKA_ID {declaration.generation}; there are: "
-        f"{_listing(generations)}",
-        "Correct generation, or leave it out",
-    )
+    named = declaration.named_thumbprint
+    if named:
+        fitting = [each for each in generations if each.thumbprint == named][:1]  # copies of one
+    else:
+        fitting = [each for each in generations if each.hex_id == declaration.generation]
+        # Keys of two types may share a CKA_ID, and the declaration says which type is meant.
+        fitting = [each for each in fitting if each.spec == declaration.spec] or fitting
+    if not fitting:
+        what = "thumbprint" if named else "CKA_ID"
+        raise ByokError(
+            f"No key labelled {declaration.label} has the {what} {declaration.generation}; there "
+            f"are: {_listing(generations)}",
+            "Correct generation, or leave it out",
+        )
+    _refuse_shared_id(declaration, fitting)
+    [generation] = fitting
+    if generation.withdrawn:
+        raise ByokError(
+            f"The generation {generation} of the key {declaration.name} was withdrawn",
+            "Declare another one",
+        )
+    return generation
+
+
+def _refuse_shared_id(declaration: Declaration, same: t.Sequence[Generation]) -> None:
+    """Refuse to choose between keys that have one label and one CKA_ID.
+
+    :raises ByokError: for more than one
+    """
+    if len(same) > 1:
+        raise ByokError(
+            f"{len(same)} keys labelled {declaration.label} have one CKA_ID: {_listing(same)}",
+            _how_to_name_one(same),
+        )
+
+
+def _how_to_name_one(keys: t.Sequence[Generation]) -> str:
+    """Return what to do so that one of several keys is meant."""
+    ids = {key.id for key in keys}
+    if len(ids) == len(keys) and all(ids):
+        return "Set generation to the CKA_ID of the one you mean"
+    if all(key.thumbprint for key in keys):
+        return "Set generation to the thumbprint of the one you mean"
+    return "Nothing tells them apart, so declare a key that has label and CKA_ID for itself"
 
 
 def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenInfo) -> None:
@@ -419,17 +563,13 @@ def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenIn
 
     :raises ByokError: naming the attribute
     """
-    what = f"The key {declaration.name} ({generation.hex_id}) in the {info}"
+    what = f"The key {declaration.name} ({generation}) in the {info}"
     if generation.spec != declaration.spec:
         raise ByokError(
             f"{what} is {generation.kind}, but {declaration.spec} is declared",
             "Declare the key as it is, or give the declared key another name",
         )
-    if generation.spec.type != "oct" and generation.public_key is None:
-        raise ByokError(
-            f"{what} has no public key object, so it cannot be recognised in a vault",
-            "Put its public key into the token under the same CKA_LABEL and CKA_ID",
-        )
+    _refuse_unrecognisable(generation, what)
     if isinstance(generation.public_key, RsaPublicKey) and generation.public_key.e != RSA_EXPONENT:
         raise ByokError(
             f"{what} has the public exponent {generation.public_key.e}",
@@ -437,6 +577,37 @@ def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenIn
         )
     if not generation.public_only:
         _refuse_unfit_private_key(declaration, generation, what)
+
+
+def _refuse_unrecognisable(generation: Generation, what: str) -> None:
+    """Refuse a key that could not be found again in a vault, so that each run would bring it anew.
+
+    :param what: names the key in an error
+    :raises ByokError: saying what is missing
+    """
+    is_oct = generation.spec is not None and generation.spec.type == "oct"
+    if generation.public_key is not None or (is_oct and generation.id):
+        return
+    if is_oct:
+        raise ByokError(
+            f"{what} is a secret key, which can be recognised in a vault by its CKA_ID alone",
+            "Declare a key that has a CKA_ID",
+        )
+    if generation.public_label is not None:
+        raise ByokError(
+            f"{what} has its public key under another label, {generation.public_label!a}, so "
+            "they are not taken for one key",
+            "Give both halves the same CKA_LABEL with the token's own tool",
+        )
+    if not generation.id:
+        raise ByokError(
+            f"{what} has no CKA_ID, so nothing shows which public key object belongs to it",
+            "Declare a key of which both halves have the same CKA_ID",
+        )
+    raise ByokError(
+        f"{what} has no public key object, so it cannot be recognised in a vault",
+        "Put its public key into the token under the same CKA_LABEL and CKA_ID",
+    )
 
 
 def _refuse_unfit_private_key(declaration: Declaration, generation: Generation, what: str) -> None:
@@ -499,7 +670,7 @@ def _templates(
     declaration: Declaration, identifier: bytes
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Return the templates of the public and of the private key; a secret key takes both."""
-    common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.name, "ID": identifier}
+    common: dict[str, Value] = {"TOKEN": True, "LABEL": declaration.label, "ID": identifier}
     if not declaration.modifiable:
         common["MODIFIABLE"] = False
     operations = declaration.made_for
@@ -677,4 +848,4 @@ def _material(
 
 
 def _listing(generations: t.Iterable[Generation]) -> str:
-    return ", ".join(f"{key.hex_id} ({key.kind}, {key.identity})" for key in generations) or "none"
+    return ", ".join(f"{key} ({key.kind}, {key.identity})" for key in generations) or "none"

@@ -171,7 +171,10 @@ def _found(key: t.Mapping[str, t.Any], where: str, place: str) -> Found:
 def _facts(generation: Generation) -> dict[str, t.Any]:
     spec = generation.spec
     shape = {"type": spec and spec.type, "size": spec and spec.size, "curve": spec and spec.curve}
-    return {**generation.as_result(), **shape}
+    other = generation.public_label
+    # Left out where there is none, so that listings from before it are read
+    public_label = {} if other is None else {"public_label": other}
+    return {**generation.as_result(), **shape, **public_label}
 
 
 def _generation(facts: t.Mapping[str, t.Any]) -> Generation:
@@ -188,9 +191,12 @@ def _generation(facts: t.Mapping[str, t.Any]) -> Generation:
         public_key=from_pem(facts["public_key"]) if facts["public_key"] else None,
         evidence=evidence,
         withdrawn=facts["withdrawn"],
+        public_label=facts.get("public_label"),
     )
     told = (*evidence.values(), generation.withdrawn)
     if not isinstance(generation.kind, str):
+        raise TypeError(generation.hex_id)
+    if not isinstance(generation.public_label, (str, type(None))):
         raise TypeError(generation.hex_id)
     if not all(fact is None or isinstance(fact, int) for fact in told):
         raise ValueError(generation.hex_id)

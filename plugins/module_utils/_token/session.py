@@ -24,6 +24,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._token.choice import (
+    facts_of,
+    fits,
+    in_words,
+    several,
+    wanted_token,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CKR_GENERAL_ERROR,
     CryptokiError,
@@ -35,11 +42,19 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import Mechanism
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profile import Profile
+from ansible_collections.keyferry.azure.plugins.module_utils._token.profile_file import read_profile
 from ansible_collections.keyferry.azure.plugins.module_utils._token.profiles import (
     PROFILES,
     choose_profile,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import REMEDIES
+from ansible_collections.keyferry.azure.plugins.module_utils._token.refused_pin import (
+    WRONG_PIN,
+    RefusedPin,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
+    REMEDIES,
+    name_of,
+)
 
 #: Flags of CK_TOKEN_INFO (PKCS#11 v3.1, 3.4)
 CKF_LOGIN_REQUIRED = 0x4
@@ -68,7 +83,7 @@ class TokenInfo(Shape):
     library: str
 
     def __str__(self) -> str:
-        return f"token {self.label} ({self.serial})"
+        return f"token {self.label} ({self.serial})" if self.serial else f"token {self.label}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class Token:
     """An open token.
 
     :ivar profile_name: which kind of token it is taken for
+    :ivar profile: what is known of this kind of token
     :ivar session: the first session, logged in unless it was not wanted
     :ivar sessions: how many may be used at once
     """
@@ -84,14 +100,10 @@ class Token:
     slot: Slot
     library: Library
     profile_name: str
+    profile: Profile
     mechanisms: frozenset[int]
     session: Session
     sessions: int = 1
-
-    @property
-    def profile(self) -> Profile:
-        """What is known of this kind of token."""
-        return PROFILES[self.profile_name]
 
     def rsa_generation(self) -> list[Mechanism]:
         """Return the mechanisms that make RSA key pairs here, best first.
@@ -204,24 +216,47 @@ def _open(
             "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
         )
     # Until the token says what it is, the name of its library does.
-    guess = PROFILES[choose_profile(options["hsm_profile"], "", "", path)]
+    _name, guess = _choose_profile(options, "", "")
     library = _load(path, options["library_parameters"], guess)
     slot = _find(library, path, guess, options)
     info = _info(slot, path)
-    profile_name = choose_profile(options["hsm_profile"], slot.manufacturer, slot.model, path)
-    profile = PROFILES[profile_name]
+    profile_name, profile = _choose_profile(options, slot.manufacturer, slot.model)
     if not slot.flags & CKF_TOKEN_INITIALIZED:
         raise ByokError(f"The {info} is not initialised", profile.not_ready)
     with _calling(f"Reading the mechanisms of the {info}", profile):
         mechanisms = library.mechanisms(slot.id)
     pin = _pin(options, slot, info, profile, final_try) if login(slot) else None
+    refused = RefusedPin(options, info.to_dict())
+    if pin is not None and not final_try:
+        refused.refuse(str(info))
     with _calling(f"Opening a session of the {info}", profile):
         session = library.open(slot.id, profile.public_keys_private)
     logged_in = False
     if pin is not None:
-        logged_in = _log_in(session, pin, info, profile)
+        logged_in = _log_in(session, pin, info, profile, refused)
     sessions = options["sessions"]
-    return Token(info, slot, library, profile_name, mechanisms, session, sessions), logged_in
+    token = Token(info, slot, library, profile_name, profile, mechanisms, session, sessions)
+    return token, logged_in
+
+
+def _choose_profile(
+    options: t.Mapping[str, t.Any], manufacturer: str, model: str
+) -> tuple[str, Profile]:
+    """Return the profile of a token with its name: the user's own, or one of this collection.
+
+    :raises ByokError: when the user's cannot be read
+    """
+    path = options["hsm_profile_file"]
+    if not path:
+        name = choose_profile(
+            options["hsm_profile"], manufacturer, model, options["pkcs11_library"]
+        )
+        return name, PROFILES[name]
+    text = read_text(path)
+    if text is None:
+        raise ByokError(f"There is no profile {path} on this host", "Correct hsm_profile_file")
+    profile = read_profile(text, f"The profile {path}")
+    return f"file ({profile.title})", profile
 
 
 def _info(slot: Slot, path: str) -> TokenInfo:
@@ -235,14 +270,21 @@ def _info(slot: Slot, path: str) -> TokenInfo:
     )
 
 
-def _log_in(session: Session, pin: str, info: TokenInfo, profile: Profile) -> bool:
+def _log_in(
+    session: Session, pin: str, info: TokenInfo, profile: Profile, refused: RefusedPin
+) -> bool:
     """Log in, or close the session; return whether this process has to log out."""
     try:
         with _calling(f"Logging in to the {info} as its {profile.role}", profile):
-            return session.login(pin)
-    except ByokError:
+            logged_in = session.login(pin)
+    except ByokError as error:
         session.close()
+        code = error.code if isinstance(error, TokenError) else None
+        if code is not None and name_of(code, profile.return_codes).split(" ")[0] in WRONG_PIN:
+            refused.keep()
         raise
+    refused.forget()
+    return logged_in
 
 
 def _calling(what: str, profile: Profile) -> t.ContextManager[None]:
@@ -289,20 +331,17 @@ def _find(
     :param sleep: waits this many seconds
     :raises ByokError: when no token is named, or the name fits none or several
     """
-    label, serial = options["token_label"], options["token_serial"]
-    if not label and not serial:
+    wanted = wanted_token(options)
+    if not wanted:
         raise ByokError(
             "No token is named",
-            "Set token_label or token_serial, or the environment variable BYOK_TOKEN_LABEL",
+            "Set token_label, token_serial, token_slot or token_uri, or the environment variable "
+            "BYOK_TOKEN_LABEL",
         )
     for look in range(_LOOKS):
         with _calling(f"Listing the tokens of {path}", profile):
             slots, errors = library.slots()
-        matching = slots
-        if label:
-            matching = [slot for slot in matching if slot.label == label]
-        if serial:
-            matching = [slot for slot in matching if slot.serial == serial]
+        matching = [slot for slot in slots if fits(wanted, facts_of(slot))]
         # SoftHSM 2.6.1 gives it for up to 13 ms (measured) while another process logs in.
         if matching or CKR_GENERAL_ERROR not in {error.code for error in errors}:
             break
@@ -311,32 +350,27 @@ def _find(
     if len(matching) == 1:
         return matching[0]
     if matching:
-        serials = ", ".join(slot.serial for slot in matching)
-        raise ByokError(
-            f"{len(matching)} tokens have the label {label}",
-            f"Set token_serial to the one you mean: {serials}",
-        )
+        raise several(wanted, matching)
     if errors:  # it may be one of those that cannot be read
         with _calling(f"Looking for the token among those of {path}", profile):
             raise errors[0]
-    raise _no_such_token(slots, profile, {"label": label, "serial": serial})
+    raise _no_such_token(slots, profile, in_words(wanted))
 
 
-def _no_such_token(
-    slots: list[Slot], profile: Profile, names: t.Mapping[str, str | None]
-) -> ByokError:
+def _no_such_token(slots: list[Slot], profile: Profile, wanted: str) -> ByokError:
     """Return the error for a token that is not among those in the slots.
 
-    :param names: the ``label`` and ``serial`` that were looked for
+    :param wanted: in words, what was looked for
     """
-    name = " and ".join(f"{kind} {value}" for kind, value in names.items() if value)
-    present = ", ".join(f"{slot.label} ({slot.serial})" for slot in slots if slot.label)
+    present = ", ".join(
+        f"{slot.label} ({slot.serial or f'slot {slot.id}'})" for slot in slots if slot.label
+    )
     remedy = (
         "Correct token_label or token_serial, or check that the client software reaches the token"
     )
     if profile.environment:
         remedy += f" (it reads {', '.join(profile.environment)}: library_environment)"
-    return ByokError(f"There is no token with {name}; present are: {present or 'none'}", remedy)
+    return ByokError(f"There is no token with {wanted}; present are: {present or 'none'}", remedy)
 
 
 def _pin(

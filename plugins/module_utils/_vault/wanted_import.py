@@ -188,9 +188,14 @@ def read_import(
     receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed)
     carried = told_by == "carrier"
     told = _predicate(receipt).get("key", {})
-    declared = {"thumbprint": item["thumbprint"], "generation": declaration.generation}
-    sources = [declared, wrapped, told]
-    trusted = [declared, *([wrapped, {} if carried else told] if believed.in_this_run else [])]
+    declared = {"thumbprint": item["thumbprint"], "generation": declaration.named_id}
+    named = {"thumbprint": declaration.named_thumbprint}
+    sources = [declared, named, wrapped, told]
+    trusted = [
+        declared,
+        named,
+        *([wrapped, {} if carried else told] if believed.in_this_run else []),
+    ]
     agreed = {fact: _agreed(name, fact, sources) for fact in declared}
     known = {fact: _agreed(name, fact, trusted) for fact in declared}
     if receipt and carried:
@@ -284,7 +289,8 @@ def _origin(
         return "token"
     if is_oct and not text:  # nothing is brought, and the name tells which one is looked for
         return "declared" if declaration.generation else "unverified"
-    return "declared" if expected or (item["thumbprint"] and not is_oct) else "unverified"
+    thumbprint = item["thumbprint"] or declaration.named_thumbprint
+    return "declared" if expected or (thumbprint and not is_oct) else "unverified"
 
 
 def _unverified(declaration: Declaration) -> ByokError:

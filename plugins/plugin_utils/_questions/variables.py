@@ -41,9 +41,18 @@ def _unknown_variables(variables: list[str], own: t.Any = None) -> list[str]:
     return unknown_variables(variables, own)
 
 
-def _listing_name(listing: Mapping[str, t.Any]) -> str:
-    serial = str(listing["token"]["serial"])
-    return "".join(char if char.isalnum() or char in "._-" else "-" for char in serial) + ".json"
+def _listing_path(
+    listing: Item, directory: str, token_host: str, hosts: t.Iterable[t.Any] = ()
+) -> str:
+    """Return where a token's listing is written; never over that of another token.
+
+    :param token_host: that reaches the token
+    :param hosts: the variables of all hosts of the run, which write theirs at the same time
+    """
+    # Other tasks do not need what this imports
+    from ansible_collections.keyferry.azure.plugins.plugin_utils._listings import listing_path
+
+    return listing_path(listing, directory, token_host, hosts)
 
 
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
@@ -52,5 +61,5 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "named": _named,
     "recover": _recover,
     "unknown_variables": _unknown_variables,
-    "listing_name": _listing_name,
+    "listing_path": _listing_path,
 }

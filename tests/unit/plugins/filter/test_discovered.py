@@ -230,8 +230,8 @@ def test_what_the_token_demands_is_declared_and_said() -> None:
         ),
         (
             listed("a", version_of("a", EC_KEYS[0])),
-            {"b c\n": [generation(b"\1", EC_KEYS[0])]},
-            r'under the label "b c\\U0000000a"; give it the label a',
+            {label: [generation(b"\1", EC_KEYS[0])] for label in ("b c\n", "d")},
+            r'under the label "b c\\U0000000a", "d"; declare it with that label',
         ),
         (
             listed("a", version_of("a", EC_KEYS[0])),
@@ -244,9 +244,14 @@ def test_what_the_token_demands_is_declared_and_said() -> None:
             "CKA_SENSITIVE false",
         ),
         (
-            listed("a", version_of("a", EC_KEYS[0])),
-            {"a": [generation(b"\1", EC_KEYS[0])] * 2},
-            "several keys with the CKA_ID 01",
+            listed("a", version_of("a", OCT, tags={"keyferry-generation": "01"})),
+            {"a": [generation(b"\1", OCT)] * 2},
+            "2 keys labelled a have one CKA_ID",
+        ),
+        (
+            listed("a", version_of("a", OCT, tags={"keyferry-generation": "01"})),
+            {"b": [generation(b"\1", OCT)]},
+            'under the label "b"',
         ),
         (
             listed("a", version_of("a", RSA_1024)),
@@ -278,6 +283,24 @@ def test_an_oct_key_is_known_by_its_tag() -> None:
     assert "by its tag alone" in comments(text)
 
 
+def test_a_key_under_another_label_is_adopted_by_its_public_key() -> None:
+    vault = {"pay": version_of("pay", EC_KEYS[0]), "other": version_of("other", EC_KEYS[0])}
+    held = [generation(b"\1", EC_KEYS[0]), generation(b"\1", EC_KEYS[1])]
+    text = text_of(vault, {"Pay 2023_1\0": held})
+    shape = {"type": "EC", "curve": "P-256", "operations": ["sign", "verify"]}
+    # Only one key of the vault can be it, and the first one by name is declared so.
+    [key] = yaml.safe_load(text)["keys"]
+    assert {name: key[name] for name in ("name", "label", "generation", *shape)} == {
+        "name": "other",
+        "label": "Pay 2023_1\0",
+        "generation": held[0].thumbprint,
+        **shape,
+    }
+    assert '# - "pay" (' in comments(text)
+    by_name = {"pay": [generation(b"\1", EC_KEYS[0])]}
+    assert [key["name"] for key in yaml.safe_load(text_of(vault, by_name))["keys"]] == ["pay"]
+
+
 TOKEN_ONLY = {
     "new": [generation(OURS[0], EC_KEYS[0])],
     "Taken": [generation(OURS[0], EC_KEYS[1])],
@@ -297,7 +320,13 @@ def test_keys_that_only_the_token_has_are_comments_to_take_away_or_declared() ->
         "other-name": version_of("other-name", EC_KEYS[0]),
     }
     text = text_of(
-        vault, {**TOKEN_ONLY, "new-2": TOKEN_ONLY["new"], "new": [generation(OURS[1], RSA_2048)]}
+        vault,
+        {
+            **TOKEN_ONLY,
+            "new-2": TOKEN_ONLY["new"],
+            "new-3": TOKEN_ONLY["new"],
+            "new": [generation(OURS[1], RSA_2048)],
+        },
     )
     assert yaml.safe_load(text)["keys"] == []
     for said in (
@@ -420,6 +449,7 @@ def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
         refuse_unfit(declaration, chosen, INFO)
         observed = {
             "generation": chosen.hex_id,
+            "thumbprint": chosen.thumbprint,
             "generations": [each.as_result() for each in generations],
         }
         assert (

@@ -362,10 +362,9 @@ def test_keks_and_keys_of_others_are_not_unmanaged() -> None:
     assert ask({"unmanaged": None}, "unmanaged", "keyferry-kek-") == []
 
 
-def test_what_is_kept_and_how_a_listing_is_named() -> None:
+def test_what_is_kept() -> None:
     keys = [{"name": "a", "kept": [{"version": "1", "reason": "x"}]}, {"name": "b", "kept": []}]
     assert ask({"rotations": keys}, "kept") == {"a": [{"version": "1", "reason": "x"}]}
-    assert ask({"token": {"serial": "12/3 4:é"}}, "listing_name") == "12-3-4-é.json"
 
 
 # The role

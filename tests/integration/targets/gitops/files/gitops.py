@@ -26,6 +26,7 @@ from azure.identity import WorkloadIdentityCredential
 from azure.keyvault.keys import KeyClient
 
 LAB: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+LISTING = "{label}-{serial}.json".format(**LAB["token"])
 EXAMPLE, WORK = Path(sys.argv[2]), Path(sys.argv[3])
 ORIGIN, MAIN, RUNNER, PULLED = (WORK / name for name in ("origin.git", "main", "runner", "pulled"))
 VAULTS = {name: f"https://keyferry-lab-{name}.vault.azure.net" for name in ("pay-weu", "pay-neu")}
@@ -158,7 +159,7 @@ def fleet(keks: dict[str, dict[str, Any]]) -> str:
         "byok_token_label": LAB["token"]["label"],
         "byok_lock_directory": str(WORK),
         "byok_state_directory": str(WORK),
-        "byok_listing": f"{{{{ inventory_dir }}}}/listings/{LAB['token']['serial']}.json",
+        "byok_listing": f"{{{{ inventory_dir }}}}/listings/{LISTING}",
         "byok_allow_trailing_zeros": True,
     }
     for name, vault in document["vaults"].items():
@@ -189,7 +190,7 @@ def approve_keks() -> None:
     assert "byok_kek_nameisnotset" in refused, refused
     assert names("pay-weu") == names("pay-neu") == {"keyferry-kek-approved"}
     run("git", "fetch", "-q", "origin", "listings")
-    listing = json.loads(run("git", "show", f"FETCH_HEAD:listings/{LAB['token']['serial']}.json"))
+    listing = json.loads(run("git", "show", f"FETCH_HEAD:listings/{LISTING}"))
     assert not [key for key in listing["target_keys"] if key["name"].startswith("payments-")], (
         listing
     )

@@ -168,6 +168,7 @@ TOLD_OF_KEYS: dict[str, dict[str, t.Any]] = {
     "token is lun, which is not known; did you mean luna?": {"token": "lun"},
     "token is 'l*', which is not known.": {"token": "l*"},
     "name is not one that this file may declare; those are k*, pay-*.": {"name": "other"},
+    "label is not one that this file may declare; those are k*, pay-*.": {"label": "Store 1"},
     "rotation.evry is not a field; did you mean every?": {"rotation": {"evry": "P1Y"}},
 }
 
@@ -248,6 +249,11 @@ def test_no_file_takes_another_files_key_out_of_the_token() -> None:
         "b.yml:10: keys[0] (k): a.yml declares a key of that name in the token luna, "
         "as a.yml:10: keys[0] (k); one file must declare both."
     ]
+    by_label = {"keys": [{**KEY, "name": "mine", "label": "K", "vaults": ["pay-neu"]}]}
+    assert declared((ours, EVERYTHING), (by_label, {"path": "b.yml"}))[1] == [
+        "b.yml:10: keys[0] (mine): a.yml declares a key of that label in the token luna, "
+        "as a.yml:10: keys[0] (k); one file must declare both."
+    ]
     elsewhere = {"keys": [{**KEY, "vaults": ["store"]}]}
     assert not declared((ours, EVERYTHING), (elsewhere, {"path": "b.yml"}))[1]
 
@@ -260,6 +266,8 @@ def test_a_key_in_one_token_is_one_key() -> None:
         "a.yml:11: keys[1] (k): name, type, size or curve differs from the same key "
         "in the token luna, as a.yml:10: keys[0] (k)."
     ]
+    document["keys"][1] = {**KEY, "name": "other", "label": "k", "vaults": ["pay-neu"]}
+    assert "name, type, size or curve differs" in declared((document, EVERYTHING))[1][0]
     document["keys"][1] = {**KEY, "tags": {"a": "b"}, "vaults": ["pay-neu"]}
     assert not declared((document, EVERYTHING))[1]
 

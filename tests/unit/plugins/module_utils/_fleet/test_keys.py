@@ -464,7 +464,9 @@ def test_the_schema_says_what_the_modules_options_say() -> None:
     rotation = DECLARATION_OPTIONS["rotation"]["options"]
     wanted = schema_of(DECLARATION_OPTIONS, ("not_before", "expires"), ())
     wanted["name"]["pattern"] = f"^{azure._NAME.pattern}$"
-    wanted["generation"]["pattern"] = f"^{declared_keys._CKA_ID.pattern}$"
+    either = f"{declared_keys._CKA_ID.pattern}|{azure.THUMBPRINT.pattern}"
+    wanted["generation"]["pattern"] = f"^({either})$"
+    wanted["label"]["pattern"] = r"[^ \u0000]"  # as it stands in JSON
     wanted["size"] = {"enum": [*azure.RSA_SIZES, *azure.OCT_SIZES]}
     wanted["tags"] |= {
         "maxProperties": azure.MAX_OWN_TAGS,
@@ -536,7 +538,16 @@ JUDGED: dict[str, list[tuple[t.Any, bool]]] = {
         ([1], False),
     ],
     "token_operations": [(["sign"], True), ([], False), (["fly"], False)],
-    "generation": [("aA09", True), ("abc", False), ("", False), ("{{ x }}", False), (12, False)],
+    "label": [("Payments 2023_1", True), ("x\0", True), ("", False), (" \0", False), (7, False)],
+    "generation": [
+        ("aA09", True),
+        ("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", True),
+        ("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9X+", False),
+        ("abc", False),
+        ("", False),
+        ("{{ x }}", False),
+        (12, False),
+    ],
     "allow_external_origin": [(True, True), ("yes", False), (1, False)],
     "after_transfer": [("keep", True), ("lock", True), ("locked", False)],
     "create": [(False, True), ("no", False)],

@@ -21,7 +21,9 @@ def host(
 ) -> dict[str, t.Any]:
     """The variables of a vault's host after a run."""
     url = f"https://{name}.vault.azure.net"
-    declared = [{"name": key} for key in keys]
+    # "name=label" for a key with a label of its own
+    parts = [key.partition("=") for key in keys]
+    declared = [{"name": key, **({"label": label} if label else {})} for key, _, label in parts]
     return {
         "inventory_hostname": name,
         "byok_vault_url": url,
@@ -147,3 +149,22 @@ def test_a_host_that_cannot_be_read_may_be_to_have_all_keys() -> None:
     bad = Unreadable(inventory_hostname="bad")
     assert left_out([host("one", {}), bad], ["one"]) == {"a": ["bad"], "b": ["bad"]}
     assert left_out([host("one", {}), bad], ["one", "bad"]) == {}
+
+
+def test_one_label_is_one_key_whatever_vaults_call_it() -> None:
+    one = host("one", {"x": NEW}, keys=["x=Pay 1", "y"])
+    two = host("two", {"z": OLD}, keys=["z=Pay 1", "x"])  # its x is another key
+    assert wait([one, two], {"x": NEW, "y": NEW}) == {"x": "two"}
+    assert wait([one, {**two, "byok_arrived": {"x": NEW}}], {"x": NEW}) == {"x": "two"}
+    assert wait([one, {**two, "byok_arrived": {"z": NEW}}], {"x": NEW}) == {}
+    assert not_in_this_run([one, two], "one", ["x", "y"], ["one"]) == {"x": ["two"]}
+    primary = {**one, "byok_primary": True}
+    assert not_in_place([two, primary], "one") == []
+    assert not_in_place([{**two, "byok_standing": {"x": NEW}}, primary], "one") == ["x"]
+    [said] = vaults_behind([one, two])
+    assert said.startswith("two (https://two.vault.azure.net): behind with the key x, of which one")
+
+
+def test_tokens_that_are_named_by_slot_or_uri_are_others() -> None:
+    for two in (host("two", {}, byok_token_slot=1), host("two", {}, byok_token_uri="pkcs11:x")):
+        assert wait([host("one", {}), two], {"a": NEW}) == {}

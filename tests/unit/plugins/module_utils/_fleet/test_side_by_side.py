@@ -9,6 +9,7 @@ import typing as t
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.side_by_side import side_by_side
 
 OLD, NEW = "01a2032eafaa71a4a5d1e84832f381a3", "01a3032eafaa71a4a5d1e84832f381a3"
+SECRET = "01a4032eafaa71a4a5d1e84832f381a3"
 
 
 def version(number: int, **facts: t.Any) -> dict[str, t.Any]:
@@ -31,11 +32,13 @@ def test_generations_and_versions_stand_side_by_side() -> None:
         "withdrawn": False,
         "half_made": False,
     }
+    secret = {"generation": SECRET, **made, "thumbprint": None}
     in_token = {
         "name": "a",
         "generations": [
-            {"generation": OLD, **made},
-            {"generation": NEW, **made, "withdrawn": True},
+            {"generation": OLD, **made, "thumbprint": "o"},
+            {"generation": NEW, **made, "thumbprint": "n", "withdrawn": True},
+            secret,
         ],
     }
 
@@ -61,14 +64,14 @@ def test_generations_and_versions_stand_side_by_side() -> None:
     (by_tag,) = [
         line
         for line in side_by_side(
-            [shown("https://one", [version(1, generation=OLD, thumbprint=None)])]
+            [shown("https://one", [version(1, generation=SECRET, thumbprint=None)])]
         )
         if "version 1" in line and "foreign" not in line
     ]
     assert by_tag.endswith("expires never, by its tag, not proved")
     lines = side_by_side(
         [
-            shown("https://one", [version(2), version(1, generation=OLD, ours=True, active=True)]),
+            shown("https://one", [version(2), version(1, thumbprint="o", ours=True, active=True)]),
             shown("https://two", [], deleted=True),
         ]
     )
@@ -88,3 +91,30 @@ def test_generations_and_versions_stand_side_by_side() -> None:
         == "  https://one: never rotated; next due 2027-01-01T00:00:00Z; none: as declared"
     )
     assert "a deleted key holds the name" in lines[-1]
+
+
+def test_keys_of_one_cka_id_are_told_apart_by_their_thumbprints() -> None:
+    facts = {"kind": "RSA-2048", "made": None, "withdrawn": False, "half_made": False}
+    twice = [{"generation": "13", "thumbprint": name, **facts} for name in ("x", "y")]
+    key = {"name": "a", "deleted": False, "last_rotated": None, "next_due": None}
+    versions = [version(1, generation="13", thumbprint="y", ours=True)]
+    lines = side_by_side(
+        [
+            {
+                "token": {"label": "byok", "serial": ""},
+                "target_keys": [{"name": "a", "generations": twice}],
+                "plan": [],
+                "versions": {
+                    "vault_url": "https://v",
+                    "target_keys": [{**key, "versions": versions}],
+                },
+            }
+        ]
+    )
+    assert lines[0] == "a, token byok"
+    assert [line for line in lines if "thumbprint" in line or "https://v: version" in line] == [
+        "  generation 13, RSA-2048, made elsewhere, thumbprint x",
+        "  generation 13, RSA-2048, made elsewhere, thumbprint y",
+        "    https://v: version 1, enabled, created 2026-11-22T10:00:00Z, expires never",
+    ]
+    assert "    https://v: -" in lines
