@@ -18,6 +18,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
     as_byok_error,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._host.child import in_a_child
 
 Params = t.Mapping[str, t.Any]
 Act = t.Callable[[Params, bool, Outcome], None]
@@ -30,8 +31,7 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
-    outcome = Outcome()
-    error = _attempt(act, module.params, module.check_mode, outcome)
+    outcome, error = _attempt(act, module.params, module.check_mode)
     for warning in outcome.warnings:
         module.warn(warning)
     result = dict(
@@ -51,13 +51,21 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     module.exit_json(**result)
 
 
-def _attempt(act: Act, params: Params, check_mode: bool, outcome: Outcome) -> ByokError | None:
-    """Return what failed outside of single keys, as one sentence."""
-    try:
+def _attempt(act: Act, params: Params, check_mode: bool) -> tuple[Outcome, ByokError | None]:
+    """Return what was done, and what failed outside of single keys, as one sentence."""
+
+    def work(outcome: Outcome) -> None:
         act(params, check_mode, outcome)
+
+    outcome = Outcome()
+    try:
+        if "pkcs11_library" in params:  # a library of others, which may crash or hang
+            library = params["pkcs11_library"] or ""
+            return in_a_child(work, library, params["library_timeout"])
+        work(outcome)
     except Exception as error:
-        return as_byok_error(error)
-    return None
+        return outcome, as_byok_error(error)
+    return outcome, None
 
 
 def _invocation(params: Params) -> dict[str, t.Any]:

@@ -42,6 +42,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     TargetKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    RSA_EXPONENT,
     Key,
     Session,
     TokenError,
@@ -52,9 +53,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms i
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import NUMBERS
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, TokenInfo
-
-#: The public exponent of RSA keys, which python-pkcs11 asks the token for
-RSA_EXPONENT = 65537
 
 #: CKA_* that say where a key comes from and what may be done with it (PKCS#11 v3.1, 4.8 to 4.10)
 EVIDENCE = (
