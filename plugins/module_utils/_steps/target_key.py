@@ -169,7 +169,9 @@ def _open_and_work(
     def is_closed(slot: Slot) -> bool:
         return bool(without_pin and slot.flags & CKF_LOGIN_REQUIRED)
 
-    with open_token(params, lambda slot: not is_closed(slot)) as token:
+    # For a challenge, a session object may be made.
+    looks = check_mode and not params["challenges"]
+    with open_token(params, lambda slot: not is_closed(slot), read_only=looks) as token:
         outcome.result["token"] = token.info.to_dict()
         if params["state"] == "absent":
             with _one_maker(token, params, check_mode):
@@ -239,7 +241,8 @@ def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declar
     listed = list_public_keys(token, [declaration.name for declaration in visible])
     # Of a token without any public key no one can tell that it would show them.
     declared_ones = any(objects.generations for objects in listed.values())
-    shows = declared_ones or token.session.find("PUBLIC_KEY")
+    with token.calling("Searching for public keys"):
+        shows = declared_ones or token.session.find("PUBLIC_KEY")
     if visible and (token.profile.public_keys_private[0] or not shows):
         raise ByokError(
             f"The {run.info} shows no public key without a login: it holds none, or hides them",
