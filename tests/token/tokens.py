@@ -36,7 +36,18 @@ _NSS = (
     "/usr/lib64/libsoftokn3.so",
 )
 _SETTINGS = {
-    "plain": {"trace", "faults", "run", "own_lists", "pin", "label", "firmware"},
+    "plain": {
+        "trace",
+        "faults",
+        "run",
+        "own_lists",
+        "pin",
+        "label",
+        "firmware",
+        "protected",
+        "changes",
+        "sizes",
+    },
     "futurex": {
         "trace",
         "faults",

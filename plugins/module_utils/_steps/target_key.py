@@ -54,6 +54,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.generations 
     make,
     refuse_to_withdraw,
     refuse_unfit,
+    refuse_unkept,
     take_back,
     target_key,
     withdraw,
@@ -424,12 +425,33 @@ def _make_missing(run: _Run, keys: list[_Key]) -> None:
     listed = list_generations(token, [key.name for key in made])
     for key in made:
         with outcome.failures.of(key.name):
+            _refuse_unkept(token, key, listed[key.name], outcome)
             _settle_race(token, key, listed[key.name], outcome)
 
 
 def _report_making(run: _Run, key: _Key) -> None:
     key.making = Change(run.where(key.name), {}, _facts(key.declaration, key.current))
     run.outcome.changes.append(key.making)
+
+
+def _refuse_unkept(token: Token, key: _Key, objects: Found, outcome: Outcome) -> None:
+    """Take a new key back that is not what the token was told to make: each run would make another.
+
+    :param objects: what the token holds of the key now
+    :raises ByokError: for one, also where it cannot be taken back
+    """
+    mine = t.cast(Generation, key.current)
+    try:
+        refuse_unkept(token, key.declaration, mine, objects.generations)
+    except ByokError as error:
+        try:
+            take_back(token, key.name, mine)
+        except ByokError as stays:
+            raise ByokError(f"{error.what}. {stays.what}", stays.remedy) from error
+        outcome.changes.remove(t.cast(Change, key.making))
+        raise ByokError(
+            f"{error.what}. This run removed the key that it made", error.remedy
+        ) from error
 
 
 def _settle_race(token: Token, key: _Key, objects: Found, outcome: Outcome) -> None:
@@ -518,10 +540,15 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
     no run can be at it.
     """
     for half in (generation for generation in key.found.generations if generation.half_made):
+        if half.empty:
+            what = f"a generation that is empty ({half.hex_id})"
+            check = "it can be in no vault, so"
+        else:
+            what = f"a generation without its public key ({half.hex_id})"
+            check = "ensure that it was never brought anywhere, then"
         run.outcome.warnings.append(
-            f"The {where} has a generation without its public key ({half.hex_id}), as an "
-            "interrupted run leaves it. It is skipped; ensure that it was never brought anywhere, "
-            "then remove it with the token's own tool."
+            f"The {where} has {what}, as an interrupted run leaves it. It is skipped; {check} "
+            "remove it with the token's own tool."
         )
     for leftover in key.found.leftovers:
         age = host_clock().timestamp() - made_at(leftover.id)
