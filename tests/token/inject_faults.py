@@ -74,7 +74,7 @@ def keys(prefix: str) -> list[Result]:
 def runs(injector: Injector, options: Result) -> Iterator[tuple[str, Callable[[str], Result]]]:
     """Yield what the modules do with a token; each is given a prefix for names of its own."""
     escrow = escrow_options(rsa.generate_private_key(65537, 2048))
-    wrapping = {"allow_trailing_zeros": True, **escrow}
+    wrapping: Result = {"allow_trailing_zeros": True, **escrow}
     there = keys("there")
 
     def info(_prefix: str) -> Result:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The interface to python-pkcs11: every care that its library needs.
+"""The interface to PKCS#11: every care that a vendor's library needs.
 
 It is seen from outside, in what the token was asked.
 """

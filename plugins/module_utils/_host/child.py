@@ -143,6 +143,7 @@ def in_a_child(work: Work, library: str, limit: float) -> tuple[Outcome, ByokErr
     """
     board = _Board()
     reader, writer = os.pipe()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide the cause
     parent, child = os.getpid(), os.fork()
     if not child:
         os.close(reader)

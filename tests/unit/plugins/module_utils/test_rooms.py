@@ -86,6 +86,11 @@ def test_a_library_is_touched_by_few_files_and_only_when_it_is_needed(library: s
     assert all(each.lazy for each in touching)
 
 
+def test_one_file_alone_calls_a_vendor_s_library() -> None:
+    loading = [path for path in ROOMS.rglob("*.py") if "ctypes.CDLL(path)" in path.read_text()]
+    assert loading == [ROOMS / "_token/cryptoki.py"]
+
+
 def test_no_other_library_is_needed() -> None:
     known = {*sys.stdlib_module_names, *TOUCHED_BY, *ANSIBLE, "ansible_collections"}
     assert {each.module.partition(".")[0] for each in IMPORTS} <= known
