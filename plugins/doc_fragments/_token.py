@@ -55,8 +55,11 @@ options:
       - If neither is given, the environment variable E(BYOK_PIN) is used.
     type: str
   library_environment:
-    description: Environment variables that the PKCS#11 library wants, set in the module's process
-      before it is loaded.
+    description:
+      - Environment variables that the PKCS#11 library wants, set in the module's process before it
+        is loaded.
+      - Variables of the loader (C(LD_LIBRARY_PATH) and others that begin with C(LD_)) are refused,
+        because the loader reads them only when a process begins.
     type: dict
   library_parameters:
     description:
@@ -64,6 +67,13 @@ options:
         NSS needs them, such as
         V(configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=).
     type: str
+  library_timeout:
+    description:
+      - How many seconds one call of the PKCS#11 library can take. If a call takes longer, the
+        library is stopped and the task fails. V(0) waits for ever.
+      - Making a large RSA key takes minutes on some HSMs.
+    type: int
+    default: 600
   hsm_profile:
     description:
       - The vendor of the token. It decides which mechanisms are tried to make and to wrap keys, how

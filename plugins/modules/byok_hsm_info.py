@@ -19,7 +19,6 @@ description:
   - Facts that were never tried against a vendor's device are from public documents, as
     RV(hsm.profile.source) tells. O(rehearse=true) shows what the device really does.
 requirements:
-  - python-pkcs11 >= 0.10.1
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
@@ -33,8 +32,9 @@ options:
   rehearse:
     description:
       - Wrap a throw-away key and unwrap it here, to check what the token's wrap mechanism really
-        produces, and make throw-away EC and AES keys to check which the token can make. They are
-        session objects, which the token removes afterwards.
+        produces, and make throw-away keys to check which the token can make (EC and AES; RSA only
+        in sizes that the token says it does not make). They are session objects, which the token
+        removes afterwards.
     type: bool
     default: false
   allow_trailing_zeros:
@@ -128,6 +128,9 @@ hsm:
     logged_in:
       description: Whether a login was made. Without one, nothing is rehearsed.
       type: bool
+    write_protected:
+      description: Whether the token says that nothing can be stored in it.
+      type: bool
     free_memory:
       description: Free bytes for C(public) and for C(private) objects; V(null) where the token does
         not tell.
@@ -181,7 +184,8 @@ hsm:
           description: Type with size or curve.
           type: str
         make:
-          description: Whether it can be made here; V(null) where nothing tells.
+          description: Whether it can be made here; V(null) where nothing tells, or where the token
+            tells other sizes and it was not tried.
           type: bool
         wrap:
           description: Whether it can be wrapped for Azure; V(null) where only a rehearsal can tell.
@@ -198,6 +202,10 @@ hsm:
       description: What else the owner of the keys should know.
       type: list
       elements: str
+    nameless_objects:
+      description: How many key objects have neither label nor CKA_ID, as an interrupted run can
+        leave them; V(null) without a login.
+      type: int
   sample:
     token:
       label: byok
@@ -212,6 +220,7 @@ hsm:
       source: Public documents only
     pin: ok
     logged_in: true
+    write_protected: false
     free_memory:
       public: 1900000
       private: null
@@ -240,6 +249,7 @@ hsm:
         token by it. As the partition's Security Officer: partition changepolicy -policy 1 -value
         1."
     notes: []
+    nameless_objects: 0
 listing:
   description:
     - All keys of the token by their labels, with public facts only. It is stored as JSON for

@@ -13,14 +13,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Library, Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Library
 
 #: What a dead process's token does by itself; it is not counted
-_CLEARED_UP = ("C_Logout",)
+_CLEARED_UP = ("C_Logout", "C_CloseSession")
 
 #: Requests and calls of PKCS#11 that change what outlives the process; what a wrap makes and
 #: destroys are session objects
-_CHANGING = ("generate_pair", "C_SetAttributeValue", "POST", "PUT", "PATCH", "DELETE")
+_CHANGING = ("C_GenerateKeyPair", "C_SetAttributeValue", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,4 @@ def reaping() -> Iterator[Reaper]:
     with ExitStack() as stack:
         stack.enter_context(through(RequestsTransport, "send", request))
         stack.enter_context(through(Library, "call", lambda function, *_arguments: str(function)))
-        for name in ("generate_pair", "generate_secret", "create_public_rsa"):
-            stack.enter_context(through(Session, name, lambda *_arguments, name=name: name))
         yield reaper

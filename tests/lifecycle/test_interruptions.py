@@ -89,7 +89,7 @@ def test_a_rotation_that_dies_anywhere_is_finished_by_the_next_run(
         assert result["action"] in (known if made_before else ("rotate",)), died
         if result["action"] != "none":
             assert "import" in result["receipt"]["predicate"], died
-    assert done["transfer"][0] == "after generate_pair"
+    assert done["transfer"][0] == "after C_GenerateKeyPair"
     assert done["update"][0].startswith("after PUT")
     # byok_rotate returns all at its end; the role's import was told before the KEK is deleted
     assert done.keys() == {

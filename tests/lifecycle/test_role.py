@@ -171,7 +171,7 @@ class Dying:
 
 
 #: Calls that change something which outlives a module
-CHANGING = ("generate_pair", "C_SetAttributeValue", "POST", "PUT", "DELETE")
+CHANGING = ("C_GenerateKeyPair", "C_SetAttributeValue", "POST", "PUT", "DELETE")
 
 
 def changing(reaper: Reaper, run: Callable[[], object]) -> list[Moment]:

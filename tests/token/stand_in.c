@@ -12,11 +12,16 @@
  * STAND_IN_SHAPE          luna, futurex, or plain, which changes nothing by itself
  * STAND_IN_RESERVED       pReserved for the C_Initialize behind; NSS needs it (not plain)
  * STAND_IN_TRACE          a file that gets a line per call: C_Name 0xRETURNCODE, for some with flags= or mechanism=
- * STAND_IN_FAULTS         C_WrapKey:2:0x32,... the 2nd call (0: each) returns 0x32; or kill, kill-after, or run instead of a code
+ * STAND_IN_FAULTS         C_WrapKey:2:0x32,... the 2nd call (0: each) returns 0x32; or kill, kill-after, crash (after the call),
+ *                         hang, or run instead of a code
  * STAND_IN_RUN            a command for run: what another host does to the token just before the call
  * STAND_IN_OWN_LISTS=1    every caller of C_GetFunctionList gets functions of its own, as from p11-kit-proxy
  * STAND_IN_PIN            low, final or locked
  * STAND_IN_LABEL          the label of the user's token
+ * STAND_IN_PROTECTED=1    the user's token is write-protected
+ * STAND_IN_CHANGES        plain: what it does to a stored key: label (cuts it), public-label (of the public key alone), label-is-id,
+ *                         id (cuts it), extractable (makes it false)
+ * STAND_IN_SIZES          plain: 0:0, the key sizes of every mechanism; -1 is CK_UNAVAILABLE_INFORMATION
  * STAND_IN_FIRMWARE       of the user's token; a luna has 7.8 otherwise
  * STAND_IN_KWP            what the library behind calls RFC 5649: 0x210b (the default), SoftHSM: 0x210a
  * STAND_IN_FIPS=1         luna: RSA keys by FIPS 186-3 only, no secp256k1
@@ -59,12 +64,12 @@ typedef struct {
 enum {
     OK = 0, GENERAL_ERROR = 0x5, ARGUMENTS_BAD = 0x7, FUNCTION_NOT_SUPPORTED = 0x54, KEY_HANDLE_INVALID = 0x60,
     KEY_NOT_WRAPPABLE = 0x69, KEY_UNEXTRACTABLE = 0x6A, MECHANISM_INVALID = 0x70, MECHANISM_PARAM_INVALID = 0x71,
-    PIN_LOCKED = 0xA4, TEMPLATE_INCONSISTENT = 0xD1, TOKEN_NOT_RECOGNIZED = 0xE1, BUFFER_TOO_SMALL = 0x150
+    PIN_LOCKED = 0xA4, TEMPLATE_INCONSISTENT = 0xD1, TOKEN_NOT_RECOGNIZED = 0xE1, TOKEN_WRITE_PROTECTED = 0xE2, BUFFER_TOO_SMALL = 0x150
 };
-enum { CLASS = 0, TOKEN = 1, PRIVATE = 2, SENSITIVE = 0x103, EXTRACTABLE = 0x162, LOCAL = 0x163, EC_PARAMS = 0x180 };
+enum { CLASS = 0, TOKEN = 1, PRIVATE = 2, LABEL = 3, ID = 0x102, SENSITIVE = 0x103, EXTRACTABLE = 0x162, LOCAL = 0x163, EC_PARAMS = 0x180 };
 enum { ENCRYPT = 0x104, DECRYPT, WRAP, UNWRAP, SIGN, SIGN_RECOVER, VERIFY, VERIFY_RECOVER, DERIVE };
 enum { KEY_TYPE = 0x100, MODULUS_BITS = 0x121, VALUE_LEN = 0x161, PRIVATE_KEY = 3, SECRET_KEY = 4 };
-enum { USER = 1, USER_PIN_INITIALIZED = 0x8, TOKEN_INITIALIZED = 0x400 };
+enum { USER = 1, WRITE_PROTECTED = 0x2, USER_PIN_INITIALIZED = 0x8, TOKEN_INITIALIZED = 0x400, RW_SESSION = 0x2 };
 enum { RSA_KEY_PAIR_GEN = 0x0, RSA_OAEP = 0x9, RSA_X9_31_KEY_PAIR_GEN = 0xA, SHA_1 = 0x220, RSA_AES_WRAP = 0x1054 };
 enum { AES_KEY_GEN = 0x1080, AES_WRAP = 0x2109, AES_WRAP_PAD = 0x210A, AES_KWP = 0x210B, AES_WRAP_PKCS7 = 0x210C };
 
@@ -123,7 +128,7 @@ static function_list offered = {{2, 40}, {FUNCTIONS(ADDRESS, ADDRESS)}};
 static enum { PLAIN, LUNA, FUTUREX } shape;
 static function_list *behind; /* NULL when the configuration is wrong; every call then fails */
 static atomic_ulong calls[COUNT];
-static struct { int at; word nth; enum { RETURN, KILL, KILL_AFTER, RUN } kind; word code; } faults[256];
+static struct { int at; word nth; enum { RETURN, KILL, KILL_AFTER, CRASH, HANG, RUN } kind; word code; } faults[256];
 static int fault_count;
 static word policy_ids[64], policy_values[64], policy_count;
 
@@ -149,6 +154,8 @@ static bool parse_fault(const char *text)
     faults[fault_count].nth = nth;
     faults[fault_count].kind = !strcmp(what, "kill")         ? KILL
                                : !strcmp(what, "kill-after") ? KILL_AFTER
+                               : !strcmp(what, "crash")      ? CRASH
+                               : !strcmp(what, "hang")       ? HANG
                                : !strcmp(what, "run")        ? RUN
                                                              : RETURN;
     if (faults[fault_count].kind == RETURN)
@@ -255,6 +262,7 @@ static word get_token_info(word *a)
         return code;
     info->flags |= is("STAND_IN_PIN", "low") ? 0x10000 : is("STAND_IN_PIN", "final") ? 0x20000 : 0;
     info->flags |= is("STAND_IN_PIN", "locked") ? 0x40000 : 0;
+    info->flags |= is("STAND_IN_PROTECTED", "1") ? WRITE_PROTECTED : 0;
     if (getenv("STAND_IN_LABEL"))
         SHOW(info->label, getenv("STAND_IN_LABEL"));
     if (shape == LUNA) {
@@ -282,6 +290,13 @@ static word login(word *a)
     return a[1] == USER && is("STAND_IN_PIN", "locked") ? PIN_LOCKED : forward(at_C_Login, a);
 }
 
+static word open_session(word *a)
+{
+    if (!ready())
+        return TOKEN_NOT_RECOGNIZED;
+    return is("STAND_IN_PROTECTED", "1") && a[1] & RW_SESSION ? TOKEN_WRITE_PROTECTED : forward(at_C_OpenSession, a);
+}
+
 /* ---- what luna and futurex do ---- */
 
 static word initialize(word *a)
@@ -306,11 +321,6 @@ static word get_info(word *a)
         SHOW(info->description, shape == LUNA ? "Chrystoki" : "FxPKCS11"); /* Futurex': a guess */
     }
     return code;
-}
-
-static word open_session(word *a)
-{
-    return ready() ? forward(at_C_OpenSession, a) : TOKEN_NOT_RECOGNIZED;
 }
 
 /* Mechanisms that the token has and the library behind has not, or not by this number. */
@@ -493,6 +503,58 @@ static word generate_key(word *a)
     return generate(at_C_GenerateKey, a);
 }
 
+/* ---- what plain does ---- */
+
+/* Change the template of a stored key, as tokens do that do not keep what they are told. */
+static void change(template *of, bool public)
+{
+    static unsigned char no = 0;
+    attribute *label = named(of, LABEL), *id = named(of, ID), *extractable = named(of, EXTRACTABLE);
+    if (!on(of, TOKEN) || !label || !id)
+        return;
+    if ((is("STAND_IN_CHANGES", "label") || (public && is("STAND_IN_CHANGES", "public-label"))) && label->length > 4)
+        label->length = 4;
+    if (is("STAND_IN_CHANGES", "label-is-id"))
+        *label = (attribute){LABEL, id->value, id->length};
+    if (is("STAND_IN_CHANGES", "id"))
+        id->length = 8;
+    if (is("STAND_IN_CHANGES", "extractable") && extractable)
+        extractable->value = &no;
+}
+
+static word plain_generate_key(word *a)
+{
+    template key;
+    if (!copy(&key, a[2], a[3]))
+        return ARGUMENTS_BAD;
+    change(&key, false);
+    return FORWARD(C_GenerateKey, a[0], a[1], (word)key.list, key.count, a[4]);
+}
+
+static word plain_generate_key_pair(word *a)
+{
+    template public, private;
+    if (!copy(&public, a[2], a[3]) || !copy(&private, a[4], a[5]))
+        return ARGUMENTS_BAD;
+    change(&public, true);
+    change(&private, false);
+    return FORWARD(C_GenerateKeyPair, a[0], a[1], (word)public.list, public.count, (word)private.list, private.count, a[6], a[7]);
+}
+
+static word plain_mechanism_info(word *a)
+{
+    mechanism_info *info = (mechanism_info *)a[2];
+    long min, max;
+    word code = forward(at_C_GetMechanismInfo, a);
+    if (!code && getenv("STAND_IN_SIZES") && sscanf(getenv("STAND_IN_SIZES"), "%ld:%ld", &min, &max) == 2) {
+        info->min = min;
+        info->max = max;
+    }
+    return code;
+}
+
+/* ---- what luna and futurex make ---- */
+
 static bool refuses_public(const attribute *template, word length)
 {
     for (word i = 0; i < length; i++)
@@ -621,12 +683,14 @@ static word luna_container_policies(word *a)
 /* ---- the way of every call ---- */
 
 typedef word handler(word *a);
-#define FOR_ALL [at_C_GetFunctionList] = get_function_list, [at_C_GetTokenInfo] = get_token_info, [at_C_Login] = login
-#define FOR_VENDORS [at_C_Initialize] = initialize, [at_C_GetInfo] = get_info, [at_C_OpenSession] = open_session, \
+#define FOR_ALL [at_C_GetFunctionList] = get_function_list, [at_C_GetTokenInfo] = get_token_info, [at_C_Login] = login, \
+    [at_C_OpenSession] = open_session
+#define FOR_VENDORS [at_C_Initialize] = initialize, [at_C_GetInfo] = get_info, \
     [at_C_GetMechanismList] = get_mechanism_list, [at_C_GetMechanismInfo] = get_mechanism_info, \
     [at_C_GetAttributeValue] = get_attribute_value, [at_C_GenerateKey] = generate_key, [at_C_GenerateKeyPair] = generate_key_pair
 static handler *const HANDLERS[][COUNT] = {
-    [PLAIN] = {FOR_ALL},
+    [PLAIN] = {FOR_ALL, [at_C_GetMechanismInfo] = plain_mechanism_info, [at_C_GenerateKey] = plain_generate_key,
+               [at_C_GenerateKeyPair] = plain_generate_key_pair},
     [FUTUREX] = {FOR_ALL, FOR_VENDORS, [at_C_WrapKey] = futurex_wrap_key},
     [LUNA] = {FOR_ALL, FOR_VENDORS, [at_C_WrapKey] = luna_wrap_key, [at_C_CreateObject] = luna_create_object,
               [at_CA_GetTokenPolicies] = luna_policies, [at_CA_GetUserContainerNumber] = luna_container,
@@ -672,11 +736,15 @@ static word call(int at, word *a)
     bool faulty = i < fault_count;
     if (faulty && faults[i].kind == KILL)
         raise(SIGKILL);
+    while (faulty && faults[i].kind == HANG)
+        pause();
     if (faulty && faults[i].kind == RUN && (!getenv("STAND_IN_RUN") || system(getenv("STAND_IN_RUN"))))
         return GENERAL_ERROR;
     word code = faulty && faults[i].kind == RETURN ? faults[i].code : answer_call(at, a);
     trace(at, a, code);
     if (faulty && faults[i].kind == KILL_AFTER)
         raise(SIGKILL);
+    if (faulty && faults[i].kind == CRASH)
+        raise(SIGSEGV);
     return code;
 }

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The interface to python-pkcs11: every care that its library needs.
+"""The interface to PKCS#11: every care that a vendor's library needs.
 
 It is seen from outside, in what the token was asked.
 """
@@ -210,31 +210,6 @@ def test_no_value_aborts_the_interpreter(token: str, request: pytest.FixtureRequ
         check=False,
     )
     assert (fuzzed.returncode, fuzzed.stdout) == (0, "survived\n"), fuzzed.stderr
-
-
-def test_one_file_alone_touches_python_pkcs11_and_no_file_needs_it_to_be_imported() -> None:
-    utils = ROOT / "plugins/module_utils"
-    touching = [
-        path.name
-        for path in utils.rglob("*.py")
-        if re.search(r"^\s*(from|import) pkcs11", path.read_text(), re.MULTILINE)
-    ]
-    assert touching == ["cryptoki.py"]
-    package = "ansible_collections.keyferry.azure.plugins.module_utils._token"
-    modules = [
-        f"{package}.{path.stem}"
-        for path in (utils / "_token").glob("*.py")
-        if path.stem != "__init__"
-    ]
-    code = (
-        "import importlib, sys; sys.modules['pkcs11'] = None; "
-        f"[importlib.import_module(name) for name in {modules!r}]"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")},
-        check=True,
-    )
 
 
 def test_a_file_that_is_no_pkcs11_library_is_said_to_be_none(run: Run, softhsm: Options) -> None:

@@ -43,7 +43,18 @@ _OPENCRYPTOKI = (
     "/usr/lib64/pkcs11/libopencryptoki.so",
 )
 _SETTINGS = {
-    "plain": {"trace", "faults", "run", "own_lists", "pin", "label", "firmware"},
+    "plain": {
+        "trace",
+        "faults",
+        "run",
+        "own_lists",
+        "pin",
+        "label",
+        "firmware",
+        "protected",
+        "changes",
+        "sizes",
+    },
     "futurex": {
         "trace",
         "faults",

@@ -64,6 +64,7 @@ TOKEN_OPTIONS: Spec = {
     "pin": {"type": "str", "no_log": True, "fallback": _env("BYOK_PIN")},
     "library_environment": {"type": "dict"},
     "library_parameters": {"type": "str"},
+    "library_timeout": {"type": "int", "default": 600},
     "hsm_profile": {
         **formerly("profile"),
         "type": "str",

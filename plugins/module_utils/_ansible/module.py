@@ -31,6 +31,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.printable imp
     one_line,
     printable,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.child import in_a_child
 
 #: The oldest ansible-core with which this is tested, as meta/runtime.yml says
 OLDEST_ANSIBLE = (2, 17)
@@ -49,10 +50,10 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     :param constraints: such as ``required_by``, as AnsibleModule takes them
     """
     module = GroupedModule(argument_spec=argument_spec, supports_check_mode=True, **constraints)
-    outcome = Outcome(warnings=_exposed(module.params))
-    error = _too_old(module.ansible_version)
+    outcome, error = Outcome(), _too_old(module.ansible_version)
     if error is None:
-        error = _attempt(act, module.params, module.check_mode, outcome)
+        outcome, error = _attempt(act, module.params, module.check_mode)
+    outcome.warnings[:0] = _exposed(module.params)
     named = as_set_in_role if os.environ.get(CALLED_BY_ROLE) else str
     for warning in outcome.warnings:
         module.warn(named(printable(warning)))
@@ -74,13 +75,21 @@ def run_module(act: Act, argument_spec: dict[str, t.Any], **constraints: t.Any) 
     module.exit_json(**result)
 
 
-def _attempt(act: Act, params: Params, check_mode: bool, outcome: Outcome) -> ByokError | None:
-    """Return what failed outside of single keys, as one sentence."""
-    try:
+def _attempt(act: Act, params: Params, check_mode: bool) -> tuple[Outcome, ByokError | None]:
+    """Return what was done, and what failed outside of single keys, as one sentence."""
+
+    def work(outcome: Outcome) -> None:
         act(params, check_mode, outcome)
+
+    outcome = Outcome()
+    try:
+        if "pkcs11_library" in params:  # a library of others, which may crash or hang
+            library = params["pkcs11_library"] or ""
+            return in_a_child(work, library, params["library_timeout"])
+        work(outcome)
     except Exception as error:
-        return as_byok_error(error)
-    return None
+        return outcome, as_byok_error(error)
+    return outcome, None
 
 
 def _too_old(version: str) -> ByokError | None:

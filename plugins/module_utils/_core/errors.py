@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import traceback
+import typing as t
 from pathlib import PurePath
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
@@ -33,6 +34,14 @@ class ByokError(Exception):
         self.remedy = printable(remedy).rstrip(".")
         self.reason = code
         super().__init__(f"{self.what}. {self.remedy}.")
+
+    def __reduce__(self) -> tuple[t.Any, ...]:
+        """Let it be told to another process, where its kind no longer matters."""
+        return _told, (self.what, self.remedy, self.reason)
+
+
+def _told(what: str, remedy: str, code: str) -> ByokError:
+    return ByokError(what, remedy, code=code)
 
 
 class DeclarationError(Exception):

@@ -93,6 +93,7 @@ FAILURES: t.Mapping[str, str] = {
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",
+    "library_crashed": "The PKCS#11 library crashed, or did not answer in time.",
     "locked": "The key was locked in the token, so it can go to no further vault.",
     "missing_library": "A Python library is not installed on this host.",
     "not_found": "A key, a package or a file is not there.",

@@ -308,12 +308,14 @@ class HsmInfo(Shape):
     :ivar pin: ``ok``, ``count_low``, ``final_try`` or ``locked``
     :ivar free_memory: bytes for ``public`` and ``private`` objects
     :ivar rehearsal: None where there was none or it failed
+    :ivar nameless_objects: keys with neither label nor CKA_ID; None where they were not counted
     """
 
     token: Mapping[str, t.Any]
     profile: ProfileFacts
     pin: str
     logged_in: bool
+    write_protected: bool
     free_memory: Mapping[str, t.Any]
     mechanisms: tuple[MechanismFacts, ...]
     policies: tuple[PolicyFacts, ...]
@@ -323,3 +325,4 @@ class HsmInfo(Shape):
     key_types: tuple[KeyTypeFacts, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    nameless_objects: int | None

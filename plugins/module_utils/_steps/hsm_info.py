@@ -37,8 +37,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.reports impor
     ProfileFacts,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    KEY_CLASSES,
     Key,
-    Session,
     Slot,
     Value,
 )
@@ -99,6 +99,12 @@ _PIN_STATES = {
 }
 
 
+_WRITE_PROTECTED = (
+    "The token is write-protected, so keys can be wrapped, but not made, locked or destroyed. Make "
+    "it writable before the first transfer."
+)
+
+
 @dataclass
 class _Verdict:
     """Whether keys of one kind can be made here and wrapped; None where that was not tried and
@@ -126,6 +132,7 @@ class _Findings:
 
     :ivar unmet: policies that are not as they must be, each with a reason for a verdict
     :ivar no_wrap: why the rehearsal failed
+    :ivar nameless: how many keys have neither label nor CKA_ID; None where that is not known
     """
 
     policies: list[PolicyFacts] = field(default_factory=list)
@@ -137,6 +144,7 @@ class _Findings:
     firmware: str = ""
     fips: bool | None = None
     fips_source: str = ""
+    nameless: int | None = None
     verdicts: list[_Verdict] = field(default_factory=list)
 
 
@@ -155,7 +163,10 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         given = bool(params["pin"] or params["pin_file"])
         return given and not slot.flags & blocking
 
-    with open_token(params, login, final_try=params["accept_final_try"]) as token:
+    # Session keys of a rehearsal are made as byok_wrap makes them, in a session that can write.
+    looks = not params["rehearse"]
+    given_up = params["accept_final_try"]
+    with open_token(params, login, final_try=given_up, read_only=looks) as token:
         pin_states = (state for flag, state in _PIN_STATES.items() if token.slot.flags & flag)
         pin, pin_problem = next(pin_states, ("ok", ""))
         findings = _Findings()
@@ -163,8 +174,12 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         usable = logged_in or not token.slot.flags & CKF_LOGIN_REQUIRED
         if pin_problem and not logged_in:
             findings.problems.append(pin_problem)
+        if token.slot.write_protected:
+            findings.problems.append(_WRITE_PROTECTED)
         _examine(token, params["rehearse"] and usable, params["allow_trailing_zeros"], findings)
         in_token = _already_there(token, declarations) if usable else set()
+        if usable:
+            _count_nameless(token, findings)
         listing = _list_keys(token, usable) if params["list_keys"] else None
     hsm = _describe(token, pin, logged_in, findings)
     outcome.result.update(hsm=hsm.to_dict(), listing=listing)
@@ -183,6 +198,7 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         profile=ProfileFacts(token.profile_name, profile.title, profile.source),
         pin=pin,
         logged_in=logged_in,
+        write_protected=token.slot.write_protected,
         free_memory={
             "public": token.slot.free_public_memory,
             "private": token.slot.free_private_memory,
@@ -195,6 +211,7 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         key_types=tuple(verdict.facts() for verdict in findings.verdicts),
         problems=tuple(map(printable, findings.problems)),
         notes=tuple(map(printable, findings.notes)),
+        nameless_objects=findings.nameless,
     )
 
 
@@ -219,8 +236,9 @@ def _examine(
 ) -> None:
     """Find out what keys the token can make and wrap: from what it tells, and by a rehearsal."""
     where = token.library, token.slot.id
-    findings.firmware = token.profile.read_firmware(*where) or token.info.firmware
-    values = token.profile.read_policies(*where) or {}
+    with token.calling("Reading firmware and policies"):
+        findings.firmware = token.profile.read_firmware(*where) or token.info.firmware
+        values = token.profile.read_policies(*where) or {}
     _judge_policies(token, values, findings)
     if rehearsing:
         _rehearse(token, allow_trailing_zeros, findings)
@@ -326,16 +344,20 @@ def _judge_making(token: Token, verdict: _Verdict, fips: bool | None) -> None:
         names = ", ".join(mechanism.name for mechanism in candidates)
         verdict.deny("make", f"the token offers none of {names}")
         return
-    bits = CURVES[spec.curve].bits if spec.curve else spec.size
-    if bits and spec.type != "oct":  # of secret keys, some tokens tell bits and some bytes
-        sizes = [token.library.key_sizes(token.slot.id, mechanism.number) for mechanism in offered]
-        if not any(smallest <= bits <= largest for smallest, largest in sizes):
-            verdict.deny("make", f"the token makes keys of {sizes[0][0]} to {sizes[0][1]} bits")
-            return
     if fips and spec.curve and not CURVES[spec.curve].fips:
         verdict.deny("make", "FIPS mode does not have this curve")
         return
     verdict.make = True
+    bits = CURVES[spec.curve].bits if spec.curve else spec.size
+    if not bits or spec.type == "oct":  # of secret keys, some tokens tell bits and some bytes
+        return
+    sizes = [token.library.key_sizes(token.slot.id, mechanism.number) for mechanism in offered]
+    told = [size for size in sizes if size]
+    if len(told) == len(sizes) and not any(low <= bits <= high for low, high in told):
+        verdict.make = None  # what a mechanism tells is advice, so that a try decides
+        verdict.reasons.append(
+            f"the token tells that it makes keys of {told[0][0]} to {told[0][1]} bits"
+        )
 
 
 def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> None:
@@ -364,22 +386,26 @@ def _judge_wrapping(token: Token, verdict: _Verdict, findings: _Findings) -> Non
 
 
 def _try_to_make(token: Token, verdict: _Verdict) -> None:
-    """Make a session key of the kind where that is quick, because a list of mechanisms names no
-    curves.
+    """Make a session key of the kind: a list of mechanisms names no curves, and sizes are advice.
+
+    An RSA key, which takes long, is made only where the token tells that it makes none of its size.
     """
     spec = verdict.spec
-    if not verdict.make or spec.type == "RSA":
+    if verdict.make is False or (verdict.make and spec.type == "RSA"):
         return
     try:
         with ExitStack() as stack, token.calling(f"Making a throw-away {spec} key"):
-            for key in _make_session_keys(token.session, spec):
+            for key in _make_session_keys(token, spec):
                 stack.enter_context(destroyed_at_the_end(token, token.session, key))
     except ByokError as error:
         verdict.deny("make", error.what)
+    else:
+        verdict.make = True
 
 
-def _make_session_keys(session: Session, spec: KeySpec) -> tuple[Key, ...]:
-    """Make a secret key, or an EC pair, and return the handles with the private key's first."""
+def _make_session_keys(token: Token, spec: KeySpec) -> tuple[Key, ...]:
+    """Make a secret key, or a pair, and return the handles with the private key's first."""
+    session = token.session
     private: dict[str, Value] = {
         "TOKEN": False,
         "PRIVATE": True,
@@ -388,13 +414,27 @@ def _make_session_keys(session: Session, spec: KeySpec) -> tuple[Key, ...]:
     }
     if spec.type == "oct":
         return (session.generate_secret(spec.size or 0, {**private, "ENCRYPT": True}),)
-    public: dict[str, Value] = {
-        "TOKEN": False,
-        "VERIFY": True,
-        "EC_PARAMS": CURVES[str(spec.curve)].parameters,
-    }
-    pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, {**private, "SIGN": True})
+    public: dict[str, Value] = {"TOKEN": False, "VERIFY": True}
+    private["SIGN"] = True
+    if spec.type == "RSA":
+        mechanism = token.rsa_generation()[0]
+        pair = session.generate_pair(mechanism.number, public, private, spec.size)
+    else:
+        public["EC_PARAMS"] = CURVES[str(spec.curve)].parameters
+        pair = session.generate_pair(CKM_EC_KEY_PAIR_GEN, public, private)
     return tuple(reversed(pair))
+
+
+def _count_nameless(token: Token, findings: _Findings) -> None:
+    """Count the keys that have neither label nor CKA_ID, and say what they may be."""
+    # Not every token searches for empty values.
+    with suppress(ByokError), token.calling("Searching for keys without label and CKA_ID"):
+        findings.nameless = sum(token.session.count_nameless(kind) for kind in KEY_CLASSES)
+    if findings.nameless:
+        findings.notes.append(
+            f"Key objects that have neither label nor CKA_ID: {findings.nameless}. An interrupted "
+            "run can leave such objects. No run uses them; look at them with the token's own tool."
+        )
 
 
 def _already_there(token: Token, declarations: t.Sequence[Declaration]) -> set[str]:

@@ -60,6 +60,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.generations 
     refuse_alike,
     refuse_to_withdraw,
     refuse_unfit,
+    refuse_unkept,
     take_back,
     target_key,
     withdraw,
@@ -175,7 +176,9 @@ def _open_and_work(
     def is_closed(slot: Slot) -> bool:
         return bool(without_pin and slot.flags & CKF_LOGIN_REQUIRED)
 
-    with open_token(params, lambda slot: not is_closed(slot)) as token:
+    # For a challenge, a session object may be made.
+    looks = check_mode and not params["challenges"]
+    with open_token(params, lambda slot: not is_closed(slot), read_only=looks) as token:
         outcome.result["token"] = token.info.to_dict()
         if params["state"] == "absent":
             with _one_maker(token, params, check_mode):
@@ -248,7 +251,8 @@ def _look_without_login(run: _Run, token: Token, declarations: t.Sequence[Declar
     listed = of_declared(list_public_keys(token, labels), visible)
     # Of a token without any public key no one can tell that it would show them.
     declared_ones = any(objects.generations for objects in listed.values())
-    shows = declared_ones or token.session.find("PUBLIC_KEY")
+    with token.calling("Searching for public keys"):
+        shows = declared_ones or token.session.find("PUBLIC_KEY")
     if visible and (token.profile.public_keys_private[0] or not shows):
         raise ByokError(
             f"The {run.info} shows no public key without a login: it holds none, or hides them",
@@ -433,12 +437,33 @@ def _make_missing(run: _Run, keys: list[_Key]) -> None:
     listed = list_declared(token, [key.declaration for key in made])
     for key in made:
         with outcome.failures.of(key.name):
+            _refuse_unkept(token, key, listed[key.name], outcome)
             _settle_race(token, key, listed[key.name], outcome)
 
 
 def _report_making(run: _Run, key: _Key) -> None:
     key.making = Change(run.where(key.name), {}, _facts(key.declaration, key.current))
     run.outcome.changes.append(key.making)
+
+
+def _refuse_unkept(token: Token, key: _Key, objects: Found, outcome: Outcome) -> None:
+    """Take a new key back that is not what the token was told to make: each run would make another.
+
+    :param objects: what the token holds of the key now
+    :raises ByokError: for one, also where it cannot be taken back
+    """
+    mine = t.cast(Generation, key.current)
+    try:
+        refuse_unkept(token, key.declaration, mine, objects.generations)
+    except ByokError as error:
+        try:
+            take_back(token, key.name, mine)
+        except ByokError as stays:
+            raise ByokError(f"{error.what}. {stays.what}", stays.remedy) from error
+        outcome.changes.remove(t.cast(Change, key.making))
+        raise ByokError(
+            f"{error.what}. This run removed the key that it made", error.remedy
+        ) from error
 
 
 def _settle_race(token: Token, key: _Key, objects: Found, outcome: Outcome) -> None:
@@ -527,10 +552,15 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
     no run can be at it.
     """
     for half in (generation for generation in key.found.generations if generation.half_made):
+        if half.empty:
+            what = f"a generation that is empty ({half.hex_id})"
+            check = "it can be in no vault, so"
+        else:
+            what = f"a generation without its public key ({half.hex_id})"
+            check = "ensure that it was never brought anywhere, then"
         run.outcome.warnings.append(
-            f"The {where} has a generation without its public key ({half.hex_id}), as an "
-            "interrupted run leaves it. It is skipped; ensure that it was never brought anywhere, "
-            "then remove it with the token's own tool."
+            f"The {where} has {what}, as an interrupted run leaves it. It is skipped; {check} "
+            "remove it with the token's own tool."
         )
     for leftover in key.found.leftovers:
         age = host_clock().timestamp() - made_at(leftover.id)

@@ -4,36 +4,35 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
+"""The interface to PKCS#11 (Cryptoki): the only file that calls a vendor's library.
 
-python-pkcs11 loads the library, opens sessions and makes keys. What it gets wrong is put right
-here, and what works on a key that is there is called here, by the key's handle:
+Every call goes through Library.call(), so that each one is noted while it lasts and each error
+names its function and its return code. Four cares:
 
-- It initialises with NULL, which says that there is one thread only, and threads then crash the
-  library.
-- A value of the wrong type in a template aborts the interpreter, so templates are checked first.
-- Its sessions log the whole process out when they are closed, so login and logout are called here.
-- Its errors name neither the function nor, for most codes, the number, so both are read from
-  elsewhere.
-- It asks the token twice about every object that it finds, stumbles over attributes and types that
-  it does not know, and leaves a search open that was not read to its end.
-- It refuses mechanisms that it does not know, and believes the length that a token announces for a
-  wrapped key (NSS announces too little).
+- The library is initialised with CKF_OS_LOCKING_OK: NULL would say that there is one thread only,
+  and threads then crash it.
+- Every value of a template is checked for its type before the library sees it.
+- What a token announces is not believed: neither the length of a wrapped key (NSS announces too
+  little), nor that a search or a list of attributes is answered whole.
+- Nothing is asked about other slots than the wanted one, beyond the list of tokens.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 import typing as t
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
-    ByokError,
-    MissingLibrary,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._host import child
+from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
+    CKM_AES_KEY_GEN,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
     DEFAULT_REMEDY,
@@ -42,6 +41,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes
     name_of,
 )
 
+CKF_WRITE_PROTECTED = 0x2  # of CK_TOKEN_INFO
+CKF_RW_SESSION = 0x2
+CKF_SERIAL_SESSION = 0x4
 CKF_OS_LOCKING_OK = 0x2
 CKR_OK = 0x0
 CKR_GENERAL_ERROR = 0x5
@@ -55,8 +57,11 @@ _POSITIONS = {
     "C_GetTokenInfo": 6,
     "C_GetMechanismList": 7,
     "C_GetMechanismInfo": 8,
+    "C_OpenSession": 12,
+    "C_CloseSession": 13,
     "C_Login": 18,
     "C_Logout": 19,
+    "C_CreateObject": 20,
     "C_DestroyObject": 22,
     "C_GetAttributeValue": 24,
     "C_SetAttributeValue": 25,
@@ -65,34 +70,52 @@ _POSITIONS = {
     "C_FindObjectsFinal": 28,
     "C_EncryptInit": 29,
     "C_Encrypt": 30,
+    "C_GenerateKey": 58,
+    "C_GenerateKeyPair": 59,
     "C_WrapKey": 60,
 }
 
-#: What python-pkcs11 was calling when one of its methods raised
-_CALLED = {
-    "Token.open": "C_OpenSession",
-    "Session.close": "C_CloseSession",
-    "Session.create_object": "C_CreateObject",
-    "Session.generate_key_from_attrs": "C_GenerateKey",
-    "Session.generate_keypair_from_attrs": "C_GenerateKeyPair",
-    "ObjectHandleWrapper.get_attribute_list": "C_GetAttributeValue",
-    "Slot.get_token": "C_GetTokenInfo",
-    "lib.get_slots": "C_GetSlotInfo",  # C_GetSlotList has just answered
-    "lib.__init__": "C_GetInfo",
+#: The attributes in use (PKCS#11 v3.1, pkcs11t.h), with the types of their values
+_ATTRIBUTES: t.Mapping[str, tuple[int, type]] = {
+    "CLASS": (0x0, int),
+    "TOKEN": (0x1, bool),
+    "PRIVATE": (0x2, bool),
+    "LABEL": (0x3, str),
+    "VALUE": (0x11, bytes),
+    "KEY_TYPE": (0x100, int),
+    "ID": (0x102, bytes),
+    "SENSITIVE": (0x103, bool),
+    "ENCRYPT": (0x104, bool),
+    "DECRYPT": (0x105, bool),
+    "WRAP": (0x106, bool),
+    "UNWRAP": (0x107, bool),
+    "SIGN": (0x108, bool),
+    "VERIFY": (0x10A, bool),
+    "DERIVE": (0x10C, bool),
+    "MODULUS": (0x120, bytes),
+    "MODULUS_BITS": (0x121, int),
+    "PUBLIC_EXPONENT": (0x122, bytes),
+    "VALUE_LEN": (0x161, int),
+    "EXTRACTABLE": (0x162, bool),
+    "LOCAL": (0x163, bool),
+    "NEVER_EXTRACTABLE": (0x164, bool),
+    "ALWAYS_SENSITIVE": (0x165, bool),
+    "KEY_GEN_MECHANISM": (0x166, int),
+    "MODIFIABLE": (0x170, bool),
+    "EC_PARAMS": (0x180, bytes),
+    "EC_POINT": (0x181, bytes),
 }
 
-#: Types of the attributes in use (PKCS#11 v3.1, 4), of which python-pkcs11 packs values safely
-_ATTRIBUTE_TYPES: t.Mapping[str, type] = {
-    **dict.fromkeys(("TOKEN", "PRIVATE", "MODIFIABLE", "LOCAL"), bool),
-    **dict.fromkeys(("SENSITIVE", "ALWAYS_SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE"), bool),
-    **dict.fromkeys(("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"), bool),
-    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN"), int),
-    **dict.fromkeys(("ID", "EC_PARAMS", "EC_POINT", "MODULUS", "PUBLIC_EXPONENT", "VALUE"), bytes),
-    "LABEL": str,
-}
+#: CKO_* (PKCS#11 v3.1, pkcs11t.h)
+KEY_CLASSES: t.Mapping[str, int] = {"PUBLIC_KEY": 2, "PRIVATE_KEY": 3, "SECRET_KEY": 4}
+_CKK_RSA = 0x0
 
-#: Those that can only be read; python-pkcs11 cannot pack them
-_READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
+#: The public exponent of RSA keys that are made
+RSA_EXPONENT = 65537
+
+#: What a key may do is said in full, because what a token lets it do by default differs
+_PUBLIC_USES: t.Mapping[str, Value] = dict.fromkeys(("ENCRYPT", "VERIFY", "WRAP"), False)
+_PRIVATE_USES: t.Mapping[str, Value] = dict.fromkeys(("DECRYPT", "SIGN", "UNWRAP", "DERIVE"), False)
 
 #: After which an attribute is simply not told
 _NOT_TOLD = [
@@ -106,14 +129,6 @@ _TEMPLATE_REFUSED = [
     for name in ("ATTRIBUTE_TYPE_INVALID", "ATTRIBUTE_VALUE_INVALID", "TEMPLATE_INCONSISTENT")
 ]
 
-#: CKR_* by the names of python-pkcs11's classes, which are those of PKCS#11 but for some spellings
-_NUMBERS_BY_CLASS = {name.replace("_", "").lower(): code for name, code in NUMBERS.items()}
-_SPELLINGS = {
-    "cancelled": "canceled",
-    "recognised": "recognized",
-    "anotheruser": "useranother",
-}
-
 _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
 _ATTRIBUTE_BYTES = 4096
@@ -124,6 +139,7 @@ CKM_AES_CBC_PAD = 0x1085
 # A Union, because it is evaluated, and pylint looks at it as Python 3.8 would
 Value = t.Union[bool, int, str, bytes]  # noqa: UP007
 Key = int  # CK_OBJECT_HANDLE
+T = t.TypeVar("T")
 
 
 class CryptokiError(Exception):
@@ -142,10 +158,10 @@ class CryptokiError(Exception):
 class TokenError(ByokError):
     """A PKCS#11 function returned an error, as a sentence.
 
-    :ivar code: CKR_*, None where python-pkcs11 failed by itself
+    :ivar code: CKR_*
     """
 
-    def __init__(self, what: str, remedy: str, code: int | None) -> None:
+    def __init__(self, what: str, remedy: str, code: int) -> None:
         self.code = code
         super().__init__(what, remedy, code="token_refused")
 
@@ -161,49 +177,14 @@ def calling(
     :param remedies: what to do about a code by name, where this vendor knows better
     :raises TokenError: with the function, the return code and a remedy
     """
-    try:
-        from pkcs11 import PKCS11Error
-    except ImportError as error:
-        raise MissingLibrary("python-pkcs11", error) from error
-    try:
-        yield
-    except (PKCS11Error, CryptokiError) as error:
-        function, code = _origin(error)
-        name = str(error) if code is None else name_of(code, vendor)
-        remedy = {**REMEDIES, **remedies}.get(name.split(" ")[0], DEFAULT_REMEDY)
-        raise TokenError(f"{what} failed: {function} returned {name}", remedy, code) from error
-
-
-def _origin(error: Exception) -> tuple[str, int | None]:
-    """Return the function and the return code behind an error.
-
-    :returns: as the code None where python-pkcs11 failed by itself
-    """
-    if isinstance(error, CryptokiError):
-        return error.function, error.code
-    return _called_function(error), _return_code(error)
-
-
-def _called_function(error: Exception) -> str:
-    """Return what python-pkcs11 was calling, by the innermost of its methods that tells."""
-    function = "python-pkcs11"
-    traceback = error.__traceback__
-    while traceback:
-        method = ".".join(traceback.tb_frame.f_code.co_name.split(".")[-2:])
-        function = _CALLED.get(method, function)
-        traceback = traceback.tb_next
-    return function
-
-
-def _return_code(error: Exception) -> int | None:
-    """Return the code in the text of python-pkcs11's error, or else in the name of its class."""
-    number = re.search(r"\b0x[0-9a-f]+", str(error), re.IGNORECASE)
-    if number:
-        return int(number.group(), 16)
-    name = type(error).__name__.lower()
-    for theirs, ours in _SPELLINGS.items():
-        name = name.replace(theirs, ours)
-    return _NUMBERS_BY_CLASS.get(f"ckr{name}")
+    with child.purpose(what):
+        try:
+            yield
+        except CryptokiError as error:
+            name = name_of(error.code, vendor)
+            remedy = {**REMEDIES, **remedies}.get(name.split(" ")[0], DEFAULT_REMEDY)
+            told = f"{what} failed: {error.function} returned {name}"
+            raise TokenError(told, remedy, error.code) from error
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -299,25 +280,48 @@ class Slot:
     free_public_memory: int | None
     free_private_memory: int | None
 
+    @property
+    def write_protected(self) -> bool:
+        """Whether nothing can be stored in the token."""
+        return bool(self.flags & CKF_WRITE_PROTECTED)
+
+
+#: How the loaders of glibc and musl say that a library which this one needs is missing
+_MISSING = re.compile(
+    r"^(?P<glibc>[^:]+): cannot open shared object file"
+    r"|^Error loading shared library (?P<musl>[^:]+): .*needed by"
+)
+
+#: What lets the loader find a library; it reads the environment only when a process begins
+LOADER_REMEDY = (
+    "add its folder to a file in /etc/ld.so.conf.d/ on this host and run ldconfig there, or set "
+    "LD_LIBRARY_PATH by environment in the task or play"
+)
+
 
 def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
     """Return a PKCS#11 library and the addresses of its functions.
 
-    :raises ByokError: when it cannot be loaded, or gives python-pkcs11 other functions
+    :raises ByokError: when it cannot be loaded, or does not keep to one list of functions
     :raises CryptokiError: when it does not give its functions
     """
+    loaded: list[ctypes.CDLL] = []
+
+    def load() -> int:
+        loaded.append(ctypes.CDLL(path))
+        return CKR_OK
+
     try:
-        dll = ctypes.CDLL(path)
+        child.noted("dlopen", load)
+        [dll] = loaded
         get_function_list = dll.C_GetFunctionList
         get_function_list.restype = ctypes.c_ulong
     except (OSError, AttributeError) as error:
-        raise ByokError(
-            f"The file {path} could not be loaded as a PKCS#11 library ({error})",
-            "Check that it is the client library of the token, for this machine's architecture",
-        ) from error
+        raise _unloadable(path, str(error)) from error
     lists = [ctypes.POINTER(_FunctionList)(), ctypes.POINTER(_FunctionList)()]
     for functions in lists:
-        code = get_function_list(ctypes.byref(functions))
+        get = partial(get_function_list, ctypes.byref(functions))
+        code = child.noted("C_GetFunctionList", get)
         if code != CKR_OK:
             raise CryptokiError("C_GetFunctionList", code)
     if ctypes.addressof(lists[0].contents) != ctypes.addressof(lists[1].contents):
@@ -329,6 +333,26 @@ def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
     return dll, lists[0].contents.functions
 
 
+def _unloadable(path: str, reason: str) -> ByokError:
+    """Return the error for a library that the loader refuses.
+
+    :param reason: what the loader says
+    """
+    match = _MISSING.match(reason)
+    missing = match and (match["glibc"] or match["musl"])
+    if missing and missing != path:
+        return ByokError(
+            f"The PKCS#11 library {path} needs the library {missing}, which the loader of this "
+            "host does not find",
+            f"If {os.path.basename(missing)} is not installed, install it. Otherwise "
+            f"{LOADER_REMEDY}",
+        )
+    return ByokError(
+        f"The file {path} could not be loaded as a PKCS#11 library ({reason})",
+        "Check that it is the client library of the token, for this machine's architecture",
+    )
+
+
 class Library:
     """A PKCS#11 library, loaded and initialised for several threads.
 
@@ -338,12 +362,6 @@ class Library:
     """
 
     def __init__(self, path: str, parameters: str | None = None) -> None:
-        from pkcs11 import _pkcs11
-
-        class InitialisedLibrary(_pkcs11.lib):
-            def initialize(self) -> None:
-                """Leave it: this is done below, as it should be."""
-
         self._dll, self._functions = _load(path)
         self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
         reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
@@ -353,8 +371,6 @@ class Library:
             ctypes.byref(arguments),
             accept=NUMBERS["CKR_CRYPTOKI_ALREADY_INITIALIZED"],
         )
-        self._native = InitialisedLibrary(path)
-        self._tokens: dict[int, t.Any] = {}
 
     def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:
         """Call a function of the list; numbers go as CK_ULONG.
@@ -364,7 +380,8 @@ class Library:
         :raises CryptokiError: for any other return code
         """
         prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *(_c_type(argument) for argument in arguments))
-        code: int = prototype(self._functions[_POSITIONS[function]])(*arguments)
+        called = prototype(self._functions[_POSITIONS[function]])
+        code = child.noted(function, lambda: called(*arguments))
         if code not in (CKR_OK, accept):
             raise CryptokiError(function, code)
         return code
@@ -375,9 +392,10 @@ class Library:
         It returns CK_RV.
         """
         function = getattr(self._dll, name, None)
-        if function is not None:
-            function.restype = ctypes.c_ulong
-        return function
+        if function is None:
+            return None
+        function.restype = ctypes.c_ulong
+        return lambda *arguments: child.noted(name, lambda: function(*arguments))
 
     def slots(self) -> tuple[list[Slot], list[CryptokiError]]:
         """Return the slots with a token, and the errors of those that cannot be read.
@@ -399,22 +417,38 @@ class Library:
         """Return the numbers of a token's mechanisms, the vendor's own among them."""
         return frozenset(self._numbers("C_GetMechanismList", slot))
 
-    def key_sizes(self, slot: int, mechanism: int) -> tuple[int, int]:
-        """Return the smallest and the largest key of a mechanism; in bits for RSA and EC."""
-        info = (ctypes.c_ulong * 3)()  # CK_MECHANISM_INFO (PKCS#11 v3.1, 3.6)
-        self.call("C_GetMechanismInfo", slot, mechanism, info)
-        return info[0], info[1]
+    def key_sizes(self, slot: int, mechanism: int) -> tuple[int, int] | None:
+        """Return the smallest and the largest key of a mechanism, in bits for RSA and EC.
 
-    def open(self, slot: int, public_keys_private: tuple[bool, ...] = (False,)) -> Session:
-        """Open a session that can write. It is logged in once any session of this process is.
+        They are advice: some tokens tell other units, or nothing that means something.
+
+        :returns: None where they are not told
+        """
+        info = (ctypes.c_ulong * 3)()  # CK_MECHANISM_INFO (PKCS#11 v3.1, 3.6)
+        try:
+            self.call("C_GetMechanismInfo", slot, mechanism, info)
+        except CryptokiError:
+            return None  # what it would have told, the try decides
+        smallest, largest = info[0], info[1]
+        told = 0 < largest < CK_UNAVAILABLE_INFORMATION and smallest <= largest
+        return (smallest, largest) if told else None
+
+    def open(
+        self,
+        slot: int,
+        public_keys_private: tuple[bool, ...] = (False,),
+        *,
+        read_only: bool = False,
+    ) -> Session:
+        """Open a session. It is logged in once any session of this process is.
 
         :param public_keys_private: CKA_PRIVATE of public keys, in the order to try
+        :param read_only: whether it can make session objects alone
         """
-        if slot not in self._tokens:
-            slots = self._native.get_slots(token_present=True)
-            [native] = (native for native in slots if native.slot_id == slot)
-            self._tokens[slot] = native.get_token()
-        return Session(self, self._tokens[slot].open(rw=True), public_keys_private)
+        handle = ctypes.c_ulong()
+        flags = CKF_SERIAL_SESSION | (0 if read_only else CKF_RW_SESSION)
+        self.call("C_OpenSession", slot, flags, None, None, ctypes.byref(handle))
+        return Session(self, handle.value, public_keys_private)
 
     def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
         count = ctypes.c_ulong()
@@ -428,10 +462,10 @@ class Session:
     """One session of a token; one thread at a time."""
 
     def __init__(
-        self, library: Library, native: t.Any, public_keys_private: tuple[bool, ...]
+        self, library: Library, handle: int, public_keys_private: tuple[bool, ...]
     ) -> None:
         self._library = library
-        self._native = native
+        self._handle = handle
         self._public_keys_private = public_keys_private
 
     def login(self, pin: str) -> bool:
@@ -442,7 +476,7 @@ class Session:
         octets = pin.encode("utf-8", "surrogateescape")
         code = self._library.call(
             "C_Login",
-            self._native.handle,
+            self._handle,
             CKU_USER,
             octets,
             len(octets),
@@ -452,20 +486,16 @@ class Session:
 
     def logout(self) -> None:
         """Log this process out, in all its sessions."""
-        self._library.call("C_Logout", self._native.handle)
+        self._library.call("C_Logout", self._handle)
 
     def close(self) -> None:
         """Close the session, whatever the token says to that."""
-        from pkcs11 import PKCS11Error
-
-        with suppress(PKCS11Error):
-            self._native.close()
+        with suppress(CryptokiError):
+            self._call("C_CloseSession")
 
     def find(self, object_class: str, **attributes: Value) -> list[Key]:
         """Return the objects of a class with these attributes."""
-        from pkcs11 import ObjectClass
-
-        template, count = _packed({"CLASS": int(ObjectClass[object_class]), **attributes})
+        template, count = _packed({"CLASS": KEY_CLASSES[object_class], **attributes})
         keys: list[Key] = []
         batch, length = (ctypes.c_ulong * _FOUND_AT_ONCE)(), ctypes.c_ulong()
         self._call("C_FindObjectsInit", template, count)
@@ -482,15 +512,20 @@ class Session:
         self._call("C_FindObjectsFinal")  # a search left open would block the next one
         return keys
 
+    def count_nameless(self, object_class: str) -> int:
+        """Return how many objects of a class have neither CKA_LABEL nor CKA_ID."""
+        found = self.find(object_class, LABEL="", ID=b"")
+        # A token may take the empty values for any.
+        names = (self.read(key, "LABEL", "ID") for key in found)
+        return sum(not any(name.values()) for name in names)
+
     def read(self, key: Key, *names: str) -> dict[str, t.Any]:
         """Return attributes by name; None where the token does not tell."""
-        from pkcs11 import Attribute
-
         attributes = (_Attribute * len(names))()
         buffers = []
         for attribute, name in zip(attributes, names, strict=True):
             buffer = ctypes.create_string_buffer(_buffer_size(name))
-            attribute.type = int(Attribute[name])
+            attribute.type, _type = _ATTRIBUTES[name]
             attribute.value = ctypes.addressof(buffer)
             attribute.length = len(buffer)
             buffers.append(buffer)
@@ -521,46 +556,43 @@ class Session:
         :param public: without CKA_PRIVATE
         :returns: the public and the private key
         """
-        from pkcs11 import KeyType
-
-        maker = self._native
-        given: dict[str, t.Any] = {
-            "mechanism": _mechanism(mechanism),
-            # keeps python-pkcs11's broad defaults out; the templates name every use
-            "capabilities": 0,
-            "private_template": _template(private, made=True),
-        }
+        given = {"CLASS": KEY_CLASSES["PUBLIC_KEY"], **_PUBLIC_USES, **public}
         if bits is not None:
-            given.update(key_type=KeyType.RSA, key_length=_size(bits))
-        else:
-            curve = _template({"EC_PARAMS": public["EC_PARAMS"]})
-            maker = self._native.create_domain_parameters(KeyType.EC, curve, local=True)
+            given["MODULUS_BITS"] = _size(bits)
+            given["PUBLIC_EXPONENT"] = RSA_EXPONENT.to_bytes(3, "big")
+        private_template = _packed(
+            {"CLASS": KEY_CLASSES["PRIVATE_KEY"], **_PRIVATE_USES, **private}
+        )
+        by = _Mechanism.of(mechanism, None)
 
-        def make(taken: dict[str, Value]) -> t.Any:
-            template = _template({**public, **taken}, made=True)
-            return maker.generate_keypair(public_template=template, **given)
+        def make(taken: dict[str, Value]) -> tuple[Key, Key]:
+            keys = ctypes.c_ulong(), ctypes.c_ulong()
+            templates = *_packed({**given, **taken}), *private_template
+            self._call("C_GenerateKeyPair", by, *templates, *map(ctypes.byref, keys))
+            return keys[0].value, keys[1].value
 
-        public_key, private_key = self._with_a_public_key(make)
-        return public_key.handle, private_key.handle
+        return self._with_a_public_key(make)
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
         """Make an AES key of so many ``bits``."""
-        from pkcs11 import KeyType
-
-        key = self._native.generate_key(
-            KeyType.AES, _size(bits), capabilities=0, template=_template(template, made=True)
-        )
-        return t.cast(Key, key.handle)
+        key = ctypes.c_ulong()
+        size = {"CLASS": KEY_CLASSES["SECRET_KEY"], "VALUE_LEN": _size(bits) // 8}
+        packed = _packed({**size, **_PUBLIC_USES, **_PRIVATE_USES, **template})
+        by = _Mechanism.of(CKM_AES_KEY_GEN, None)
+        self._call("C_GenerateKey", by, *packed, ctypes.byref(key))
+        return key.value
 
     def create_public_rsa(self, **attributes: Value) -> Key:
         """Bring an RSA public key in; its attributes are given without CKA_PRIVATE."""
-        from pkcs11 import KeyType, ObjectClass
+        types = {"CLASS": KEY_CLASSES["PUBLIC_KEY"], "KEY_TYPE": _CKK_RSA}
 
-        types = {"CLASS": int(ObjectClass.PUBLIC_KEY), "KEY_TYPE": int(KeyType.RSA)}
-        key = self._with_a_public_key(
-            lambda taken: self._native.create_object(_template({**types, **attributes, **taken}))
-        )
-        return t.cast(Key, key.handle)
+        def create(taken: dict[str, Value]) -> Key:
+            key = ctypes.c_ulong()
+            packed = _packed({**types, **attributes, **taken})
+            self._call("C_CreateObject", *packed, ctypes.byref(key))
+            return key.value
+
+        return self._with_a_public_key(create)
 
     def assign(self, key: Key, name: str, value: Value) -> None:
         """Set one attribute."""
@@ -590,23 +622,19 @@ class Session:
         """Destroy an object."""
         self._call("C_DestroyObject", key)
 
-    def _with_a_public_key(self, make: t.Callable[[dict[str, Value]], t.Any]) -> t.Any:
+    def _with_a_public_key(self, make: t.Callable[[dict[str, Value]], T]) -> T:
         """Make something with a public key, with the first CKA_PRIVATE that the token takes."""
-        from pkcs11 import PKCS11Error
-
         *preferred, last = self._public_keys_private
         for private in preferred:
             try:
                 return make({"PRIVATE": private})
-            except PKCS11Error as error:
-                function, code = _origin(error)
-                made = function == "C_GetAttributeValue"  # which is asked of what is there
-                if made or code not in _TEMPLATE_REFUSED:
+            except CryptokiError as error:
+                if error.code not in _TEMPLATE_REFUSED:
                     raise
         return make({"PRIVATE": last})
 
     def _call(self, function: str, *arguments: t.Any) -> None:
-        self._library.call(function, self._native.handle, *arguments)
+        self._library.call(function, self._handle, *arguments)
 
 
 def _c_type(argument: t.Any) -> t.Any:
@@ -614,33 +642,14 @@ def _c_type(argument: t.Any) -> t.Any:
     return types.get(type(argument), ctypes.c_void_p)
 
 
-def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[t.Any, Value]:
-    """Return the attributes as python-pkcs11 wants them.
-
-    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL
-        if none are given
-    """
-    from pkcs11 import Attribute
-    from pkcs11.constants import DEFAULT
-
-    template: dict[t.Any, t.Any] = {}
-    if made:
-        template = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT}
-    for name, value in attributes.items():
-        template[Attribute[name]] = _checked(name, value)
-    return template
-
-
 def _packed(attributes: t.Mapping[str, Value]) -> tuple[t.Any, int]:
     """Return the attributes as PKCS#11 wants them, and how many they are."""
-    from pkcs11 import Attribute
-
     packed: t.Any = (_Attribute * len(attributes))()
     packed.buffers = []  # they have to live as long as what points to them
     for attribute, (name, value) in zip(packed, attributes.items(), strict=True):
         octets = _octets(_checked(name, value))
         buffer = ctypes.create_string_buffer(octets, len(octets))
-        attribute.type = int(Attribute[name])
+        attribute.type, _type = _ATTRIBUTES[name]
         attribute.value = ctypes.addressof(buffer)
         attribute.length = len(buffer)
         packed.buffers.append(buffer)
@@ -662,9 +671,9 @@ def _checked(name: str, value: Value) -> Value:
     """Return a value that is of its attribute's type.
 
     :raises KeyError: for an attribute that has no type here
-    :raises TypeError: for a value of the wrong type, which would abort the interpreter
+    :raises TypeError: for a value of the wrong type
     """
-    type_ = _ATTRIBUTE_TYPES[name]
+    _number, type_ = _ATTRIBUTES[name]
     if value.__class__ is not type_:
         raise TypeError(f"CKA_{name} takes {type_.__name__}, not {type(value).__name__}")
     if isinstance(value, str):
@@ -675,39 +684,24 @@ def _checked(name: str, value: Value) -> Value:
 
 
 def _size(bits: int) -> int:
-    """Return a key's size, which python-pkcs11 puts into a template as well."""
+    """Return the size of a key to be made.
+
+    :raises TypeError: for what is no size
+    """
     if bits.__class__ is not int or not 0 < bits < 2**16:
         raise TypeError(f"No key has {bits!r} bits")
     return bits
 
 
-def _mechanism(number: int) -> t.Any:
-    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know.
-
-    It refuses plain ints.
-    """
-    from pkcs11 import Mechanism
-
-    try:
-        return Mechanism(number)
-    except ValueError:
-        member = int.__new__(Mechanism, number)
-        member._name_, member._value_ = f"{number:#x}", number
-        return member
-
-
-def _type(name: str) -> type:
-    return _ATTRIBUTE_TYPES.get(name) or _READ_ONLY[name]
-
-
 def _buffer_size(name: str) -> int:
     """Return how much room an attribute gets: NSS tells a number only into exactly its size."""
-    return ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES
+    is_number = _ATTRIBUTES[name][1] is int
+    return ctypes.sizeof(ctypes.c_ulong) if is_number else _ATTRIBUTE_BYTES
 
 
 def _value(name: str, octets: bytes) -> t.Any:
     """Return an attribute's value from how it lies in memory; None where nothing is told."""
-    type_ = _type(name)
+    _number, type_ = _ATTRIBUTES[name]
     if type_ is str:
         return octets.decode("utf-8", "replace")
     if type_ is bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from string import whitespace
@@ -43,6 +44,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     TargetKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    RSA_EXPONENT,
+    CryptokiError,
     Key,
     Session,
     TokenError,
@@ -50,12 +53,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki imp
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
     CKM_EC_KEY_PAIR_GEN,
+    CKM_RSA_AES_KEY_WRAP,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import NUMBERS
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, TokenInfo
-
-#: The public exponent of RSA keys, which python-pkcs11 asks the token for
-RSA_EXPONENT = 65537
+from ansible_collections.keyferry.azure.plugins.module_utils._token.wrapping import (
+    temporary_aes_key,
+)
 
 #: CKA_* that say where a key comes from and what may be done with it (PKCS#11 v3.1, 4.8 to 4.10)
 EVIDENCE = (
@@ -118,6 +122,7 @@ class Generation:
     :ivar public_only: only its public key was seen, so its evidence is not known, nor whether there
         is a private key at all
     :ivar public_label: CKA_LABEL of its public key, where that is another one than its own
+    :ivar empty: its private or secret key holds no key, as a run that was killed leaves it
     """
 
     id: bytes
@@ -130,6 +135,7 @@ class Generation:
     withdrawn: bool = False
     public_only: bool = False
     public_label: str | None = None
+    empty: bool = False
 
     @property
     def hex_id(self) -> str:
@@ -151,11 +157,16 @@ class Generation:
 
     @property
     def half_made(self) -> bool:
-        """Whether this is what a killed run left: a private key of ours without its public key.
+        """Whether this is what a killed run left: a key of ours that is empty, or a private key
+        without its public key.
 
         One that came from outside was restored, and only wants its public key back.
         """
-        if not is_ours(self.id) or self.evidence["CKA_LOCAL"] is False:
+        if not is_ours(self.id):
+            return False
+        if self.empty:
+            return True
+        if self.evidence["CKA_LOCAL"] is False:
             return False
         if self.spec is None or self.spec.type == "oct":
             return False
@@ -564,6 +575,11 @@ def refuse_unfit(declaration: Declaration, generation: Generation, info: TokenIn
     :raises ByokError: naming the attribute
     """
     what = f"The key {declaration.name} ({generation}) in the {info}"
+    if generation.empty:
+        raise ByokError(
+            f"{what} is empty, as an interrupted run leaves it",
+            "Declare another generation, or leave generation out to have a new one made",
+        )
     if generation.spec != declaration.spec:
         raise ByokError(
             f"{what} is {generation.kind}, but {declaration.spec} is declared",
@@ -664,6 +680,61 @@ def make(
             public_key, key = _make_rsa_pair(token, session, public, private, spec.size or 0)
         half = _PublicHalf(public_key, session.read(public_key, *_PUBLIC_PARTS[spec.type]))
     return _describe(token, _Object(key, name, identifier, spec.type), half)
+
+
+#: Attributes that a later run needs as they were told, with what to do where the token changes them
+_MUST_KEEP = {
+    "CKA_LABEL": "Give the key a name that this token keeps, for example a shorter one",
+    "CKA_ID": "Use a token that keeps CKA_ID; ask its vendor",
+    "CKA_SENSITIVE": "Check the token's policies: its keys must be sensitive",
+    "CKA_EXTRACTABLE": (
+        "Check the token's policies: keys that are stored must be allowed to leave it wrapped"
+    ),
+}
+
+
+def refuse_unkept(
+    token: Token,
+    declaration: Declaration,
+    made: Generation,
+    generations: t.Iterable[Generation],
+) -> None:
+    """Refuse a key just made that a later run would not find, or would not take.
+
+    :param made: as make() returned it
+    :param generations: those that the token lists under the key's name now
+    :raises ByokError: naming the attribute that the token did not keep
+    """
+    found = next((each for each in generations if each.id == made.id), None)
+    halved = found and made.public_handle is not None and found.public_handle is None
+    if found is None or found.half_made or halved:
+        attribute, state = _changed_name(token, declaration.name, made)
+    else:
+        evidence = {name: found.evidence[name] for name in ("CKA_SENSITIVE", "CKA_EXTRACTABLE")}
+        attribute = next((name for name, value in evidence.items() if not value), "")
+        state = f"{attribute} is false"
+    if attribute:
+        raise ByokError(
+            f"The {token.info} does not keep what it was told of the key {declaration.name}: "
+            f"{state}",
+            _MUST_KEEP[attribute],
+        )
+    if found:
+        refuse_unfit(declaration, found, token.info)
+
+
+def _changed_name(token: Token, name: str, made: Generation) -> tuple[str, str]:
+    """Return which attribute keeps a new key from being found, and what became of it."""
+    for handle in (made.handle, made.public_handle):
+        if handle is None:
+            continue
+        with token.calling(f"Reading the new key {name}"):
+            read = token.session.read(handle, "LABEL", "ID")
+        if read["LABEL"] != name:
+            return "CKA_LABEL", f"CKA_LABEL is {read['LABEL']!r}"
+        if read["ID"] != made.id:
+            return "CKA_ID", f"CKA_ID is {(read['ID'] or b'').hex() or 'empty'}"
+    return "CKA_ID", "a search by CKA_LABEL and CKA_ID does not find the whole key"
 
 
 def _templates(
@@ -809,16 +880,43 @@ def _describe(token: Token, key: _Object, public: _PublicHalf | None) -> Generat
     public_parts = public.parts if public else {}
     parts = {name: read.get(name) or public_parts.get(name) for name in (*names, "EC_POINT")}
     kind, spec, public_key = _material(key.key_type, parts)
+    told_nothing = any(read[name] in (b"", 0) for name in names[:1])  # None: it does not tell
+    empty = told_nothing or (key.key_type == "AES" and _cannot_be_wrapped(token, key, read))
     return Generation(
         id=key.id,
         kind=kind,
         spec=spec,
         public_key=public_key,
         evidence={f"CKA_{name}": read[name] for name in EVIDENCE},
+        empty=empty and read["LOCAL"] is not True,
         handle=key.handle,
         public_handle=public.handle if public else None,
         withdrawn=key.withdrawn,
     )
+
+
+def _cannot_be_wrapped(token: Token, key: _Object, read: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether a secret key of ours is one that the token began to make and cannot use.
+
+    It is tried where the evidence contradicts itself: what came from outside has never been always
+    sensitive (PKCS#11 v3.1, 4.8).
+    """
+    from_outside, always = read["LOCAL"] is False, read["ALWAYS_SENSITIVE"] is True
+    if not (is_ours(key.id) and from_outside and always and read["EXTRACTABLE"]):
+        return False
+    refused = False
+    with suppress(ByokError), temporary_aes_key(token, token.session) as wrapping_key:
+        for mechanism in token.profile.wrap_mechanisms:
+            if mechanism.number not in token.mechanisms - {CKM_RSA_AES_KEY_WRAP}:
+                continue
+            by = mechanism.number, mechanism.parameter
+            try:
+                token.session.wrap(*by, wrapping_key, key.handle)
+            except CryptokiError:
+                refused = True
+            else:
+                return False
+    return refused
 
 
 def _material(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import typing as t
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import KeySpec
@@ -193,6 +193,8 @@ def _generation(facts: t.Mapping[str, t.Any]) -> Generation:
         withdrawn=facts["withdrawn"],
         public_label=facts.get("public_label"),
     )
+    if facts["half_made"] and not generation.half_made and evidence["CKA_LOCAL"] is not True:
+        generation = replace(generation, empty=True)
     told = (*evidence.values(), generation.withdrawn)
     if not isinstance(generation.kind, str):
         raise TypeError(generation.hex_id)

@@ -118,7 +118,7 @@ _WRONG_PIN = (
 )
 _RECONNECT = "Check that the token is connected and its client software reaches it, then run again"
 _BUSY = "Check what else uses the token, then run again"
-_WRITABLE = "Make the token writable"
+_WRITABLE = "The token is write-protected; make it writable with its own tool"
 
 REMEDIES: t.Mapping[str, str] = {
     "CKR_PIN_INCORRECT": _WRONG_PIN,

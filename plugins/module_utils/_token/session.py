@@ -33,6 +33,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.choice impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CKR_GENERAL_ERROR,
+    LOADER_REMEDY,
     CryptokiError,
     Library,
     Session,
@@ -165,7 +166,11 @@ class Token:
         try:
             for _number in range(count):
                 with self.calling("Opening a further session"):
-                    session = self.library.open(self.slot.id, self.profile.public_keys_private)
+                    session = self.library.open(
+                        self.slot.id,
+                        self.profile.public_keys_private,
+                        read_only=self.slot.write_protected,
+                    )
                 sessions.append(session)
             yield sessions
         finally:
@@ -179,21 +184,24 @@ def open_token(
     login: t.Callable[[Slot], bool] = lambda slot: True,
     *,
     final_try: bool = False,
+    read_only: bool = False,
 ) -> t.Iterator[Token]:
     """Load the library, find the token, log in once, and log out at the end.
 
     :param options: the token options of a module
     :param login: whether to log in; without a login, only public objects are seen
     :param final_try: log in although a wrong PIN would lock the token
+    :param read_only: for a look that makes nothing, not even a session object
     :raises ByokError: for a missing library or token, two tokens of one label, or a refused login
     """
     path = options["pkcs11_library"]
     # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then
     # sees no token.
     with process_lock(f"open {path}", options["lock_directory"], options["lock_timeout"]):
-        token, logged_in = _open(options, login, final_try)
+        token, logged_in = _open(options, login, final_try, read_only)
     try:
-        yield token
+        with token.calling("A call"):  # of which nobody said what it is for
+            yield token
     finally:
         # What fails here must not hide the error that led here; the session that logged in is
         # closed last.
@@ -204,11 +212,13 @@ def open_token(
 
 
 def _open(
-    options: t.Mapping[str, t.Any], login: t.Callable[[Slot], bool], final_try: bool
+    options: t.Mapping[str, t.Any],
+    login: t.Callable[[Slot], bool],
+    final_try: bool,
+    read_only: bool,
 ) -> tuple[Token, bool]:
     """Return the open token, and whether this process has to log out of it."""
-    environment = options["library_environment"] or {}
-    os.environ.update({name: str(value) for name, value in environment.items()})
+    _set_environment(options["library_environment"] or {})
     path = options["pkcs11_library"]
     if not path:
         raise ByokError(
@@ -229,8 +239,9 @@ def _open(
     refused = RefusedPin(options, info.to_dict())
     if pin is not None and not final_try:
         refused.refuse(str(info))
+    read_only = read_only or slot.write_protected
     with _calling(f"Opening a session of the {info}", profile):
-        session = library.open(slot.id, profile.public_keys_private)
+        session = library.open(slot.id, profile.public_keys_private, read_only=read_only)
     logged_in = False
     if pin is not None:
         logged_in = _log_in(session, pin, info, profile, refused)
@@ -257,6 +268,22 @@ def _choose_profile(
         raise ByokError(f"There is no profile {path} on this host", "Correct hsm_profile_file")
     profile = read_profile(text, f"The profile {path}")
     return f"file ({profile.title})", profile
+
+
+def _set_environment(variables: t.Mapping[str, t.Any]) -> None:
+    """Set what the library reads.
+
+    :raises ByokError: for what only the loader reads, and only when a process begins (ld.so(8))
+    """
+    for_the_loader = sorted(name for name in variables if name.startswith("LD_"))
+    if for_the_loader:
+        names = " and ".join(for_the_loader)
+        raise ByokError(
+            f"library_environment sets {names}, which the loader reads only when a process begins, "
+            "so it has no effect on the PKCS#11 library",
+            f"Remove it from library_environment. If a library is not found, {LOADER_REMEDY}",
+        )
+    os.environ.update({name: str(value) for name, value in variables.items()})
 
 
 def _info(slot: Slot, path: str) -> TokenInfo:

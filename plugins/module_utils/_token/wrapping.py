@@ -59,7 +59,7 @@ def wrap(
         parameter = bytes(_RsaAesParameters(aes_bits=_AES_BITS, oaep=ctypes.addressof(oaep)))
         with token.calling(what):
             return session.wrap(mechanism.number, parameter, kek, target)
-    with _temporary_aes_key(token, session) as aes_key:
+    with temporary_aes_key(token, session) as aes_key:
         with token.calling("Wrapping the temporary AES key by CKM_RSA_PKCS_OAEP"):
             oaep_part = session.wrap(CKM_RSA_PKCS_OAEP, bytes(_oaep_parameters()), kek, aes_key)
         with token.calling(what):
@@ -68,7 +68,7 @@ def wrap(
 
 
 @contextmanager
-def _temporary_aes_key(token: Token, session: Session) -> t.Iterator[Key]:
+def temporary_aes_key(token: Token, session: Session) -> t.Iterator[Key]:
     """Make the one secret that could wrap the target again; it lives for two calls."""
     template = {
         "TOKEN": False,
