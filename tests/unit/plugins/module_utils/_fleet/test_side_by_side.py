@@ -88,3 +88,16 @@ def test_generations_and_versions_stand_side_by_side() -> None:
         == "  https://one: last rotated never; next due 2027-01-01T00:00:00Z; none: as declared"
     )
     assert "a deleted key holds the name" in lines[-1]
+
+
+def test_texts_of_tokens_and_vaults_are_shown_on_one_line_each() -> None:
+    key = {"name": "a", "deleted": False, "last_rotated": None, "next_due": None, "versions": []}
+    vault = {
+        "token": {"label": "luna\x1b[2J\nforged", "serial": "7"},
+        "target_keys": [{"name": "a", "generations": []}],
+        "plan": [],
+        "versions": {"vault_url": "https://v\u202e", "target_keys": [key]},
+    }
+    lines = side_by_side([vault])
+    assert any(r"luna\x1b[2J\nforged" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
