@@ -369,14 +369,14 @@ def _entry(planned: _Planned, facts: t.Mapping[str, t.Any]) -> PlanEntry:
         kind=str(planned.declaration.spec),
         generation=generation.generation if generation else None,
         thumbprint=generation.thumbprint if generation else None,
+        remedy=action.remedy,
+        new_version={name: facts[name] for name in _OF_NEW_VERSION if name in facts},
         version=version.version if version else None,
         kid=version.kid if version else None,
         foreign=action.foreign,
         next_due=action.next_due,
         changes=changes,
         code=action.code,
-        remedy=action.remedy,
-        new_version={name: facts[name] for name in _OF_NEW_VERSION if name in facts},
     )
 
 
