@@ -101,10 +101,10 @@ class PlanEntry(Shape):
 
     :ivar code: why, for programs (docs/reasons.md)
     :ivar generation: the one that it is about; None for one that has to be made
-    :ivar version: the newest version in the vault
-    :ivar changes: by attribute, ``before`` and ``after``
     :ivar remedy: what to do about a conflict; None for other actions
     :ivar new_version: attributes of the version that an import will make; empty for none
+    :ivar version: the newest version in the vault
+    :ivar changes: by attribute, ``before`` and ``after``
     :ivar state: whether that version has expired, expires soon or is not yet valid; None otherwise
     :ivar state_at: when it expires or expired, or from when on it is valid
     """
@@ -115,14 +115,14 @@ class PlanEntry(Shape):
     kind: str
     generation: str | None = None
     thumbprint: str | None = None
+    remedy: str | None = None
+    new_version: Mapping[str, t.Any] = field(default_factory=dict)
     version: str | None = None
     kid: str | None = None
     foreign: bool = False
     next_due: datetime | None = None
     changes: Mapping[str, t.Any] = field(default_factory=dict)
     code: str = "unknown"
-    remedy: str | None = None
-    new_version: Mapping[str, t.Any] = field(default_factory=dict)
     state: Validity | None = None
     state_at: datetime | None = None
 

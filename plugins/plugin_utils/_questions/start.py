@@ -23,6 +23,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     DEMANDS,
     ROLE,
     KekRules,
+    UntrustedKek,
     judge,
     refuse_kek_of_other_vault,
     refuse_making_untrusted,
@@ -116,12 +117,29 @@ def _kek_rules(rules: Mapping[str, t.Any], vault_url: str) -> KekRules:
     )
 
 
-def _kek_name(rules: Mapping[str, t.Any], prefix: str, vault_url: str) -> str:
-    """Return a name for this run's KEK, of its time and chance.
+def _no_kek(rules: Mapping[str, t.Any], vault_url: str, ephemeral: bool, named: str | None) -> str:
+    """Return why a run has no KEK under which it could wrap; empty if it has one.
 
-    :raises UntrustedKek: when nobody could trust a KEK that this run makes
+    :param ephemeral: the run makes its own
+    :param named: identifier or name of a KEK that stays
     """
-    refuse_making_untrusted(_kek_rules(rules, vault_url), rules["azure_host_trusted"])
+    try:
+        if ephemeral:
+            refuse_making_untrusted(_kek_rules(rules, vault_url), rules["azure_host_trusted"])
+        elif not named:
+            raise UntrustedKek(
+                f"No KEK is approved for {vault_url} yet, so nothing was made or wrapped",
+                "Make a KEK that stays, let a second person compare its fingerprint with the "
+                "vault, and set byok_kek_id and byok_approved_keks (docs/gitops.md has the steps). "
+                "Or set byok_kek_ephemeral to true, so that each run makes its own KEK",
+            )
+    except ByokError as error:
+        return str(error)
+    return ""
+
+
+def _kek_name(prefix: str) -> str:
+    """Return a name for this run's KEK, of its time and chance."""
     return f"{prefix}{host_clock():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
 
 
@@ -139,5 +157,6 @@ def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "begin": _begin,
     "kek_name": _kek_name,
+    "no_kek": _no_kek,
     "judge_kek": _judge_kek,
 }

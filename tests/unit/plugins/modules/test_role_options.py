@@ -17,6 +17,9 @@ from unittest import mock
 import pytest
 import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import HOST_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    CALLED_BY_ROLE,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.variables import (
     OTHER_VARIABLES,
     RENAMED,
@@ -265,3 +268,13 @@ def test_every_option_reaches_a_module_or_says_where_modules_run() -> None:
         "byok_own_variables",
         "byok_primary",
     }
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_an_entry_point_tells_its_modules_that_messages_name_variables(entry_point: str) -> None:
+    tasks = read(ROLE / "tasks" / f"{entry_point}.yml")
+    if entry_point == "main":
+        assert [task["ansible.builtin.import_tasks"] for task in tasks] == ["transfer.yml"]
+        return
+    assert [task.get("environment") for task in tasks] == ["{{ byok__environment }}"]
+    assert role_variables()["byok__environment"] == {CALLED_BY_ROLE: "1"}

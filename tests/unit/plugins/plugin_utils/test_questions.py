@@ -397,3 +397,41 @@ def test_the_role_asks_only_what_is_answered_and_no_answer_is_idle() -> None:
     for path in [*root.glob("roles/**/*.yml"), *root.glob("playbooks/**/*.yml")]:
         asked |= set(re.findall(r"byok_ask\(\s*'(\w+)'", path.read_text()))
     assert asked == set(known)
+
+
+RULES: Fields = {"approved": [], "allow_unverified": False, "azure_host_trusted": True}
+
+
+@pytest.mark.parametrize(
+    ("rules", "ephemeral", "named", "says"),
+    [
+        ({}, True, None, ""),
+        ({"azure_host_trusted": False}, True, None, "byok_azure_host_trusted"),
+        ({"approved": ["ab" * 32]}, True, None, "or set no byok_approved_keks"),
+        ({}, False, "kek", ""),
+        ({"azure_host_trusted": False}, False, "kek", ""),
+        ({}, False, None, f"No KEK is approved for {VAULT} yet, so nothing was made"),
+        ({}, False, "", "byok_kek_id and byok_approved_keks"),
+    ],
+)
+def test_a_run_without_a_kek_says_so_before_it_makes_anything(
+    rules: Fields, ephemeral: bool, named: str | None, says: str
+) -> None:
+    told = ask({**RULES, **rules}, "no_kek", VAULT, ephemeral, named)
+    assert says in told
+    assert bool(told) == bool(says)
+
+
+def test_conflicts_are_told_with_their_remedies_and_the_names_of_the_role() -> None:
+    plan = {
+        "plan": [
+            entry("signing", "conflict", reason="it is \x1bforeign", remedy="Use the option force"),
+            entry("session", "conflict", reason="so is it", remedy="Use on_deleted"),
+        ]
+    }
+    run = ask(begin(), "planned", TOKEN, plan)
+    lines = [
+        r"signing: it is \x1bforeign. Use byok_force.",
+        "session: so is it. Use byok_on_deleted.",
+    ]
+    assert ask(run, "problems") == run["report"]["problems"] == lines

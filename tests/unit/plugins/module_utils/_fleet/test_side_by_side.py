@@ -118,3 +118,16 @@ def test_keys_of_one_cka_id_are_told_apart_by_their_thumbprints() -> None:
         "    https://v: version 1, enabled, created 2026-11-22T10:00:00Z, expires never",
     ]
     assert "    https://v: -" in lines
+
+
+def test_texts_of_tokens_and_vaults_are_shown_on_one_line_each() -> None:
+    key = {"name": "a", "deleted": False, "last_rotated": None, "next_due": None, "versions": []}
+    vault = {
+        "token": {"label": "luna\x1b[2J\nforged", "serial": "7"},
+        "target_keys": [{"name": "a", "generations": []}],
+        "plan": [],
+        "versions": {"vault_url": "https://v\u202e", "target_keys": [key]},
+    }
+    lines = side_by_side([vault])
+    assert any(r"luna\x1b[2J\nforged" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
