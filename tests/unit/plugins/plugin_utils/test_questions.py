@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from importlib import import_module
@@ -392,3 +393,21 @@ def test_the_role_asks_only_what_is_answered_and_no_answer_is_idle() -> None:
     for path in [*root.glob("roles/**/*.yml"), *root.glob("playbooks/**/*.yml")]:
         asked |= set(re.findall(r"byok_ask\(\s*'(\w+)'", path.read_text()))
     assert asked == set(known)
+
+
+def test_a_summary_reads_what_ansible_inventory_wrote() -> None:
+    keys = [{"name": {"__ansible_unsafe": "gone"}, "type": "EC"}]
+    before = {"_meta": {"hostvars": {"v": {"byok_vault_url": VAULT, "byok_keys": keys}}}}
+    planned = {"vault_url": VAULT, "plan": [], "unmanaged": []}
+    host = {"inventory_hostname": "v", "byok_vault_url": VAULT, "byok_planned": planned}
+    summary = ask([host], "plan_summary", "now", json.dumps(before), ["v"])
+    assert [gone["name"] for gone in summary["removed"]] == ["gone"]
+    assert ask([host], "plan_summary", "now", "", ["v"])["removed"] is None
+    for text in (
+        "no JSON",
+        "[1]",
+        '{"_meta": {"hostvars": []}}',
+        '{"_meta": {"hostvars": {"v": 1}}}',
+    ):
+        with pytest.raises(ByokError, match="is not an inventory"):
+            ask([host], "plan_summary", "now", text, ["v"])
