@@ -201,13 +201,26 @@ def _removed(
     """
     removed = []
     for name, host in sorted(hosts.items()):
-        url = host.get("byok_vault_url")
-        for key in (host.get("byok_keys") or []) if url else []:
-            if key["name"].lower() not in declared.get(comparable_url(str(url)), ()):
+        url = str(host.get("byok_vault_url") or "")
+        for key in _declared_in(host):
+            if key["name"].lower() not in declared.get(comparable_url(url), ()):
                 declaration = {field: value for field, value in key.items() if field != "name"}
                 entry = {"host": name, "vault_url": url, "name": key["name"]}
                 removed.append({**entry, "declaration": declaration})
     return removed
+
+
+def _declared_in(host: Item) -> t.Iterator[Item]:
+    """Yield the keys that a host declares, but for those that a template makes: an inventory that
+    was written does not render it.
+    """
+    url, keys = str(host.get("byok_vault_url") or "{{"), host.get("byok_keys")
+    if "{{" in url or not isinstance(keys, list):
+        return
+    for key in keys:
+        name = key.get("name") if isinstance(key, dict) else None
+        if isinstance(name, str) and "{{" not in name:
+            yield key
 
 
 def _declaration(fields: Item) -> str:

@@ -172,3 +172,10 @@ def test_states_of_keys_and_keks_are_told(state: str, words: str, status: str) -
     summary = summarise([one], AT)
     assert summary["status"] == status
     assert f"**{words}**: a (one) {AT}, KEK kek (one)." in to_markdown(summary)
+
+
+def test_what_a_template_would_declare_is_not_taken_for_removed() -> None:
+    keys = [{"name": "{{ a }}", "type": "EC"}, "{{ b }}", {"type": "EC"}]
+    base = before(one=keys, two="{{ keys }}", three=None)
+    base["four"] = {"byok_vault_url": "{{ url }}", "byok_keys": [{"name": "a"}]}
+    assert summarise([host("one", entry("a"))], AT, base)["removed"] == []
