@@ -16,10 +16,12 @@ import typing as t
 
 Host = t.Mapping[str, t.Any]
 
-#: What a value of each variable can be
-_NAMES_WHAT = {
-    "byok_force": "no generation and no key that a host of this run declares. Nothing was replaced",
-    "byok_data_reencrypted": "no key that a host of this run declares. Nothing was disabled",
+#: What is said of a value that names nothing, by the variable that holds it
+_NOTHING = {
+    "byok_force": (
+        "no host of this run has such a generation, or declares such a key. Nothing was replaced"
+    ),
+    "byok_data_reencrypted": "no host of this run declares such a key. Nothing was disabled",
 }
 
 
@@ -66,7 +68,7 @@ def named_nowhere(hosts: t.Iterable[Host], variable: str) -> list[str]:
     if not nowhere:
         return []
     return [
-        f"{variable} names {', '.join(nowhere)}, which is {_NAMES_WHAT[variable]}. Correct it; the "
+        f"{variable} names {', '.join(nowhere)}: {_NOTHING[variable]}. Correct the value; the "
         "playbook keyferry.azure.show shows names and thumbprints. If --limit left out the key's "
         "host, run without --limit."
     ]

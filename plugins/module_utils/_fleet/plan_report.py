@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from collections import Counter, defaultdict
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import OUR_TAGS
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
     comparable_url,
 )
@@ -50,7 +52,7 @@ _COUNTED = {
 def summarise(
     hosts: t.Iterable[Item],
     made_at: str,
-    base: Item | None = None,
+    before: t.Mapping[str, Item] | None = None,
     inventory: t.Container[str] = (),
 ) -> dict[str, t.Any]:
     """Return the verdict on the plans of a run.
@@ -58,8 +60,8 @@ def summarise(
     :param hosts: the variables of its hosts, after the role's entry point ``plan``:
         ``byok_planned`` is the plan of one, with ``vault_url``, ``plan`` and ``unmanaged``
     :param made_at: when the plans were made, for the record
-    :param base: the inventory before a change, as ``ansible-inventory --list`` writes it; None
-        where it is not known
+    :param before: the variables of the hosts before a change, by their names; None where they are
+        not known
     :param inventory: the names of all hosts, of which a run may have a part
     :returns: ``status`` is ``clean`` where nothing is to be done nor decided and no key has
         expired, else ``changes``
@@ -76,15 +78,18 @@ def summarise(
         summary[name] = _of_host(host["byok_planned"], declared[_url(host)])
         actions.update(summary[name]["actions"])
         expired = expired or any(entry.get("state") == "expired" for entry in summary[name]["plan"])
-    before = _base_hosts(base)
     # Of a host that this run leaves out, nobody knows what is declared now
-    gone = {name: host for name, host in before.items() if name in planned or name not in inventory}
+    judged = {
+        name: host
+        for name, host in (before or {}).items()
+        if name in planned or name not in inventory
+    }
     return {
         "status": "changes" if expired or set(actions) - {"none"} else "clean",
         "made_at": made_at,
         "actions": dict(actions),
         "behind": vaults_behind(host for host in planned.values() if not _left(host)),
-        "removed": _removed(gone, declared) if base else None,
+        "removed": None if before is None else _removed(judged, declared),
         "hosts": summary,
     }
 
@@ -252,10 +257,22 @@ def _of_host(planned: Item, declared: t.Container[str]) -> dict[str, t.Any]:
     }
 
 
-def _base_hosts(base: Item | None) -> dict[str, Item]:
-    """Return the variables of the hosts of an inventory that was written by ansible-inventory."""
-    meta = (base or {}).get("_meta") or {}
-    return {name: _plain(of_host) for name, of_host in (meta.get("hostvars") or {}).items()}
+def read_inventory(text: str) -> dict[str, Item]:
+    """Return the variables of the hosts of an inventory, by their names.
+
+    :param text: as ``ansible-inventory --list`` writes it; from_json takes none of its marks
+    :raises ByokError: for another text
+    """
+    try:
+        hosts = _plain(json.loads(text)["_meta"]["hostvars"])
+    except (ValueError, TypeError, KeyError):
+        hosts = None
+    if not isinstance(hosts, dict) or not all(isinstance(host, dict) for host in hosts.values()):
+        raise ByokError(
+            "The file that byok_plan_base names is not an inventory",
+            "Write it with ansible-inventory --list, or set no byok_plan_base",
+        )
+    return hosts
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -277,13 +294,26 @@ def _removed(
     """
     removed = []
     for name, host in sorted(hosts.items()):
-        url = host.get("byok_vault_url")
-        for key in (host.get("byok_keys") or []) if url else []:
-            if key["name"].lower() not in declared.get(comparable_url(str(url)), ()):
+        url = str(host.get("byok_vault_url") or "")
+        for key in _declared_in(host):
+            if key["name"].lower() not in declared.get(comparable_url(url), ()):
                 declaration = {field: value for field, value in key.items() if field != "name"}
                 entry = {"host": name, "vault_url": url, "name": key["name"]}
                 removed.append({**entry, "declaration": declaration})
     return removed
+
+
+def _declared_in(host: Item) -> t.Iterator[Item]:
+    """Yield the keys that a host declares, but for those that a template makes: an inventory that
+    was written does not render it.
+    """
+    url, keys = str(host.get("byok_vault_url") or "{{"), host.get("byok_keys")
+    if "{{" in url or not isinstance(keys, list):
+        return
+    for key in keys:
+        name = key.get("name") if isinstance(key, dict) else None
+        if isinstance(name, str) and "{{" not in name:
+            yield key
 
 
 def _declaration(fields: Item) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults
     vaults_behind,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
+    read_inventory,
     summarise,
     to_markdown,
     unchecked,
@@ -44,6 +45,17 @@ def _unmanaged(
     ]
 
 
+def _summarise(
+    hosts: Sequence[Item], made_at: str, base: str = "", inventory: Sequence[str] = ()
+) -> dict[str, t.Any]:
+    """Return the verdict on the plans of a run.
+
+    :param base: the inventory before a change, as ``ansible-inventory --list`` writes it, or
+        nothing
+    """
+    return summarise(hosts, made_at, read_inventory(base) if base else None, inventory)
+
+
 def _discovered(vault_info: Result, *arguments: t.Any, **named: t.Any) -> str:
     if not isinstance(vault_info, Mapping) or vault_info.get("vault_keys") is None:
         raise ByokError(
@@ -60,7 +72,7 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "not_in_place": not_in_place,
     "vaults_behind": vaults_behind,
     "side_by_side": side_by_side,
-    "plan_summary": summarise,
+    "plan_summary": _summarise,
     "plan_markdown": to_markdown,
     "unchecked": unchecked,
 }

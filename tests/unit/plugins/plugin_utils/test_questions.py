@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from importlib import import_module
@@ -399,7 +400,14 @@ def test_the_role_asks_only_what_is_answered_and_no_answer_is_idle() -> None:
     assert asked == set(known)
 
 
-RULES: Fields = {"approved": [], "allow_unverified": False, "azure_host_trusted": True}
+RULES: Fields = {
+    "approved": [],
+    "allow_unverified": False,
+    "azure_host_trusted": True,
+    "owner_roots": {},
+    "maker_roots": [],
+    "demanded": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -435,3 +443,21 @@ def test_conflicts_are_told_with_their_remedies_and_the_names_of_the_role() -> N
         "session: so is it. Use byok_on_deleted.",
     ]
     assert ask(run, "problems") == run["report"]["problems"] == lines
+
+
+def test_a_summary_reads_what_ansible_inventory_wrote() -> None:
+    keys = [{"name": {"__ansible_unsafe": "gone"}, "type": "EC"}]
+    before = {"_meta": {"hostvars": {"v": {"byok_vault_url": VAULT, "byok_keys": keys}}}}
+    planned = {"vault_url": VAULT, "plan": [], "unmanaged": []}
+    host = {"inventory_hostname": "v", "byok_vault_url": VAULT, "byok_planned": planned}
+    summary = ask([host], "plan_summary", "now", json.dumps(before), ["v"])
+    assert [gone["name"] for gone in summary["removed"]] == ["gone"]
+    assert ask([host], "plan_summary", "now", "", ["v"])["removed"] is None
+    for text in (
+        "no JSON",
+        "[1]",
+        '{"_meta": {"hostvars": []}}',
+        '{"_meta": {"hostvars": {"v": 1}}}',
+    ):
+        with pytest.raises(ByokError, match="is not an inventory"):
+            ask([host], "plan_summary", "now", text, ["v"])

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import ActionName
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
     _COUNTED,
+    read_inventory,
     summarise,
     to_markdown,
     unchecked,
@@ -195,19 +197,19 @@ def test_one_bad_key_does_not_hide_the_plan_of_all_others() -> None:
     assert unchecked([good, {"inventory_hostname": "no-vault"}]) == []
 
 
-def inventory(**hosts: t.Any) -> dict[str, t.Any]:
-    """An inventory as ansible-inventory writes it, from the keys of each host."""
+def before(**hosts: t.Any) -> dict[str, t.Any]:
+    """The variables of hosts before a change, from the keys of each, as they are read."""
     variables = {
         name: {"byok_vault_url": f"https://{name}.vault.azure.net/", "byok_keys": keys}
         for name, keys in hosts.items()
     }
-    return {"_meta": {"hostvars": variables}, "all": {"children": ["ungrouped"]}}
+    return read_inventory(json.dumps({"_meta": {"hostvars": variables}, "all": {}}))
 
 
 def test_a_declaration_that_a_change_removes_is_told_with_what_it_was() -> None:
     unsafe = {"__ansible_unsafe": "gone"}
     fields = {"type": "RSA", "size": 3072, "operations": ["sign", "verify"], "tags": {"a": "b|c"}}
-    base = inventory(
+    base = before(
         one=[{"name": "Kept", "type": "EC"}, {"name": unsafe, **fields}],
         left=[{"name": "with-its-vault", "type": "EC"}],
         limited=[{"name": "not-looked-at", "type": "EC"}],
@@ -227,14 +229,13 @@ def test_a_declaration_that_a_change_removes_is_told_with_what_it_was() -> None:
 
 def test_a_key_that_moves_to_another_host_of_its_vault_is_not_removed() -> None:
     url = "https://one.vault.azure.net"
-    base = inventory(one=[{"name": "a", "type": "EC"}])
+    base = before(one=[{"name": "a", "type": "EC"}])
     summary = summarise([host("one", url=url), host("one.hsm2", entry("a"), url=url)], AT, base)
     assert summary["removed"] == []
 
 
-@pytest.mark.parametrize("base", [None, "", {}])
-def test_without_a_base_nothing_is_said_of_removed_declarations(base: t.Any) -> None:
-    assert summarise([host("one", entry("a"))], AT, base)["removed"] is None
+def test_without_a_base_nothing_is_said_of_removed_declarations() -> None:
+    assert summarise([host("one", entry("a"))], AT)["removed"] is None
 
 
 @pytest.mark.parametrize(
@@ -251,3 +252,10 @@ def test_states_of_keys_and_keks_are_told(state: str, words: str, status: str) -
     summary = summarise([one], AT)
     assert summary["status"] == status
     assert f"**{words}**: a (one) {AT}, KEK kek (one)." in to_markdown(summary)
+
+
+def test_what_a_template_would_declare_is_not_taken_for_removed() -> None:
+    keys = [{"name": "{{ a }}", "type": "EC"}, "{{ b }}", {"type": "EC"}]
+    base = before(one=keys, two="{{ keys }}", three=None)
+    base["four"] = {"byok_vault_url": "{{ url }}", "byok_keys": [{"name": "a"}]}
+    assert summarise([host("one", entry("a"))], AT, base)["removed"] == []
