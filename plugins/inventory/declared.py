@@ -285,6 +285,8 @@ def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) 
     """
     read: dict[str, str] = {}
     for rule in rules:
+        if len(problems) >= MOST_PROBLEMS:
+            break
         try:
             files = find_files(folder, rule.path)
         except ByokError as error:
