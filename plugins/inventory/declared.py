@@ -237,14 +237,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             "byok_token_name": share.token,
             "byok_keys": mark_as_data(share.keys),
             "byok_keys_elsewhere": mark_as_data(share.elsewhere),
-            "byok_keys_also_on": mark_as_data(share.also_on),
             "byok_key_tags": mark_as_data(sorted(tags)),
             "byok_declared_in": mark_as_data(share.files),
         }
         self.inventory.add_host(share.host)
         for name, value in variables.items():
             self.inventory.set_variable(share.host, name, value)
-        host_vars = self.inventory.get_host(share.host).get_vars()
+        host = self.inventory.get_host(share.host)
+        # Not by the inventory, which from ansible-core 2.19 on copies it to note where each text
+        # came from: for many keys of many vaults that took minutes, and plain texts are data.
+        host.set_variable("byok_keys_also_on", mark_as_data(share.also_on))
+        host_vars = host.get_vars()
         strict = self.get_option("strict")
         for add, option in (
             (self._set_composite_vars, "compose"),
@@ -286,6 +289,8 @@ def _declare(fleet: Fleet, folder: str, rules: list[Rule], problems: list[str]) 
     """
     read: dict[str, str] = {}
     for rule in rules:
+        if len(problems) >= MOST_PROBLEMS:
+            break
         try:
             files = find_files(folder, rule.path)
         except ByokError as error:

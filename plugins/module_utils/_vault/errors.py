@@ -60,8 +60,8 @@ _REMEDIES: tuple[tuple[int, str | None, str, str], ...] = (
     (400, None, "specified version",
      "Set api_version to one that the vault's cloud knows"),
     (400, None, "",
-     "Correct what Azure names. If that is a key transfer package, wrap the key again with "
-     "byok_wrap"),
+     "Correct what Azure names. If that is a key transfer package, wrap the key again with the "
+     "tool that made the package"),
 )  # fmt: skip
 
 #: Where a request is sent elsewhere, which Azure never does
