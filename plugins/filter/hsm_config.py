@@ -26,6 +26,10 @@ options:
       - Path of the PKCS#11 library on the host with the token, instead of the one in the text.
       - Needed where the text names a library for Windows.
     type: str
+  name:
+    description: Name of the key in the vault, if that is not its label in the token
+      (C(targetKeyName)).
+    type: str
 seealso:
   - module: keyferry.azure.byok_kek
 """
@@ -69,7 +73,8 @@ _value:
       description:
         - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take
           it, with C(name), C(type),
-          C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create).
+          C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create), and
+          C(label) if O(name) is given.
       type: dict
     notes:
       description: Sentences that tell the differences from C(hsmbyok) and C(az keyvault key
@@ -104,7 +109,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config im
 )
 
 
-def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]:
+def hsm_config(
+    text: str, pkcs11_library: str | None = None, name: str | None = None
+) -> dict[str, t.Any]:
     """Return what the text of an HsmConfig.ini says.
 
     :raises AnsibleFilterError: for what cannot be honoured
@@ -114,7 +121,7 @@ def hsm_config(text: str, pkcs11_library: str | None = None) -> dict[str, t.Any]
             f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}."
         )
     try:
-        return transfer_variables(parse_hsm_config(text), pkcs11_library)
+        return transfer_variables(parse_hsm_config(text), pkcs11_library, name)
     except ByokError as error:
         raise AnsibleFilterError(str(error)) from error
 

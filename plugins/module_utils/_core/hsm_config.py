@@ -165,10 +165,13 @@ def parse_hsm_config(text: str) -> HsmConfig:
     return config
 
 
-def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> dict[str, t.Any]:
+def transfer_variables(
+    config: HsmConfig, pkcs11_library: str | None = None, name: str | None = None
+) -> dict[str, t.Any]:
     """Return what a transfer has to know, as the lookup and the filter document it.
 
     :param pkcs11_library: path of the library where this runs, instead of the one in the file
+    :param name: of the key in the vault, if that is not its label in the token
     :raises ByokError: for a library of Windows that nothing stands in for, and for a name that
         Azure does not take
     """
@@ -181,12 +184,12 @@ def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> 
             "with the token, such as /usr/safenet/lunaclient/lib/libCryptoki2_64.so",
         )
     try:
-        check_name(config.key_name)
+        check_name(name or config.key_name)
     except ByokError as error:
         raise ByokError(
-            f"{_FILE}: targetKeyName: {error.what}, and the key has one name in token and vault",
-            "Give the key in the token a label of 1 to 127 letters, digits and hyphens, and name "
-            "it so in the file",
+            f"{_FILE}: targetKeyName: {error.what}",
+            "Set hsmbyok_name (filter: name) to the key's name in the vault, of 1 to 127 letters, "
+            "digits and hyphens; its label in the token stays as it is",
         ) from error
     strength = {"curve": config.spec.curve} if config.spec.curve else {"size": config.spec.size}
     return {
@@ -195,7 +198,8 @@ def transfer_variables(config: HsmConfig, pkcs11_library: str | None = None) -> 
         "vault_url": config.vault_url,
         "kek_id": config.kek_id,
         "declaration": {
-            "name": config.key_name,
+            "name": name or config.key_name,
+            **({"label": config.key_name} if name else {}),
             "type": config.spec.type,
             **strength,
             "token_operations": list(config.operations),
