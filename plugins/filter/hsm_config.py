@@ -38,6 +38,10 @@ options:
   user_id:
     description: Number of the user who runs the module on the host with the token.
     type: int
+  name:
+    description: Name of the key in the vault, if that is not its label in the token
+      (C(targetKeyName)).
+    type: str
 seealso:
   - module: keyferry.azure.byok_kek
   - plugin: keyferry.azure.plain_text
@@ -84,7 +88,8 @@ _value:
       description:
         - The key, as the modules and the role's O(keyferry.azure.byok#role:transfer:byok_keys) take
           it, with C(name), C(type),
-          C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create).
+          C(size) or C(curve), C(token_operations), C(derive), C(modifiable) and C(create), and
+          C(label) if O(name) is given.
       type: dict
     notes:
       description: Sentences that tell the differences from C(hsmbyok) and C(az keyvault key
@@ -123,6 +128,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config im
 def hsm_config(
     text: str,
     pkcs11_library: str | None = None,
+    name: str | None = None,
     places: t.Sequence[t.Mapping[str, t.Any]] = (),
     user_id: int | None = None,
 ) -> dict[str, t.Any]:
@@ -136,7 +142,7 @@ def hsm_config(
         )
     trusted = bool(places) and user_id is not None and is_only_ours(places, user_id)
     try:
-        return transfer_variables(parse_hsm_config(text), pkcs11_library, trusted=trusted)
+        return transfer_variables(parse_hsm_config(text), pkcs11_library, name, trusted=trusted)
     except ByokError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -77,7 +77,26 @@ def test_a_label_that_is_nearly_the_name_is_no_reason_to_make_another_key(
         theirs["label"] = declared["name"].upper()
     made = only(vault.rotate(theirs))
     [told] = vault.transfer(declared)["failures"]
-    assert f"but one labelled {theirs['label']!a}" in told["msg"]
+    assert f"but one labelled {theirs['label']!r}" in told["msg"]
     assert [version["version"] for version in vault.versions(theirs)] == [made["version"]]
     with token_session() as session:
         assert session.find("PRIVATE_KEY", LABEL=declared["name"]) == []
+
+
+@BOTH
+def test_a_key_without_cka_id_is_brought_once(vault: Vault, key: Declare) -> None:
+    declared = key("RSA")
+    del declared["rotation"]
+    with token_session() as session:
+        names = {"TOKEN": True, "LABEL": declared["name"]}
+        private = {**names, "PRIVATE": True, "SENSITIVE": True, "EXTRACTABLE": True}
+        session.generate_pair(CKM_RSA_PKCS_KEY_PAIR_GEN, names, private, 2048)
+    first = only(vault.rotate(declared))
+    assert (first["action"], first["generation"], first["identity"]) == (
+        "transfer",
+        "",
+        "public_key",
+    )
+    assert only(vault.rotate(declared))["changed"] is False
+    [version] = vault.versions(declared)
+    assert (version["thumbprint"], version["ours"]) == (first["thumbprint"], True)

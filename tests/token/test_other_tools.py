@@ -43,6 +43,9 @@ PLANTED: list[Key] = [
     {"type": "RSA", "label": "Upper-Case", "id": "15"},
     {"type": "EC", "label": "Payments 2023_1", "id": "17"},
     {"type": "EC", "label": "half", "id": "18", "without_public": True},
+    # Two private keys, and the public key of one of them
+    {"type": "EC", "label": "one-public", "id": "19"},
+    {"type": "EC", "label": "one-public", "id": "19", "without_public": True},
 ]
 
 
@@ -79,6 +82,7 @@ REFUSED: list[tuple[Key, tuple[str, ...]]] = [
     ({"name": "blank", **EC}, ("but one labelled ' blank '",)),
     ({"name": "upper-case", **RSA}, ("but one labelled 'Upper-Case'",)),
     ({"name": "half", **EC}, ("has no public key object",)),
+    ({"name": "one-public", **EC}, ("2 keys", "Nothing tells them apart")),
 ]
 
 

@@ -193,11 +193,16 @@ def is_only_ours(places: t.Iterable[t.Mapping[str, t.Any]], user_id: int) -> boo
 
 
 def transfer_variables(
-    config: HsmConfig, pkcs11_library: str | None = None, *, trusted: bool = False
+    config: HsmConfig,
+    pkcs11_library: str | None = None,
+    name: str | None = None,
+    *,
+    trusted: bool = False,
 ) -> dict[str, t.Any]:
     """Return what a transfer has to know, as the filter documents it.
 
     :param pkcs11_library: path of the library where this runs, instead of the one in the file
+    :param name: of the key in the vault, if that is not its label in the token
     :param trusted: the file may name the library, which is code
     :raises ByokError: for a library that may not be used or is one of Windows, and that nothing
         stands in for, and for a name that Azure does not take
@@ -218,12 +223,12 @@ def transfer_variables(
             "Set byok_pkcs11_library (filter: pkcs11_library) to the library that must be used",
         )
     try:
-        check_name(config.key_name)
+        check_name(name or config.key_name)
     except ByokError as error:
         raise ByokError(
-            f"{_FILE}: targetKeyName: {error.what}, and the key has one name in token and vault",
-            "Give the key in the token a label of 1 to 127 letters, digits and hyphens, and name "
-            "it so in the file",
+            f"{_FILE}: targetKeyName: {error.what}",
+            "Set hsmbyok_name (filter: name) to the key's name in the vault, of 1 to 127 letters, "
+            "digits and hyphens; its label in the token stays as it is",
         ) from error
     strength = {"curve": config.spec.curve} if config.spec.curve else {"size": config.spec.size}
     return {
@@ -232,7 +237,8 @@ def transfer_variables(
         "vault_url": config.vault_url,
         "kek_id": config.kek_id,
         "declaration": {
-            "name": config.key_name,
+            "name": name or config.key_name,
+            **({"label": config.key_name} if name else {}),
             "type": config.spec.type,
             **strength,
             "token_operations": list(config.operations),

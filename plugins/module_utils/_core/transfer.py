@@ -613,7 +613,7 @@ class Batch:
         facts: dict[str, t.Any] = {}
         if entry.action in _BROUGHT and entry.version:
             facts["replaces"] = entry.version
-        if entry.action != "rotate" and key.generation:
+        if entry.action != "rotate" and key.generation is not None:
             facts["generation"] = key.generation
             if key.thumbprint:
                 facts["thumbprint"] = key.thumbprint
@@ -632,8 +632,9 @@ class Batch:
         path = request.package_paths.get(key.name)
         if path:
             paths["path"] = str(path)
-        if request.escrow_directory is not None and key.generation:
-            file_name = f"{key.name}-{key.generation}.escrow"
+        if request.escrow_directory is not None and key.identity:
+            # A key of another tool may have no CKA_ID.
+            file_name = f"{key.name}-{key.generation or key.identity}.escrow"
             paths["escrow_path"] = f"{request.escrow_directory}/{file_name}"
         return paths
 

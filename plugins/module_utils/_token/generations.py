@@ -298,9 +298,9 @@ def refuse_alike(declaration: Declaration, found: Found, info: TokenInfo) -> Non
     :raises ByokError: naming that label
     """
     if found.alike:
-        labels = ", ".join(ascii(label) for label in found.alike)
+        labels = ", ".join(map(repr, found.alike))
         raise ByokError(
-            f"The {info} holds no key labelled {declaration.label!a}, but one labelled "
+            f"The {info} holds no key labelled {declaration.label!r}, but one labelled "
             f"{labels}, so no other key is made for {declaration.name}",
             f"If that is the key, set its label to {labels}; otherwise give the declared key "
             "another name",
@@ -371,34 +371,38 @@ def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
     """Put private and secret keys together with their public halves; without names, of all keys."""
     listed: dict[str, Found] = {name: Found([], []) for name in names or ()}
     halves = _public_halves(token, names)
-    whole = set()
+    labels: set[str] = set()
     # Types that are never brought are listed as well, because a label that they hold is taken.
-    for object_class in _WITH_A_SECRET:
-        for key in _search(token, object_class, names):
-            whole.add(key.pair)
-            generation = _describe(token, key, halves.get(key.pair))
-            _of(listed, key.label).generations.append(generation)
-    _find_alike(token, listed, _WITH_A_SECRET)
+    keys = [key for each in _WITH_A_SECRET for key in _search(token, each, names, labels)]
+    times = Counter(key.pair for key in keys)
+    for key in keys:
+        # Where two private keys are alike, nothing shows whose the public key is.
+        half = halves.get(key.pair) if times[key.pair] == 1 else None
+        _of(listed, key.label).generations.append(_describe(token, key, half))
+    _find_alike(token, listed, _WITH_A_SECRET, labels)
     _find_other_labels(token, listed)
     for pair, half in halves.items():
         label, identifier, _key_type = pair
-        if half and pair not in whole and is_ours(identifier):
+        if half and pair not in times and is_ours(identifier):
             _of(listed, label).leftovers.append(Leftover(identifier, half.handle))
     for holding in listed.values():
         holding.generations.sort(key=by_age)
     return listed
 
 
-def _find_alike(token: Token, listed: dict[str, Found], classes: t.Iterable[str]) -> None:
+def _find_alike(
+    token: Token, listed: dict[str, Found], classes: t.Iterable[str], labels: set[str]
+) -> None:
     """Where a label has no key, look for labels that a person would take for it.
 
-    That reads every label of the token, but only when a key is missing.
+    :param labels: those that were read; where one label alone was asked for, the others are read
+        now, when its key is missing
     """
     missing = [label for label, found in listed.items() if not found.generations]
-    if missing:
+    if missing and len(listed) == 1:
         labels = {key.label for each in classes for key in _search(token, each, None)}
-        for label in missing:
-            listed[label].alike[:] = _alike(label, labels - listed.keys())
+    for label in missing:
+        listed[label].alike[:] = _alike(label, labels - listed.keys())
 
 
 def _find_other_labels(token: Token, listed: dict[str, Found]) -> None:
@@ -448,7 +452,8 @@ def _public_halves(
 def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
     """List the public keys alone, each as a generation of which nothing more is known."""
     listed: dict[str, Found] = {name: Found([], []) for name in names}
-    for key in _search(token, "PUBLIC_KEY", names):
+    labels: set[str] = set()
+    for key in _search(token, "PUBLIC_KEY", names, labels):
         with token.calling("Reading a public key"):
             parts = token.session.read(key.handle, *_PUBLIC_PARTS_ALONE.get(key.key_type, ()))
             kind, spec, public_key = _material(key.key_type, parts)
@@ -464,7 +469,7 @@ def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
         _of(listed, key.label).generations.append(generation)
     for holding in listed.values():
         holding.generations[:] = _without_ambiguous_keys(sorted(holding.generations, key=by_age))
-    _find_alike(token, listed, ("PUBLIC_KEY",))
+    _find_alike(token, listed, ("PUBLIC_KEY",), labels)
     return listed
 
 
@@ -611,7 +616,7 @@ def _refuse_unrecognisable(generation: Generation, what: str) -> None:
         )
     if generation.public_label is not None:
         raise ByokError(
-            f"{what} has its public key under another label, {generation.public_label!a}, so "
+            f"{what} has its public key under another label, {generation.public_label!r}, so "
             "they are not taken for one key",
             "Give both halves the same CKA_LABEL with the token's own tool",
         )
@@ -854,9 +859,12 @@ def lock(token: Token, name: str, generation: Generation) -> None:
 
 
 def _search(
-    token: Token, object_class: str, names: t.Collection[str] | None
+    token: Token, object_class: str, names: t.Collection[str] | None, seen: set[str] | None = None
 ) -> t.Iterator[_Object]:
-    """Yield the keys of a class that have one of the names, or all."""
+    """Yield the keys of a class that have one of the names, or all.
+
+    :param seen: gets every label that was read
+    """
     only: dict[str, Value] = {}
     if names is not None and len(names) == 1:
         [only["LABEL"]] = names
@@ -865,6 +873,8 @@ def _search(
         for handle in token.session.find(object_class, **only):
             read = token.session.read(handle, "LABEL", "ID", "KEY_TYPE")
             label, number = read["LABEL"] or "", read["KEY_TYPE"]
+            if seen is not None:
+                seen.add(label)
             if labels is not None and label not in labels:
                 continue
             key_type = _KEY_TYPES.get(number, f"of the type {number}")

@@ -273,8 +273,11 @@ def test_a_library_for_windows_needs_another(library: str) -> None:
 
 @pytest.mark.parametrize("name", ["my_key", "my key", "x" * 128])
 def test_a_name_that_azure_does_not_take(name: str) -> None:
-    with pytest.raises(ByokError, match=r"targetKeyName: .* Give the key in the token a label"):
+    with pytest.raises(ByokError, match=r"targetKeyName: .* Set hsmbyok_name"):
         transfer_variables(parsed(targetKeyName=name), trusted=True)
+    chosen = transfer_variables(parsed(targetKeyName=name), name="in-azure", trusted=True)
+    declaration = chosen["declaration"]
+    assert (declaration["name"], declaration["label"]) == ("in-azure", name.strip('"'))
 
 
 BLANKS = st.text(" \t\u00a0", max_size=3)

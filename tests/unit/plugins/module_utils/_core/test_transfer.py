@@ -373,19 +373,21 @@ def test_in_check_mode_the_older_generation_is_not_what_would_be_wrapped(kind: s
 
 def test_where_packages_go() -> None:
     paths = {"a": "/a.byok", "b": None, "stranger": "/s.byok"}
+    of_another_tool = {**in_token("n", 3), "generation": ""}  # without a CKA_ID
+    token = [in_token("a", 1), in_token("b", 2), in_token("m"), of_another_tool]
     run = observed(
-        [declare("a"), declare("b"), declare("m")],
-        [in_token("a", 1), in_token("b", 2), in_token("m")],
-        [plan("a"), plan("b"), plan("m")],
+        [declare("a"), declare("b"), declare("m"), declare("n")],
+        token,
+        [plan("a"), plan("b"), plan("m"), plan("n")],
         package_paths=paths,
         escrow_directory="/escrow",
         looks_only=True,
     )
-    token = [in_token("a", 1), in_token("b", 2), in_token("m")]
     assert one_batch(run).made({"target_keys": token}).to_wrap() == [
         {**declare("a"), "path": "/a.byok", "escrow_path": "/escrow/a-01.escrow"},
         {**declare("b"), "escrow_path": "/escrow/b-02.escrow"},
         declare("m"),
+        {**declare("n"), "escrow_path": f"/escrow/n-{thumb(3)}.escrow"},
     ]
 
 
