@@ -48,6 +48,9 @@ _COUNTED = {
     "conflict": "in conflict",
 }
 
+#: The fields that tell of what kind a key is
+_KIND = ("type", "size", "curve")
+
 
 def summarise(
     hosts: t.Iterable[Item],
@@ -317,8 +320,10 @@ def _declared_in(host: Item) -> t.Iterator[Item]:
 
 
 def _declaration(fields: Item) -> str:
-    """Return the fields of a declaration in a line."""
-    return ", ".join(f"{name}: {_value(value)}" for name, value in fields.items())
+    """Return the fields of a declaration in a line, those of its kind first."""
+    names = [name for name in _KIND if name in fields]
+    names += [name for name in fields if name not in _KIND]
+    return ", ".join(f"{name}: {_value(fields[name])}" for name in names)
 
 
 def _value(value: t.Any) -> str:

@@ -208,7 +208,8 @@ def before(**hosts: t.Any) -> dict[str, t.Any]:
 
 def test_a_declaration_that_a_change_removes_is_told_with_what_it_was() -> None:
     unsafe = {"__ansible_unsafe": "gone"}
-    fields = {"type": "RSA", "size": 3072, "operations": ["sign", "verify"], "tags": {"a": "b|c"}}
+    # As ansible-inventory sorts them
+    fields = {"operations": ["sign", "verify"], "size": 3072, "tags": {"a": "b|c"}, "type": "RSA"}
     base = before(
         one=[{"name": "Kept", "type": "EC"}, {"name": unsafe, **fields}],
         left=[{"name": "with-its-vault", "type": "EC"}],
