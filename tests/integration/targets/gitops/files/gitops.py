@@ -229,7 +229,7 @@ def bring() -> None:
     )
     log, text = plan(None, 1)
     assert "firewall" in log, log + text
-    assert "### Keys: no plan" in text, log + text
+    assert "### Keys: incomplete" in text, log + text
     control("DELETE")
 
 
