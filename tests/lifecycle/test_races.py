@@ -125,9 +125,10 @@ def see_that_nothing_is_lost(
 def test_two_controllers_that_rotate_at_the_same_moment(
     lab: Lab, vault: Vault, key: Declare, controllers: list[Controller]
 ) -> None:
-    keys = [key(every="P30D") for _number in range(2)]
-    assert vault.rotate(*keys)["failures"] == []
     for _round in range(2):
+        # Others than in the round before, in which one may have got a version too many
+        keys = [key(every="P30D") for _number in range(2)]
+        assert vault.rotate(*keys)["failures"] == []
         lab.forward(days=31)
         before = len(vault.versions(keys[0]))
         for controller in controllers:

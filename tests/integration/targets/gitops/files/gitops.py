@@ -187,7 +187,7 @@ def approve_keks() -> None:
     commit("A KEK that somebody approved wrongly, and none", {"fleet.byok.yml": fleet(waiting)})
     refused = "".join(run("ci/apply.sh", "byok", env=TRUSTED, code=2).split())
     assert f"Itsfingerprintis{fingerprints['pay-weu']}" in refused, refused
-    assert "byok_kek_nameisnotset" in refused, refused
+    assert "NoKEKisapprovedforhttps://keyferry-lab-pay-neu." in refused, refused
     assert names("pay-weu") == names("pay-neu") == {"keyferry-kek-approved"}
     run("git", "fetch", "-q", "origin", "listings")
     listing = json.loads(run("git", "show", f"FETCH_HEAD:listings/{LISTING}"))
@@ -230,7 +230,7 @@ def bring() -> None:
     )
     log, text = plan(None, 1)
     assert "firewall" in log, log + text
-    assert "### Keys: no plan" in text, log + text
+    assert "### Keys: incomplete" in text, log + text
     control("DELETE")
 
 
