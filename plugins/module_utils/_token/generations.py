@@ -386,7 +386,7 @@ def _list(token: Token, names: t.Collection[str] | None) -> dict[str, Found]:
         if half and pair not in times and is_ours(identifier):
             _of(listed, label).leftovers.append(Leftover(identifier, half.handle))
     for holding in listed.values():
-        holding.generations.sort(key=by_age)
+        _sort(holding.generations)
     return listed
 
 
@@ -468,7 +468,8 @@ def _list_public(token: Token, names: t.Collection[str]) -> dict[str, Found]:
         )
         _of(listed, key.label).generations.append(generation)
     for holding in listed.values():
-        holding.generations[:] = _without_ambiguous_keys(sorted(holding.generations, key=by_age))
+        _sort(holding.generations)
+        holding.generations[:] = _without_ambiguous_keys(holding.generations)
     _find_alike(token, listed, ("PUBLIC_KEY",), labels)
     return listed
 
@@ -492,9 +493,16 @@ def _of(listed: dict[str, Found], name: str) -> Found:
     return listed.setdefault(name, Found([], []))
 
 
-def by_age(generation: Generation) -> tuple[bool, bytes, str]:
-    """Sort by age: what was made elsewhere, before all of ours; and always in the same order."""
-    return is_ours(generation.id), generation.id, generation.identity
+def by_age(generation: Generation) -> tuple[bool, bytes]:
+    """Sort by age: what was made elsewhere, before all of ours."""
+    return is_ours(generation.id), generation.id
+
+
+def _sort(generations: list[Generation]) -> None:
+    """Sort by age, and keys of one CKA_ID in the same order each time, whatever the token does."""
+    if len({each.id for each in generations}) < len(generations):
+        generations.sort(key=lambda each: each.identity)
+    generations.sort(key=by_age)
 
 
 def choose(declaration: Declaration, generations: t.Sequence[Generation]) -> Generation | None:
