@@ -152,7 +152,7 @@ def test_python_pkcs11_asks_the_token_for_nothing_beside_what_it_is_used_for(
     )
     assert "C_GetAttributeValue returned CKR_DEVICE_ERROR (0x30)" in failed["msg"]
     seen = names(trace)
-    assert "C_GetSlotInfo" not in seen
+    assert not {"C_GetInfo", "C_GetSlotInfo"} & set(seen)
     assert seen.count("C_GetTokenInfo") == 2  # SoftHSM shows a second slot
     assert (seen.count("C_GenerateKeyPair"), seen.count("C_GetAttributeValue")) == (1, 1)
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import struct
 import sys
 import threading
 import typing as t
@@ -84,12 +85,19 @@ _POSITIONS = {
 
 #: The functions that python-pkcs11 is let through to, with how many arguments they take
 _LET_THROUGH = {
-    "C_GetInfo": 1,
     "C_OpenSession": 5,
     "C_CloseSession": 1,
     "C_CreateObject": 4,
     "C_GenerateKey": 5,
     "C_GenerateKeyPair": 8,
+}
+
+#: What python-pkcs11 asks and nobody reads: the number of arguments, and the bytes to leave blank
+#: where the last one points (CK_INFO, CK_SLOT_INFO and CK_TOKEN_INFO, PKCS#11 v3.1, 3)
+_BLANK = {
+    "C_GetInfo": (1, struct.calcsize("2B32sL32s2B")),
+    "C_GetSlotInfo": (2, struct.calcsize("64s32sL4B")),
+    "C_GetTokenInfo": (2, struct.calcsize("32s32s16s16s11L4B16s")),
 }
 
 #: Types of the attributes in use (PKCS#11 v3.1, 4), of which python-pkcs11 packs values safely
@@ -125,7 +133,6 @@ _TEMPLATE_REFUSED = [
 
 _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
-_SLOT_INFO_BYTES = 64 + 32 + ctypes.sizeof(ctypes.c_ulong) + 2 * 2  # PKCS#11 v3.1, 3.2
 _ATTRIBUTE_BYTES = 4096
 _WRAPPED_BYTES = 16384
 _FOUND_AT_ONCE = 1000
@@ -385,12 +392,11 @@ class _Functions:
         self._call = call
         self._last = threading.local()
         answers: dict[str, tuple[int, t.Callable[..., int]]] = {
-            name: (count, self._through(name)) for name, count in _LET_THROUGH.items()
+            **{name: (count, self._through(name)) for name, count in _LET_THROUGH.items()},
+            **{name: (count, partial(_blank, size)) for name, (count, size) in _BLANK.items()},
+            "C_GetSlotList": (3, self._one_slot),
+            "C_GetAttributeValue": (4, lambda *_any: NUMBERS["CKR_ATTRIBUTE_TYPE_INVALID"]),
         }
-        answers["C_GetSlotInfo"] = 2, lambda _slot, info: _blank(info, _SLOT_INFO_BYTES)
-        answers["C_GetTokenInfo"] = 2, lambda _slot, info: _blank(info, ctypes.sizeof(_TokenInfo))
-        answers["C_GetSlotList"] = 3, self._one_slot
-        answers["C_GetAttributeValue"] = 4, lambda *_any: NUMBERS["CKR_ATTRIBUTE_TYPE_INVALID"]
         # They have to live as long as the list.
         self._answers = {
             name: ctypes.CFUNCTYPE(ctypes.c_ulong, *[ctypes.c_void_p] * count)(answer)
@@ -447,8 +453,8 @@ class _Functions:
         return CKR_OK
 
 
-def _blank(place: int, size: int) -> int:
-    ctypes.memset(place, 0, size)
+def _blank(size: int, *arguments: int) -> int:
+    ctypes.memset(arguments[-1], 0, size)
     return CKR_OK
 
 
@@ -475,8 +481,7 @@ class Library:
         self._binding = child.noted("C_GetFunctionList", lambda: binding.__new__(binding, path))
         self._for_binding = _Functions(functions, self.call)
         self._for_binding.give(self._binding)
-        with self.binding():
-            child.noted("C_GetInterface", lambda: self._binding.__init__(path))
+        child.noted("C_GetInterface", lambda: self._binding.__init__(path))
         self._tokens: dict[int, t.Any] = {}
 
     def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:
