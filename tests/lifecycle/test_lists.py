@@ -9,10 +9,14 @@ from collections import Counter
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import plan as _plan
+from ansible_collections.keyferry.azure.plugins.module_utils._vault import versions as _versions
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
+    BOTH,
     Declare,
+    Lab,
     Result,
     Vault,
+    failure,
     only,
     run,
 )
@@ -96,3 +100,25 @@ def test_a_list_that_lags_behind_makes_no_second_version(
     brought = vault.transfer(*keys)
     assert brought["failures"] == []
     assert vault.versions(declared) == before
+
+
+@BOTH
+def test_a_version_that_lands_between_two_looks_is_not_superseded(
+    lab: Lab, vault: Vault, key: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = key(every="P30D")
+    first = only(vault.rotate(declared))
+    lab.forward(days=31)
+    list_versions, rivals = _versions.list_versions, list[Result]()
+
+    def list_late(where: object, name: str) -> object:
+        if name == declared["name"] and not rivals:
+            rivals.append(vault.native(declared))
+        return list_versions(where, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_versions, "list_versions", list_late)
+    said = failure(vault.rotate(declared))
+    assert "is another one than expected: its newest version is" in said
+    assert len(rivals) == 1
+    found = [version["version"] for version in vault.versions(declared)]
+    assert (len(found), found[1]) == (2, first["version"])

@@ -129,8 +129,17 @@ def observe(
     if is_wanted(current):
         return InVault(current)
     versions = read_versions(vault, name)
-    others = (version for version in versions if version.version != current.version)
-    return InVault(current, tuple(others))
+    others = tuple(version for version in versions if version.version != current.version)
+    if any(_is_not_older(version, current) for version in others):
+        newest = read_version(vault, name)
+        if newest and newest.version != current.version:  # somebody made it between the two looks
+            return observe(vault, name, is_wanted)
+    return InVault(current, others)
+
+
+def _is_not_older(version: Version, current: Version) -> bool:
+    """Tell whether a version can be newer than another one; Azure's times are whole seconds."""
+    return (version.created or _LONG_AGO) >= (current.created or _LONG_AGO)
 
 
 def list_keys(vault: Vault) -> list[Listed]:
