@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The interface to PKCS#11: every care that a vendor's library needs.
+"""The interface to python-pkcs11: every care that its library needs.
 
 It is seen from outside, in what the token was asked.
 """
@@ -19,6 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
+    Library,
+    _Functions,
+    _load,
+)
 from ansible_collections.keyferry.azure.tests.token.conftest import ROOT, escrow_options
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -130,6 +139,44 @@ def test_every_error_names_the_function_and_the_return_code(
         ),
         *("C_GenerateKeyPair", "C_CreateObject", "C_WrapKey", "C_DestroyObject"),
     }
+
+
+def test_python_pkcs11_asks_the_token_for_nothing_beside_what_it_is_used_for(
+    run: Run, softhsm: Options, plain: Front, tmp_path: Path
+) -> None:
+    """Neither other slots nor a new key, whose handles it loses where it cannot read it."""
+    trace = tmp_path / "trace"
+    faults = "C_GetAttributeValue:1:0x30"
+    failed = run(
+        "byok_target_key", plain(softhsm, trace=trace, faults=faults), target_keys=KEYS[:1]
+    )
+    assert "C_GetAttributeValue returned CKR_DEVICE_ERROR (0x30)" in failed["msg"]
+    seen = names(trace)
+    assert not {"C_GetInfo", "C_GetSlotInfo"} & set(seen)
+    assert seen.count("C_GetTokenInfo") == 2  # SoftHSM shows a second slot
+    assert (seen.count("C_GenerateKeyPair"), seen.count("C_GetAttributeValue")) == (1, 1)
+
+
+def test_a_host_without_python_pkcs11_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pkcs11", None)
+    with pytest.raises(MissingLibrary, match="python-pkcs11 cannot be imported on this host"):
+        Library("/nowhere.so")
+
+
+def test_a_library_that_gives_python_pkcs11_no_functions_is_told(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
+    options = plain(softhsm, faults="C_GetFunctionList:3:0x30")
+    failed = run("byok_target_key", options, target_keys=KEYS[:1])
+    assert "could not be loaded as a PKCS#11 library (DeviceError)" in failed["msg"]
+
+
+def test_a_python_pkcs11_that_is_built_otherwise_is_refused(softhsm: Options) -> None:
+    dll, functions = _load(softhsm["pkcs11_library"])
+    with pytest.raises(ByokError, match="Install python-pkcs11"):
+        _Functions(functions, lambda *_arguments: 0).give(dll)
 
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))

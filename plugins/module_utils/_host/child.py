@@ -49,6 +49,7 @@ _AGAIN = (
 _SLOW = "If the token is only slow, increase library_timeout. Otherwise check the token and its log"
 
 Work = t.Callable[[Outcome], None]
+T = t.TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def purpose(text: str) -> t.Iterator[None]:
         _here.purpose = before
 
 
-def noted(function: str, call: t.Callable[[], int]) -> int:
+def noted(function: str, call: t.Callable[[], T]) -> T:
     """Call a function of the library, and note that while it lasts."""
     if _board is None:
         return call()

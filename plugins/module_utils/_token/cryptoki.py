@@ -4,17 +4,23 @@
 
 # This module util is **PRIVATE** to the collection: it can change at any time.
 
-"""The interface to PKCS#11 (Cryptoki): the only file that calls a vendor's library.
+"""The interface to PKCS#11 (Cryptoki): the only file that touches python-pkcs11.
 
-Every call goes through Library.call(), so that each one is noted while it lasts and each error
-names its function and its return code. Four cares:
+python-pkcs11 opens and closes sessions, and makes keys and objects. What works on a key that is
+there is called here, by the key's handle. Every call of either goes through Library.call(), so that
+each one is noted while it lasts and each error names its function and its return code. What
+python-pkcs11 gets wrong is put right here:
 
-- The library is initialised with CKF_OS_LOCKING_OK: NULL would say that there is one thread only,
-  and threads then crash it.
-- Every value of a template is checked for its type before the library sees it.
-- What a token announces is not believed: neither the length of a wrapped key (NSS announces too
-  little), nor that a search or a list of attributes is answered whole.
-- Nothing is asked about other slots than the wanted one, beyond the list of tokens.
+- It initialises with NULL, which says that there is one thread only, and threads then crash the
+  library.
+- A value of the wrong type in a template aborts the interpreter, so templates are checked first.
+- Its sessions log the whole process out when they are closed, so login and logout are called here.
+- It asks every slot before it opens one, and loses the handles of a new key when it cannot read
+  it, so what it asks there, it is told by _Functions.
+- It asks the token twice about every object that it finds, stumbles over attributes and types that
+  it does not know, and leaves a search open that was not read to its end.
+- It refuses mechanisms that it does not know, and believes the length that a token announces for a
+  wrapped key (NSS announces too little).
 """
 
 from __future__ import annotations
@@ -22,18 +28,20 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import struct
 import sys
+import threading
 import typing as t
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._host import child
-from ansible_collections.keyferry.azure.plugins.module_utils._token.mechanisms import (
-    CKM_AES_KEY_GEN,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    MissingLibrary,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host import child
 from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes import (
     DEFAULT_REMEDY,
     NUMBERS,
@@ -42,8 +50,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.return_codes
 )
 
 CKF_WRITE_PROTECTED = 0x2  # of CK_TOKEN_INFO
-CKF_RW_SESSION = 0x2
-CKF_SERIAL_SESSION = 0x4
 CKF_OS_LOCKING_OK = 0x2
 CKR_OK = 0x0
 CKR_GENERAL_ERROR = 0x5
@@ -53,7 +59,9 @@ CK_UNAVAILABLE_INFORMATION = 2 ** (8 * ctypes.sizeof(ctypes.c_ulong)) - 1
 #: Where the functions that are called here stand in CK_FUNCTION_LIST (PKCS#11 v2.40 and later, 3.6)
 _POSITIONS = {
     "C_Initialize": 0,
+    "C_GetInfo": 2,
     "C_GetSlotList": 4,
+    "C_GetSlotInfo": 5,
     "C_GetTokenInfo": 6,
     "C_GetMechanismList": 7,
     "C_GetMechanismInfo": 8,
@@ -75,47 +83,41 @@ _POSITIONS = {
     "C_WrapKey": 60,
 }
 
-#: The attributes in use (PKCS#11 v3.1, pkcs11t.h), with the types of their values
-_ATTRIBUTES: t.Mapping[str, tuple[int, type]] = {
-    "CLASS": (0x0, int),
-    "TOKEN": (0x1, bool),
-    "PRIVATE": (0x2, bool),
-    "LABEL": (0x3, str),
-    "VALUE": (0x11, bytes),
-    "KEY_TYPE": (0x100, int),
-    "ID": (0x102, bytes),
-    "SENSITIVE": (0x103, bool),
-    "ENCRYPT": (0x104, bool),
-    "DECRYPT": (0x105, bool),
-    "WRAP": (0x106, bool),
-    "UNWRAP": (0x107, bool),
-    "SIGN": (0x108, bool),
-    "VERIFY": (0x10A, bool),
-    "DERIVE": (0x10C, bool),
-    "MODULUS": (0x120, bytes),
-    "MODULUS_BITS": (0x121, int),
-    "PUBLIC_EXPONENT": (0x122, bytes),
-    "VALUE_LEN": (0x161, int),
-    "EXTRACTABLE": (0x162, bool),
-    "LOCAL": (0x163, bool),
-    "NEVER_EXTRACTABLE": (0x164, bool),
-    "ALWAYS_SENSITIVE": (0x165, bool),
-    "KEY_GEN_MECHANISM": (0x166, int),
-    "MODIFIABLE": (0x170, bool),
-    "EC_PARAMS": (0x180, bytes),
-    "EC_POINT": (0x181, bytes),
+#: The functions that python-pkcs11 is let through to, with how many arguments they take
+_LET_THROUGH = {
+    "C_OpenSession": 5,
+    "C_CloseSession": 1,
+    "C_CreateObject": 4,
+    "C_GenerateKey": 5,
+    "C_GenerateKeyPair": 8,
 }
+
+#: What python-pkcs11 asks and nobody reads: the number of arguments, and the bytes to leave blank
+#: where the last one points (CK_INFO, CK_SLOT_INFO and CK_TOKEN_INFO, PKCS#11 v3.1, 3)
+_BLANK = {
+    "C_GetInfo": (1, struct.calcsize("2B32sL32s2B")),
+    "C_GetSlotInfo": (2, struct.calcsize("64s32sL4B")),
+    "C_GetTokenInfo": (2, struct.calcsize("32s32s16s16s11L4B16s")),
+}
+
+#: Types of the attributes in use (PKCS#11 v3.1, 4), of which python-pkcs11 packs values safely
+_ATTRIBUTE_TYPES: t.Mapping[str, type] = {
+    **dict.fromkeys(("TOKEN", "PRIVATE", "MODIFIABLE", "LOCAL"), bool),
+    **dict.fromkeys(("SENSITIVE", "ALWAYS_SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE"), bool),
+    **dict.fromkeys(("SIGN", "VERIFY", "ENCRYPT", "DECRYPT", "WRAP", "UNWRAP", "DERIVE"), bool),
+    **dict.fromkeys(("CLASS", "KEY_TYPE", "VALUE_LEN"), int),
+    **dict.fromkeys(("ID", "EC_PARAMS", "EC_POINT", "MODULUS", "PUBLIC_EXPONENT", "VALUE"), bytes),
+    "LABEL": str,
+}
+
+#: Those that can only be read; python-pkcs11 cannot pack them
+_READ_ONLY: t.Mapping[str, type] = {"KEY_GEN_MECHANISM": int}
 
 #: CKO_* (PKCS#11 v3.1, pkcs11t.h)
 KEY_CLASSES: t.Mapping[str, int] = {"PUBLIC_KEY": 2, "PRIVATE_KEY": 3, "SECRET_KEY": 4}
-_CKK_RSA = 0x0
 
-#: The public exponent of RSA keys that are made
+#: The public exponent of RSA keys, which python-pkcs11 asks the token for
 RSA_EXPONENT = 65537
-
-#: What a key may do is said in full, because what a token lets it do by default differs
-_PUBLIC_USES: t.Mapping[str, Value] = dict.fromkeys(("ENCRYPT", "VERIFY", "WRAP"), False)
-_PRIVATE_USES: t.Mapping[str, Value] = dict.fromkeys(("DECRYPT", "SIGN", "UNWRAP", "DERIVE"), False)
 
 #: After which an attribute is simply not told
 _NOT_TOLD = [
@@ -300,7 +302,7 @@ LOADER_REMEDY = (
 
 
 def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
-    """Return a PKCS#11 library and the addresses of its functions.
+    """Return a PKCS#11 library and a pointer to its list of functions.
 
     :raises ByokError: when it cannot be loaded, or does not keep to one list of functions
     :raises CryptokiError: when it does not give its functions
@@ -330,7 +332,7 @@ def _load(path: str) -> tuple[ctypes.CDLL, t.Any]:
             "p11-kit-proxy does",
             "Set pkcs11_library to the library of the token itself",
         )
-    return dll, lists[0].contents.functions
+    return dll, lists[0]
 
 
 def _unloadable(path: str, reason: str) -> ByokError:
@@ -353,6 +355,126 @@ def _unloadable(path: str, reason: str) -> ByokError:
     )
 
 
+def _binding_class() -> t.Any:
+    """Return python-pkcs11's class of libraries, which leaves initialising to Library.
+
+    :raises MissingLibrary: when it is not installed
+    """
+    try:
+        from pkcs11 import _pkcs11
+    except ImportError as error:
+        raise MissingLibrary("python-pkcs11", error) from error
+
+    class Binding(_pkcs11.lib):
+        def initialize(self) -> None:
+            """Leave it: it is done by now, as it should be."""
+
+    return Binding
+
+
+class _Functions:
+    """A list of functions for python-pkcs11, which it takes for the library's own.
+
+    Few are let through to the library. What python-pkcs11 asks beside and nobody needs is answered
+    here, because it would ask slots that do not answer, and lose new keys that cannot be read.
+
+    :ivar slot: the only one that python-pkcs11 gets to see
+    """
+
+    def __init__(self, library: t.Any, call: t.Callable[..., int]) -> None:
+        """Make the list.
+
+        :param library: a pointer to the library's own
+        :param call: as Library.call()
+        """
+        self.slot = 0
+        self._library = library
+        self._call = call
+        self._last = threading.local()
+        answers: dict[str, tuple[int, t.Callable[..., int]]] = {
+            **{name: (count, self._through(name)) for name, count in _LET_THROUGH.items()},
+            **{name: (count, partial(_blank, size)) for name, (count, size) in _BLANK.items()},
+            "C_GetSlotList": (3, self._one_slot),
+            "C_GetAttributeValue": (4, lambda *_any: NUMBERS["CKR_ATTRIBUTE_TYPE_INVALID"]),
+        }
+        # They have to live as long as the list.
+        self._answers = {
+            name: ctypes.CFUNCTYPE(ctypes.c_ulong, *[ctypes.c_void_p] * count)(answer)
+            for name, (count, answer) in answers.items()
+        }
+        self._list = _FunctionList.from_buffer_copy(library.contents)
+        for name, answer in self._answers.items():
+            self._list.functions[_POSITIONS[name]] = ctypes.cast(answer, ctypes.c_void_p).value
+
+    def bound(self, kind: t.Any, path: str) -> t.Any:
+        """Return python-pkcs11's library, which has this list of functions.
+
+        :param kind: its class
+        :param path: of the shared library, which is loaded by now
+        :raises ByokError: when python-pkcs11 does not get its functions, or keeps them elsewhere
+        """
+        from pkcs11 import PKCS11Error
+
+        try:
+            binding = child.noted("C_GetFunctionList", lambda: kind.__new__(kind, path))
+        except PKCS11Error as error:
+            raise _unloadable(path, f"{type(error).__name__} {error}".strip()) from error
+        self.give(binding)
+        child.noted("C_GetInterface", lambda: binding.__init__(path))
+        return binding
+
+    def give(self, binding: t.Any) -> None:
+        """Put the list where python-pkcs11 has a pointer to the library's own.
+
+        It offers no other way.
+        """
+        theirs = ctypes.addressof(self._library.contents)
+        begin, end = object.__basicsize__, type(binding).__basicsize__
+        for place in range(id(binding) + begin, id(binding) + end, ctypes.sizeof(ctypes.c_void_p)):
+            pointer = ctypes.c_void_p.from_address(place)
+            if pointer.value == theirs:
+                pointer.value = ctypes.addressof(self._list)
+                return
+        raise ByokError(
+            "This version of python-pkcs11 is not one that Keyferry knows",
+            "Install python-pkcs11 0.10.1 for the interpreter that runs the module",
+        )
+
+    @contextmanager
+    def raising(self) -> t.Iterator[None]:
+        """Raise what a call raised that python-pkcs11 made inside, instead of its own error."""
+        from pkcs11 import PKCS11Error
+
+        self._last.error = None
+        try:
+            yield
+        except PKCS11Error as error:
+            if self._last.error is None:
+                raise
+            raise self._last.error from error
+
+    def _through(self, function: str) -> t.Callable[..., int]:
+        def through(*arguments: int | None) -> int:
+            try:
+                return self._call(function, *arguments)
+            except BaseException as error:  # which cannot pass through python-pkcs11
+                self._last.error = error
+                return error.code if isinstance(error, CryptokiError) else CKR_GENERAL_ERROR
+
+        return through
+
+    def _one_slot(self, _with_token: int, slots: int | None, count: int) -> int:
+        if slots:
+            ctypes.c_ulong.from_address(slots).value = self.slot
+        ctypes.c_ulong.from_address(count).value = 1
+        return CKR_OK
+
+
+def _blank(size: int, *arguments: int) -> int:
+    ctypes.memset(arguments[-1], 0, size)
+    return CKR_OK
+
+
 class Library:
     """A PKCS#11 library, loaded and initialised for several threads.
 
@@ -362,7 +484,9 @@ class Library:
     """
 
     def __init__(self, path: str, parameters: str | None = None) -> None:
-        self._dll, self._functions = _load(path)
+        binding = _binding_class()
+        self._dll, functions = _load(path)
+        self._functions = functions.contents.functions
         self._parameters = ctypes.create_string_buffer(parameters.encode()) if parameters else None
         reserved = ctypes.addressof(self._parameters) if self._parameters is not None else None
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=reserved)
@@ -371,6 +495,9 @@ class Library:
             ctypes.byref(arguments),
             accept=NUMBERS["CKR_CRYPTOKI_ALREADY_INITIALIZED"],
         )
+        self._for_binding = _Functions(functions, self.call)
+        self._binding = self._for_binding.bound(binding, path)
+        self._tokens: dict[int, t.Any] = {}
 
     def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:
         """Call a function of the list; numbers go as CK_ULONG.
@@ -381,7 +508,7 @@ class Library:
         """
         prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *(_c_type(argument) for argument in arguments))
         called = prototype(self._functions[_POSITIONS[function]])
-        code = child.noted(function, lambda: called(*arguments))
+        code: int = child.noted(function, lambda: called(*arguments))
         if code not in (CKR_OK, accept):
             raise CryptokiError(function, code)
         return code
@@ -445,10 +572,17 @@ class Library:
         :param public_keys_private: CKA_PRIVATE of public keys, in the order to try
         :param read_only: whether it can make session objects alone
         """
-        handle = ctypes.c_ulong()
-        flags = CKF_SERIAL_SESSION | (0 if read_only else CKF_RW_SESSION)
-        self.call("C_OpenSession", slot, flags, None, None, ctypes.byref(handle))
-        return Session(self, handle.value, public_keys_private)
+        if slot not in self._tokens:
+            self._for_binding.slot = slot
+            [wanted] = self._binding.get_slots(token_present=True)
+            self._tokens[slot] = wanted.get_token()
+        with self.binding():
+            native = self._tokens[slot].open(rw=not read_only)
+        return Session(self, native, public_keys_private)
+
+    def binding(self) -> t.ContextManager[None]:
+        """Raise, instead of what python-pkcs11 raises inside, what the call raised that failed."""
+        return self._for_binding.raising()
 
     def _numbers(self, function: str, *arguments: t.Any) -> list[int]:
         count = ctypes.c_ulong()
@@ -462,10 +596,10 @@ class Session:
     """One session of a token; one thread at a time."""
 
     def __init__(
-        self, library: Library, handle: int, public_keys_private: tuple[bool, ...]
+        self, library: Library, native: t.Any, public_keys_private: tuple[bool, ...]
     ) -> None:
         self._library = library
-        self._handle = handle
+        self._native = native
         self._public_keys_private = public_keys_private
 
     def login(self, pin: str) -> bool:
@@ -476,7 +610,7 @@ class Session:
         octets = pin.encode("utf-8", "surrogateescape")
         code = self._library.call(
             "C_Login",
-            self._handle,
+            self._native.handle,
             CKU_USER,
             octets,
             len(octets),
@@ -486,12 +620,12 @@ class Session:
 
     def logout(self) -> None:
         """Log this process out, in all its sessions."""
-        self._library.call("C_Logout", self._handle)
+        self._library.call("C_Logout", self._native.handle)
 
     def close(self) -> None:
         """Close the session, whatever the token says to that."""
-        with suppress(CryptokiError):
-            self._call("C_CloseSession")
+        with suppress(CryptokiError), self._library.binding():
+            self._native.close()
 
     def find(self, object_class: str, **attributes: Value) -> list[Key]:
         """Return the objects of a class with these attributes."""
@@ -521,11 +655,13 @@ class Session:
 
     def read(self, key: Key, *names: str) -> dict[str, t.Any]:
         """Return attributes by name; None where the token does not tell."""
+        from pkcs11 import Attribute
+
         attributes = (_Attribute * len(names))()
         buffers = []
         for attribute, name in zip(attributes, names, strict=True):
             buffer = ctypes.create_string_buffer(_buffer_size(name))
-            attribute.type, _type = _ATTRIBUTES[name]
+            attribute.type = int(Attribute[name])
             attribute.value = ctypes.addressof(buffer)
             attribute.length = len(buffer)
             buffers.append(buffer)
@@ -556,41 +692,50 @@ class Session:
         :param public: without CKA_PRIVATE
         :returns: the public and the private key
         """
-        given = {"CLASS": KEY_CLASSES["PUBLIC_KEY"], **_PUBLIC_USES, **public}
+        from pkcs11 import KeyType
+
+        maker = self._native
+        given: dict[str, t.Any] = {
+            "mechanism": _mechanism(mechanism),
+            # keeps python-pkcs11's broad defaults out: a key may do what its template names
+            "capabilities": 0,
+            "private_template": _template(private, made=True),
+        }
         if bits is not None:
-            given["MODULUS_BITS"] = _size(bits)
-            given["PUBLIC_EXPONENT"] = RSA_EXPONENT.to_bytes(3, "big")
-        private_template = _packed(
-            {"CLASS": KEY_CLASSES["PRIVATE_KEY"], **_PRIVATE_USES, **private}
-        )
-        by = _Mechanism.of(mechanism, None)
+            given.update(key_type=KeyType.RSA, key_length=_size(bits))
+        else:
+            curve = _template({"EC_PARAMS": public["EC_PARAMS"]})
+            maker = self._native.create_domain_parameters(KeyType.EC, curve, local=True)
 
         def make(taken: dict[str, Value]) -> tuple[Key, Key]:
-            keys = ctypes.c_ulong(), ctypes.c_ulong()
-            templates = *_packed({**given, **taken}), *private_template
-            self._call("C_GenerateKeyPair", by, *templates, *map(ctypes.byref, keys))
-            return keys[0].value, keys[1].value
+            template = _template({**public, **taken}, made=True)
+            with self._library.binding():
+                keys = maker.generate_keypair(public_template=template, **given)
+            return keys[0].handle, keys[1].handle
 
         return self._with_a_public_key(make)
 
     def generate_secret(self, bits: int, template: t.Mapping[str, Value]) -> Key:
         """Make an AES key of so many ``bits``."""
-        key = ctypes.c_ulong()
-        size = {"CLASS": KEY_CLASSES["SECRET_KEY"], "VALUE_LEN": _size(bits) // 8}
-        packed = _packed({**size, **_PUBLIC_USES, **_PRIVATE_USES, **template})
-        by = _Mechanism.of(CKM_AES_KEY_GEN, None)
-        self._call("C_GenerateKey", by, *packed, ctypes.byref(key))
-        return key.value
+        from pkcs11 import KeyType
+
+        checked = _template(template, made=True)
+        with self._library.binding():
+            key = self._native.generate_key(
+                KeyType.AES, _size(bits), capabilities=0, template=checked
+            )
+        return t.cast(Key, key.handle)
 
     def create_public_rsa(self, **attributes: Value) -> Key:
         """Bring an RSA public key in; its attributes are given without CKA_PRIVATE."""
-        types = {"CLASS": KEY_CLASSES["PUBLIC_KEY"], "KEY_TYPE": _CKK_RSA}
+        from pkcs11 import KeyType
+
+        types = {"CLASS": KEY_CLASSES["PUBLIC_KEY"], "KEY_TYPE": int(KeyType.RSA)}
 
         def create(taken: dict[str, Value]) -> Key:
-            key = ctypes.c_ulong()
-            packed = _packed({**types, **attributes, **taken})
-            self._call("C_CreateObject", *packed, ctypes.byref(key))
-            return key.value
+            template = _template({**types, **attributes, **taken})
+            with self._library.binding():
+                return t.cast(Key, self._native.create_object(template).handle)
 
         return self._with_a_public_key(create)
 
@@ -634,7 +779,7 @@ class Session:
         return make({"PRIVATE": last})
 
     def _call(self, function: str, *arguments: t.Any) -> None:
-        self._library.call(function, self._handle, *arguments)
+        self._library.call(function, self._native.handle, *arguments)
 
 
 def _c_type(argument: t.Any) -> t.Any:
@@ -642,14 +787,33 @@ def _c_type(argument: t.Any) -> t.Any:
     return types.get(type(argument), ctypes.c_void_p)
 
 
+def _template(attributes: t.Mapping[str, Value], *, made: bool = False) -> dict[t.Any, Value]:
+    """Return the attributes as python-pkcs11 wants them.
+
+    :param made: for a key to be made, where python-pkcs11 would send an empty CKA_ID and CKA_LABEL
+        if none are given
+    """
+    from pkcs11 import Attribute
+    from pkcs11.constants import DEFAULT
+
+    template: dict[t.Any, t.Any] = {}
+    if made:
+        template = {Attribute.ID: DEFAULT, Attribute.LABEL: DEFAULT}
+    for name, value in attributes.items():
+        template[Attribute[name]] = _checked(name, value)
+    return template
+
+
 def _packed(attributes: t.Mapping[str, Value]) -> tuple[t.Any, int]:
     """Return the attributes as PKCS#11 wants them, and how many they are."""
+    from pkcs11 import Attribute
+
     packed: t.Any = (_Attribute * len(attributes))()
     packed.buffers = []  # they have to live as long as what points to them
     for attribute, (name, value) in zip(packed, attributes.items(), strict=True):
         octets = _octets(_checked(name, value))
         buffer = ctypes.create_string_buffer(octets, len(octets))
-        attribute.type, _type = _ATTRIBUTES[name]
+        attribute.type = int(Attribute[name])
         attribute.value = ctypes.addressof(buffer)
         attribute.length = len(buffer)
         packed.buffers.append(buffer)
@@ -671,9 +835,9 @@ def _checked(name: str, value: Value) -> Value:
     """Return a value that is of its attribute's type.
 
     :raises KeyError: for an attribute that has no type here
-    :raises TypeError: for a value of the wrong type
+    :raises TypeError: for a value of the wrong type, which would abort the interpreter
     """
-    _number, type_ = _ATTRIBUTES[name]
+    type_ = _ATTRIBUTE_TYPES[name]
     if value.__class__ is not type_:
         raise TypeError(f"CKA_{name} takes {type_.__name__}, not {type(value).__name__}")
     if isinstance(value, str):
@@ -684,7 +848,7 @@ def _checked(name: str, value: Value) -> Value:
 
 
 def _size(bits: int) -> int:
-    """Return the size of a key to be made.
+    """Return a key's size, which python-pkcs11 puts into a template as well.
 
     :raises TypeError: for what is no size
     """
@@ -693,15 +857,33 @@ def _size(bits: int) -> int:
     return bits
 
 
+def _mechanism(number: int) -> t.Any:
+    """Return a member of python-pkcs11's Mechanism, also for numbers that it does not know.
+
+    It refuses plain ints.
+    """
+    from pkcs11 import Mechanism
+
+    try:
+        return Mechanism(number)
+    except ValueError:
+        member = int.__new__(Mechanism, number)
+        member._name_, member._value_ = f"{number:#x}", number
+        return member
+
+
+def _type(name: str) -> type:
+    return _ATTRIBUTE_TYPES.get(name) or _READ_ONLY[name]
+
+
 def _buffer_size(name: str) -> int:
     """Return how much room an attribute gets: NSS tells a number only into exactly its size."""
-    is_number = _ATTRIBUTES[name][1] is int
-    return ctypes.sizeof(ctypes.c_ulong) if is_number else _ATTRIBUTE_BYTES
+    return ctypes.sizeof(ctypes.c_ulong) if _type(name) is int else _ATTRIBUTE_BYTES
 
 
 def _value(name: str, octets: bytes) -> t.Any:
     """Return an attribute's value from how it lies in memory; None where nothing is told."""
-    _number, type_ = _ATTRIBUTES[name]
+    type_ = _type(name)
     if type_ is str:
         return octets.decode("utf-8", "replace")
     if type_ is bytes:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
 TOUCHED_BY = {
     "azure": {"_vault/client.py", "_vault/credentials.py", "_vault/transport.py"},
     "requests": {"_vault/transport.py"},
+    "pkcs11": {"_token/cryptoki.py"},
     "cryptography": {
         "_core/public_key.py",
         "_evidence/certificate.py",
