@@ -26,7 +26,7 @@ test-versions: .venv/test  ## Run what ansible-test checks on each Python, with 
 test-long: .venv/test  ## Run both, and what is too slow for every commit
 	@.venv/bin/python tests/run.py --long
 
-bench: .venv/test  ## Measure what docs/performance.md says, and write it there
+bench: .venv/run  ## Measure what docs/performance.md says, and write it there
 	@.venv/bin/python benchmarks/run.py
 
 clean:  ## Remove what these targets made

@@ -19,6 +19,7 @@ description:
   - Facts that were never tried against a vendor's device are from public documents, as
     RV(hsm.profile.source) tells. O(rehearse=true) shows what the device really does.
 requirements:
+  - python-pkcs11 >= 0.10.1
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes

@@ -28,6 +28,7 @@ description:
     P(keyferry.azure.byok#role) does the same with the single modules, also with two hosts, and with
     escrow packages.
 requirements:
+  - python-pkcs11 >= 0.10.1
   - azure-keyvault-keys >= 4.11.3
   - azure-identity >= 1.19.0
   - cryptography

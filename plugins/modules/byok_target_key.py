@@ -18,6 +18,7 @@ description:
   - A key that was made by other means is adopted if it is of the declared type, extractable and
     sensitive, and was generated in the token.
 requirements:
+  - python-pkcs11 >= 0.10.1
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes

@@ -21,6 +21,7 @@ description:
     itself whether the KEK may be used, because whoever made the KEK can read what is wrapped under
     it.
 requirements:
+  - python-pkcs11 >= 0.10.1
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attestation

@@ -135,7 +135,7 @@ def begin(
             "token": dict(token),
             "evidence": dict(evidence),
             "kek": dict(kek),
-            "wrap": {**wrap, "tools": tools("cryptography")},
+            "wrap": {**wrap, "tools": tools("python-pkcs11", "cryptography")},
         },
     }
 
