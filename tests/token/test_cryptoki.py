@@ -165,6 +165,14 @@ def test_a_host_without_python_pkcs11_is_told_what_to_install(
         Library("/nowhere.so")
 
 
+def test_a_library_that_gives_python_pkcs11_no_functions_is_told(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
+    options = plain(softhsm, faults="C_GetFunctionList:3:0x30")
+    failed = run("byok_target_key", options, target_keys=KEYS[:1])
+    assert "could not be loaded as a PKCS#11 library (DeviceError)" in failed["msg"]
+
+
 def test_a_python_pkcs11_that_is_built_otherwise_is_refused(softhsm: Options) -> None:
     dll, functions = _load(softhsm["pkcs11_library"])
     with pytest.raises(ByokError, match="Install python-pkcs11"):

@@ -406,10 +406,27 @@ class _Functions:
         for name, answer in self._answers.items():
             self._list.functions[_POSITIONS[name]] = ctypes.cast(answer, ctypes.c_void_p).value
 
-    def give(self, binding: t.Any) -> None:
-        """Put the list into python-pkcs11's library, where a pointer to the library's own is.
+    def bound(self, kind: t.Any, path: str) -> t.Any:
+        """Return python-pkcs11's library, which has this list of functions.
 
-        It has no other way to be given one.
+        :param kind: its class
+        :param path: of the shared library, which is loaded by now
+        :raises ByokError: when python-pkcs11 does not get its functions, or keeps them elsewhere
+        """
+        from pkcs11 import PKCS11Error
+
+        try:
+            binding = child.noted("C_GetFunctionList", lambda: kind.__new__(kind, path))
+        except PKCS11Error as error:
+            raise _unloadable(path, f"{type(error).__name__} {error}".strip()) from error
+        self.give(binding)
+        child.noted("C_GetInterface", lambda: binding.__init__(path))
+        return binding
+
+    def give(self, binding: t.Any) -> None:
+        """Put the list where python-pkcs11 has a pointer to the library's own.
+
+        It offers no other way.
         """
         theirs = ctypes.addressof(self._library.contents)
         begin, end = object.__basicsize__, type(binding).__basicsize__
@@ -478,10 +495,8 @@ class Library:
             ctypes.byref(arguments),
             accept=NUMBERS["CKR_CRYPTOKI_ALREADY_INITIALIZED"],
         )
-        self._binding = child.noted("C_GetFunctionList", lambda: binding.__new__(binding, path))
         self._for_binding = _Functions(functions, self.call)
-        self._for_binding.give(self._binding)
-        child.noted("C_GetInterface", lambda: self._binding.__init__(path))
+        self._binding = self._for_binding.bound(binding, path)
         self._tokens: dict[int, t.Any] = {}
 
     def call(self, function: str, *arguments: t.Any, accept: int = CKR_OK) -> int:

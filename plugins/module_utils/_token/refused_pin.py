@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import write_private
+from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import default_directory
 
 #: After which a C_Login has cost a try (PKCS#11 v3.1, 5.6.8; the last one is Thales')
 WRONG_PIN = (
@@ -54,7 +55,8 @@ class RefusedPin:
     ) -> None:
         facts = json.dumps([os.geteuid(), sorted(token.items())])
         digest = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
-        self._path = os.path.join(options["lock_directory"], f"keyferry-byok-pin-{digest[:16]}")
+        directory = options["lock_directory"] or default_directory()
+        self._path = os.path.join(directory, f"keyferry-byok-pin-{digest[:16]}")
         self._source = _source(options)
         self._clock = clock
 

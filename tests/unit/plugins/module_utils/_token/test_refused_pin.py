@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._host import lock
 from ansible_collections.keyferry.azure.plugins.module_utils._token.refused_pin import RefusedPin
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=timezone.utc)
@@ -35,6 +36,15 @@ def test_a_note_lasts_a_minute_from_the_last_one_that_believed_it(tmp_path: Path
     assert [is_refused(note(tmp_path, seconds)) for seconds in (1, 59, 118)] == [True] * 3
     assert not is_refused(note(tmp_path, 118 + 60))
     assert not is_refused(note(tmp_path, -3600))  # a clock that was set back
+
+
+def test_a_note_is_where_the_locks_are_unless_a_directory_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_OWN_DIRECTORY", str(tmp_path))
+    RefusedPin({"lock_directory": None, "pin": "1234", "pin_file": None}, {"label": "byok"}).keep()
+    [path] = tmp_path.iterdir()
+    assert path.name.startswith("keyferry-byok-pin-")
 
 
 def test_a_note_of_others_or_in_a_strange_form_is_none(tmp_path: Path) -> None:
