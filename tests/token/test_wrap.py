@@ -331,7 +331,7 @@ def test_flags_of_the_token_alone(run: Run, softhsm: Options, tmp_path: Path, pl
     failed = run(
         "byok_target_key",
         softhsm,
-        target_keys=[dict(EC_KEY, derive=True, after_transfer="lock")],
+        target_keys=[dict(key, modifiable=True, after_transfer="lock")],
         transferred=[thumbprint],
     )
     assert "C_SetAttributeValue returned" in failed["msg"]
