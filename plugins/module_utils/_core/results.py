@@ -96,40 +96,48 @@ class NamedGeneration(Shape):
 
 
 @dataclass(frozen=True)
-class PlanEntry(Shape):
-    """What has to be done with a key, as byok_plan reports it.
+class PlannedKey(Shape):
+    """What has to be done with a key, as far as the engine reads it.
 
     :ivar code: why, for programs (docs/reasons.md)
     :ivar generation: the one that it is about; None for one that has to be made
     :ivar remedy: what to do about a conflict; None for other actions
-    :ivar new_version: attributes of the version that an import will make; empty for none
     :ivar version: the newest version in the vault
     :ivar changes: by attribute, ``before`` and ``after``
-    :ivar state: whether that version has expired, expires soon or is not yet valid; None otherwise
-    :ivar state_at: when it expires or expired, or from when on it is valid
     """
 
     name: str
     action: ActionName
     reason: str
-    kind: str
     generation: str | None = None
     thumbprint: str | None = None
     remedy: str | None = None
-    new_version: Mapping[str, t.Any] = field(default_factory=dict)
     version: str | None = None
     kid: str | None = None
-    foreign: bool = False
     next_due: datetime | None = None
     changes: Mapping[str, t.Any] = field(default_factory=dict)
     code: str = "unknown"
-    state: Validity | None = None
-    state_at: datetime | None = None
 
     @property
     def told(self) -> str:
         """The reason, and for a conflict what to do, as sentences."""
         return f"{self.reason}. {self.remedy}." if self.remedy else self.reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanEntry(PlannedKey):
+    """The same, as byok_plan reports it.
+
+    :ivar new_version: attributes of the version that an import will make; empty for none
+    :ivar state: whether that version has expired, expires soon or is not yet valid; None otherwise
+    :ivar state_at: when it expires or expired, or from when on it is valid
+    """
+
+    kind: str
+    new_version: Mapping[str, t.Any] = field(default_factory=dict)
+    foreign: bool = False
+    state: Validity | None = None
+    state_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     Failure,
     MakeOrder,
     Package,
-    PlanEntry,
+    PlannedKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 
@@ -214,7 +214,7 @@ class Transfer(Shape):
     request: Request
     declared: tuple[Item, ...]
     held: tuple[Held, ...] = ()
-    plan: tuple[PlanEntry, ...] = ()
+    plan: tuple[PlannedKey, ...] = ()
     now: datetime | None = None
     progress: Progress = field(default_factory=Progress)
     locked: tuple[str, ...] = ()
@@ -245,11 +245,7 @@ class Transfer(Shape):
         :raises ByokError: when it plans a key that is not declared or that it was not asked about,
             or plans one twice, or is no such result
         """
-        # new_version is for people alone, and the run's state passes from task to task
-        entries = tuple(
-            replace(PlanEntry.from_dict(entry), new_version={})
-            for entry in result.get("plan") or []
-        )
+        entries = tuple(PlannedKey.from_dict(entry) for entry in result.get("plan") or [])
         orders = [MakeOrder.from_dict(order) for order in result.get("orders") or []]
         self._refuse_strange([entry.name for entry in entries])
         failures = []
@@ -352,7 +348,7 @@ class Transfer(Shape):
     # What came of it
 
     @property
-    def conflicts(self) -> list[PlanEntry]:
+    def conflicts(self) -> list[PlannedKey]:
         """The keys that somebody has to decide on."""
         return [entry for entry in self.plan if entry.action == "conflict"]
 
@@ -419,7 +415,7 @@ class Transfer(Shape):
                 f"The host that reaches Azure plans keys twice: {', '.join(twice)}", _TAMPERED
             )
 
-    def _contradiction(self, entry: PlanEntry) -> str | None:
+    def _contradiction(self, entry: PlannedKey) -> str | None:
         """Return how a plan contradicts the token or the request; None where it does not."""
         held = self._held(entry.name)
         if entry.action == "conflict":
@@ -440,7 +436,7 @@ class Transfer(Shape):
             )
         return None
 
-    def _going_on(self) -> list[PlanEntry]:
+    def _going_on(self) -> list[PlannedKey]:
         """Return the plan of the keys that did not fail."""
         return [entry for entry in self.plan if entry.name not in self._names_failed]
 
@@ -606,7 +602,7 @@ class Batch:
             return key.identity in _SHOWN and key.thumbprint == ours.thumbprint
         return key.identity == "proved" and key.generation == ours.generation
 
-    def _import(self, entry: PlanEntry) -> Item:
+    def _import(self, entry: PlannedKey) -> Item:
         """Return what byok_import is told of a key: what it supersedes, or which key is there."""
         request, key = self.transfer.request, self.transfer._held(entry.name)
         item = self.transfer._declared_by_name[entry.name]

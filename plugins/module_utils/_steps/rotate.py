@@ -44,7 +44,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import RotatedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     ImportedKey,
-    PlanEntry,
+    PlannedKey,
     TargetKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.rotation import UNSCHEDULED
@@ -190,7 +190,7 @@ class _Driver:
             self._begin(entry)
         return run
 
-    def _begin(self, entry: PlanEntry) -> None:
+    def _begin(self, entry: PlannedKey) -> None:
         """Report what is planned for a key."""
         self.results[entry.name] = RotatedKey(
             entry.name,
