@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
@@ -28,6 +29,8 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     run,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.modules import attempt
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/receipt.schema.json").read_text())
 
 
 def kek_of(hsm: Vault, name: str = "kek") -> Result:
@@ -62,6 +65,7 @@ def demanding_attested(vault: Vault) -> Result:
 @BOTH
 def test_what_the_hardware_attests_is_enough(hsm: Vault, key: Declare, pinned: Result) -> None:
     arrived = only(hsm.rotate(key(), **pinned, **demanding_attested(hsm)))
+    jsonschema.validate(arrived["receipt"], SCHEMA)
     assert arrived["receipt"]["predicate"]["kek"]["trust"] == "attested"
 
 

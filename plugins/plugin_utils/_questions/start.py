@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import typing as t
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     DeclarationError,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.hsm_config import (
+    is_only_ours,
+    parse_hsm_config,
+    transfer_variables,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import in_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
@@ -28,6 +34,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     refuse_kek_of_other_vault,
     refuse_making_untrusted,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Request,
     Result,
@@ -154,7 +161,30 @@ def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[
     return {"refused": "", **options.to_dict()}
 
 
+def _hsm_config(
+    file: Result,
+    pkcs11_library: str | None,
+    name: str | None,
+    places: t.Sequence[Mapping[str, t.Any]],
+    user_id: int,
+) -> dict[str, t.Any]:
+    """Return what an HsmConfig.ini says; for one that cannot be honoured, only why.
+
+    :param file: as ansible.builtin.slurp returned it
+    :param places: the file and its folder, as ansible.builtin.stat described them; none in check
+        mode
+    """
+    try:
+        text = decode_text(base64.b64decode(file["content"]), f"The file {file['source']}")
+        trusted = bool(places) and is_only_ours(places, user_id)
+        config = transfer_variables(parse_hsm_config(text), pkcs11_library, name, trusted=trusted)
+    except ByokError as error:
+        return {"refused": str(error)}
+    return {"refused": "", **config}
+
+
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
+    "hsm_config": _hsm_config,
     "begin": _begin,
     "kek_name": _kek_name,
     "no_kek": _no_kek,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import typing as t
@@ -461,3 +462,34 @@ def test_a_summary_reads_what_ansible_inventory_wrote() -> None:
     ):
         with pytest.raises(ByokError, match="is not an inventory"):
             ask([host], "plan_summary", "now", text, ["v"])
+
+
+HSM_CONFIG = """[ byok ]
+libraryName = "/opt/lib.so"
+tokenLabel = "byok"
+wrappingCiphers = CKG_MGF1_SHA1, CKM_AES_KWP
+targetKeyName = "key"
+targetKeySpec = CKK_EC, 256, "P-256"
+targetKeyFlags = CKF_SIGN, CKF_TOKEN, CKF_EXTRACTABLE
+kid = "https://contoso.vault.azure.net/keys/kek/0123456789abcdef0123456789abcdef"
+SchemaVersion = "1.0.0.0"
+"""
+
+
+def test_an_hsm_config_that_cannot_be_honoured_is_told_and_raises_nothing() -> None:
+    place = {"exists": True, "islnk": False, "uid": 0, "wgrp": False, "woth": False}
+
+    def asked(content: bytes, library: str | None = "/usr/lib/lib.so") -> Fields:
+        file = {"content": base64.b64encode(content).decode(), "source": "/byok/HsmConfig.ini"}
+        return t.cast(Fields, ask(file, "hsm_config", library, None, [place, place], 1000))
+
+    config = asked(HSM_CONFIG.encode())
+    assert (config["refused"], config["pkcs11_library"]) == ("", "/usr/lib/lib.so")
+    assert asked(HSM_CONFIG.encode(), None)["pkcs11_library"] == "/opt/lib.so"  # only ours
+    for content, says in (
+        (HSM_CONFIG.encode("utf-16"), "/byok/HsmConfig.ini is UTF-16"),
+        (b"[ byok ]", "HsmConfig.ini has no "),
+    ):
+        refused = asked(content)
+        assert list(refused) == ["refused"]
+        assert says in refused["refused"]
