@@ -26,6 +26,7 @@ import typing as t
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
@@ -173,7 +174,7 @@ def _live(work: Work, board: _Board, writer: int, parent: int) -> t.NoReturn:
     try:
         _die_with(parent)
         outcome, error = Outcome(), None
-        _board, _begin = board, lambda: _send(writer, (outcome, None), last=False)
+        _board, _begin = board, partial(_send, writer, (outcome, None), last=False)
         try:
             work(outcome)
         except Exception as raised:

@@ -116,6 +116,9 @@ _BY_STATUS = {
     429: "throttled",
 }
 
+#: Azure's codes of which the status says too little
+_BY_CODE = {"ObjectIsDeletedButRecoverable": "conflict"}
+
 #: Entra ID's codes -> remedy
 _AADSTS = {
     "AADSTS7000215": "Give the secret's value (not its id), as it is now in the app registration",
@@ -162,7 +165,8 @@ class AzureError(ByokError):
         code: str | None = None,
         reason: str | None = None,
     ) -> None:
-        super().__init__(what, remedy, code=reason or _BY_STATUS.get(status or 0, "failed"))
+        told = _BY_CODE.get(code or "") or _BY_STATUS.get(status or 0, "failed")
+        super().__init__(what, remedy, code=reason or told)
         self.status = status
         self.code = code
 

@@ -23,7 +23,9 @@ def host(
     url = f"https://{name}.vault.azure.net"
     # "name=label" for a key with a label of its own
     parts = [key.partition("=") for key in keys]
-    declared = [{"name": key, **({"label": label} if label else {})} for key, _, label in parts]
+    declared = [
+        {"name": key, **({"label": label} if label else {})} for key, _equals, label in parts
+    ]
     return {
         "inventory_hostname": name,
         "byok_vault_url": url,
