@@ -177,7 +177,7 @@ def see_prepare_demanded(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         assert outcome.status == "failed", outcome.stdout
         for name in RACED:
-            assert re.search(rf"{name}: .*\bprepare\b", outcome.stdout), outcome.stdout
+            assert re.search(rf"{name}\b.*: .*\bprepare\b", outcome.stdout), outcome.stdout
 
 
 def see_same(lab: Lab, hosts: Inventory, versions: int) -> dict[str, str]:
