@@ -7,7 +7,8 @@
 """A PIN that a token refused is tried once per run, and not once per vault of the run.
 
 Tokens lock after a few wrong tries, and each vault of a run is a process of its own. So the first
-one leaves a note for the others, which holds where the PIN came from, and nothing of the PIN.
+one leaves a note for the others, which holds which file the PIN came from. Of one that came from no
+file it holds 8 bits of a slow digest: enough to tell another PIN from it, too few to find it.
 """
 
 from __future__ import annotations
@@ -57,28 +58,29 @@ class RefusedPin:
         digest = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
         directory = options["lock_directory"] or default_directory()
         self._path = os.path.join(directory, f"keyferry-byok-pin-{digest[:16]}")
-        self._source = _source(options)
+        self._pin = options["pin"]
+        self._file = _file(options)
         self._clock = clock
 
     def refuse(self, token: str) -> None:
         """Refuse to try a PIN again that this token has just refused.
 
         :param token: in words
-        :raises ByokError: for one that comes from where the refused one came from
+        :raises ByokError: for the same one, as far as that can be told
         """
         if self._noted():
             self.keep()
             raise ByokError(
                 f"The {token} has just refused this PIN, so it was not tried again: a token locks "
                 "after a few wrong tries",
-                "Correct the PIN. A file that was changed is tried at once; otherwise wait a "
-                "minute before you run again",
+                "Correct the PIN. A file that was changed and another PIN are tried at once; for "
+                "the same one, wait a minute before you run again",
                 code="token_refused",
             )
 
     def keep(self) -> None:
         """Note that the PIN was refused; where that cannot be written, each process tries it."""
-        note = {"source": self._source, "time": self._clock().timestamp()}
+        note = {"source": self._source(os.urandom(16)), "time": self._clock().timestamp()}
         with suppress(ByokError):
             write_private(self._path, json.dumps(note))
 
@@ -91,16 +93,30 @@ class RefusedPin:
         try:
             note = json.loads(_read_own(self._path))
             age = self._clock().timestamp() - float(note["time"])
-            return bool(note["source"] == self._source and abs(age) < _LASTS.total_seconds())
-        except (OSError, ValueError, KeyError, TypeError):
+            if abs(age) >= _LASTS.total_seconds():
+                return False
+            salt = bytes.fromhex(note["source"][1]) if self._pin else b""
+            return bool(note["source"] == self._source(salt))
+        except (OSError, ValueError, LookupError, TypeError):
             return False
 
+    def _source(self, salt: bytes) -> list[t.Any]:
+        """Return what tells this PIN from a corrected one.
 
-def _source(options: t.Mapping[str, t.Any]) -> list[t.Any]:
-    """Return where the PIN comes from, so that a corrected one is told from it."""
+        :param salt: for the digest of a PIN that comes from no file
+        """
+        if not self._pin:
+            return self._file
+        octets = self._pin.encode("utf-8", "surrogateescape")
+        slow = hashlib.scrypt(octets, salt=salt, n=2**14, r=8, p=1)
+        return ["pin", salt.hex(), slow[0]]
+
+
+def _file(options: t.Mapping[str, t.Any]) -> list[t.Any]:
+    """Return which file the PIN comes from, and as of when."""
     path = options["pin_file"]
-    if options["pin"] or not path:
-        return ["pin"]
+    if not path:
+        return ["none"]
     with suppress(OSError):
         facts = os.stat(path)
         return ["pin_file", os.path.abspath(path), facts.st_ino, facts.st_size, facts.st_mtime_ns]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_a_note_lasts_a_minute_from_the_last_one_that_believed_it(tmp_path: Path
     assert [is_refused(note(tmp_path, seconds)) for seconds in (1, 59, 118)] == [True] * 3
     assert not is_refused(note(tmp_path, 118 + 60))
     assert not is_refused(note(tmp_path, -3600))  # a clock that was set back
+
+
+def test_another_pin_is_tried_at_once_and_none_can_be_read_from_the_note(tmp_path: Path) -> None:
+    note(tmp_path, pin="mistaken-pin").keep()
+    [path] = tmp_path.iterdir()
+    source = json.loads(path.read_text())["source"]
+    assert "mistaken" not in path.read_text()
+    assert 0 <= source[2] < 256  # 8 bits alone
+    assert is_refused(note(tmp_path, pin="mistaken-pin"))
+    others = [is_refused(note(tmp_path, pin=f"other-{number}")) for number in range(8)]
+    assert others.count(True) <= 2  # one in 256 is taken for the same
 
 
 def test_a_note_is_where_the_locks_are_unless_a_directory_is_given(
