@@ -79,6 +79,19 @@ def test_a_vault_cannot_attest_what_is_demanded(vault: Vault, key: Declare) -> N
 
 
 @BOTH
+def test_a_pool_that_is_misspelt_is_no_pool_without_attestation(
+    hsm: Vault, key: Declare, pinned: Result
+) -> None:
+    """Or else one letter would switch the attestation off."""
+    (root,) = pinned["attestation_owner_roots"].values()
+    misspelt = {**pinned, "attestation_owner_roots": {"keyferry-lab-other": root}}
+    declared = key()
+    with pytest.raises(ByokError, match="pins keyferry-lab-other, and not https://keyferry-lab"):
+        hsm.rotate(declared, **misspelt)
+    assert hsm.versions(declared) == []
+
+
+@BOTH
 def test_another_pools_root_stops_the_run(
     hsm: Vault, new_vault: Callable[..., Vault], key: Declare, pinned: Result
 ) -> None:

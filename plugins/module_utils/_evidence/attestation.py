@@ -103,7 +103,7 @@ class Roots:
         """Return the fingerprint of the root that is pinned for a pool; None where none is."""
         host = comparable_url(vault_url).removeprefix("https://")
         by_pool = {
-            comparable_url(pool).removeprefix("https://"): normalised(root)
+            comparable_url(pool).removeprefix("https://"): normalised(root, pool)
             for pool, root in self.owners.items()
         }
         return by_pool.get(host) or by_pool.get(host.partition(".")[0])
@@ -216,17 +216,18 @@ def judge(
     )
 
 
-def normalised(fingerprint: str) -> str:
+def normalised(fingerprint: str, pool: str) -> str:
     """Return a SHA-256 as 64 hexadecimal digits in lower case, without colons.
 
+    :param pool: whose root it is, for the message
     :raises ByokError: when it is none
     """
     digits = re.sub(r"[:\s]", "", fingerprint).lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digits, re.ASCII):
         raise ByokError(
-            "attestation_owner_roots has a value that is no SHA-256 of a certificate",
-            "Give the 64 hexadecimal digits that byok_vault_info shows, after two people compared "
-            "them",
+            f"attestation_owner_roots has no SHA-256 of a certificate for {pool}",
+            "Give the 64 hexadecimal digits that byok_kek returns as kek_owner_roots, after two "
+            "people compared them",
         )
     return digits
 

@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    NotAttested,
     Roots,
     judge,
     parse_answer,
@@ -27,6 +28,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestati
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
     read_bundle,
 )
+
+#: In the host of each Managed HSM, whatever its cloud
+_MANAGED_HSM = ".managedhsm."
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,14 @@ def policy_for(
     maker_roots: t.Sequence[str],
     now: datetime,
 ) -> AttestedByHardware | None:
-    """Return the policy for KEKs of a vault; None where its root is not pinned.
+    """Return the policy for KEKs of a vault; None for one that attests nothing, or if no root is
+    pinned at all.
 
     :param owner_roots: by the pool's name, host or URL: the SHA-256 of its owner's root
     :param maker_roots: PEM texts of the roots of makers beside Marvell
     :raises ByokError: for what is no fingerprint, and no certificate
+    :raises NotAttested: for a Managed HSM whose root is not among those that are pinned, because
+        its name may be misspelt there
     """
     for pool, root in owner_roots.items():
         if not isinstance(root, str):
@@ -86,6 +93,13 @@ def policy_for(
                 "Quote the fingerprint in attestation_owner_roots",
             )
     if Roots(owner_roots).pinned(vault_url) is None:
+        if owner_roots and _MANAGED_HSM in vault_url.lower():
+            raise NotAttested(
+                f"attestation_owner_roots pins {', '.join(owner_roots)}, and not {vault_url}",
+                "Correct the name. For a Managed HSM that need not attest its KEKs, leave "
+                "attestation_owner_roots empty",
+                code="attestation_owner_unpinned",
+            )
         return None
     makers = tuple(certificate for text in maker_roots for certificate in read_bundle(text))
     return AttestedByHardware(Roots(owner_roots, makers), now)
