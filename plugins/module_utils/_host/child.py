@@ -44,7 +44,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
 
 _AGAIN = (
-    "Run again: what was made is found again. If it happens again, update the token's client "
+    "Run again: a key that was made whole is found again. If it recurs, update the token's client "
     "software, or report it to its vendor"
 )
 _SLOW = "If the token is only slow, increase library_timeout. Otherwise check the token and its log"

@@ -70,14 +70,22 @@ def _transfer(request: Mapping[str, t.Any], job: str, looks_only: bool) -> Trans
     :raises ByokError: for what cannot be asked for
     """
     keys = declared_keys(request["keys"], request["key_defaults"])
+    rotates = request["plan_rotates"] if job == "plan" else job in _ROTATING
+    force = names(request["force"], "byok_force")
+    if force and not rotates and job != "retire":  # which people run together with a rotation
+        raise ByokError(
+            f"byok_force names {', '.join(force)}, and this run replaces no keys",
+            "Run keyferry.azure.rotate or prepare, or leave byok_force out. For a plan of a "
+            "rotation, set byok_plan_rotates: true",
+        )
     escrow_directory = _escrow_directory(request) if job in MAKING else None
     confirmed = in_vault(names(request["confirm"], "byok_confirm"), request["vault_url"])
     wanted = Request(
         job=t.cast(t.Any, job),
         vault_url=request["vault_url"],
         looks_only=looks_only,
-        rotates=request["plan_rotates"] if job == "plan" else job in _ROTATING,
-        force=tuple(names(request["force"], "byok_force")),
+        rotates=rotates,
+        force=tuple(force),
         held_back=tuple(request["held_back"]),
         prove=bool(request["prove"]),
         batch_size=int(request["batch_size"]),

@@ -117,13 +117,11 @@ def test_a_run_begins_with_what_is_declared_and_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("job", "plan_rotates", "rotates"),
     [
-        ("transfer", True, False),
         ("rotate", False, True),
         ("prepare", False, True),
         ("show", False, True),
         ("retire", True, False),
         ("plan", True, True),
-        ("plan", False, False),
     ],
 )
 def test_who_rotates_and_what_is_forced_then(job: str, plan_rotates: bool, rotates: bool) -> None:
@@ -493,3 +491,22 @@ def test_an_hsm_config_that_cannot_be_honoured_is_told_and_raises_nothing() -> N
         refused = asked(content)
         assert list(refused) == ["refused"]
         assert says in refused["refused"]
+
+
+@pytest.mark.parametrize(
+    ("job", "plan_rotates", "refused"),
+    [
+        ("transfer", False, True),
+        ("plan", False, True),
+        ("plan", True, False),
+        ("rotate", False, False),
+        ("prepare", False, False),
+        ("retire", False, False),
+    ],
+)
+def test_what_must_be_replaced_is_refused_by_a_run_that_replaces_nothing(
+    job: str, plan_rotates: bool, refused: bool
+) -> None:
+    run = begin(job, force="suspected", plan_rotates=plan_rotates)
+    says = "byok_force names suspected, and this run replaces no keys. Run keyferry.azure.rotate"
+    assert [each.startswith(says) for each in run["refused"]] == [True] * refused
