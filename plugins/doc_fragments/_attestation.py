@@ -18,8 +18,8 @@ options:
         the name, the host or the URL of the Managed HSM.
       - If the root of a Managed HSM is given, its hardware must attest the KEK, unless the
         fingerprint of the KEK is in O(approved_keks). Then a KEK is trusted without trust in the
-        host that fetched it. If roots are given, but not that of the Managed HSM that is asked for a
-        KEK, the module fails, because the name may be misspelt.
+        host that fetched it. If roots are given, but not that of the Managed HSM of the KEK, the
+        module fails, because the name may be misspelt.
       - Azure makes a root of its own for each Managed HSM, and nothing else shows which it is. Let
         two people compare it, as docs/attestation.md describes.
     type: dict
