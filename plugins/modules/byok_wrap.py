@@ -86,7 +86,7 @@ options:
         it. This is the whole answer of Azure, as text. The module judges it itself, so it does not
         matter who handed it over.
       - It counts only if O(attestation_owner_roots) has the root of the KEK's Managed HSM.
-    type: str
+    type: jsonarg
   kek_attestation_path:
     description: A file that holds what O(kek_attestation) describes.
     type: path
@@ -315,7 +315,9 @@ def main() -> None:
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             "kek_created": {"type": "bool", "default": False},
             "kek_trust": {"type": "str", "choices": ["created", "pinned", "unverified"]},
-            "kek_attestation": {"type": "str"},
+            "kek_attestation": {
+                "type": "jsonarg"
+            },  # before 2.19 Ansible makes a dict of such a text
             "kek_attestation_path": {"type": "path"},
             "allow_unverified_kek": {"type": "bool", "default": False},
             **ALLOW_TRAILING_ZEROS,
