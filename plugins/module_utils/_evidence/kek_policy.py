@@ -48,14 +48,12 @@ class AttestedByHardware:
     now: datetime
 
     def judge(self, kek: Kek) -> Verdict | None:
-        """Return ``attested``; None for a KEK of a pool whose root is not pinned.
+        """Return ``attested``.
 
-        :raises UntrustedKek: for a KEK of another pool that is not attested
+        :raises UntrustedKek: for a KEK without an attestation
         :raises ByokError: when the attestation cannot be read or shows something else
         """
         kid = parse_kid(kek.kid)
-        if self.roots.pinned(kid.vault) is None:
-            return None
         if kek.attestation is None or kek.public_key is None:
             raise UntrustedKek(
                 f"The KEK {kek.kid} is not attested, and the root of its pool is pinned",
