@@ -242,6 +242,7 @@ class KekRules:
     :ivar asserted: byok_wrap's deprecated option ``kek_trust``
     :ivar hardware: believes what a Managed HSM's hardware attests; None where no root is pinned
     :ivar demanded: words of DEMANDS, of which one has to be met; none demands nothing
+    :ivar people: believes what people approved on this host; None where nobody did
     """
 
     approved: t.Sequence[str]
@@ -250,6 +251,7 @@ class KekRules:
     asserted: str | None = None
     hardware: Policy | None = None
     demanded: tuple[str, ...] = ()
+    people: Policy | None = None
 
     def policies(self) -> tuple[Policy, ...]:
         """Return the chain; the first policy that decides wins.
@@ -264,6 +266,7 @@ class KekRules:
             Approved(fingerprints, self.wording),
             NotByWord(self.asserted),
             *((self.hardware,) if self.hardware else ()),
+            *((self.people,) if self.people else ()),
             CreatedByThisRun(),
             last,
         )

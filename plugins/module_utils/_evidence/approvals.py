@@ -20,21 +20,10 @@ import textwrap
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE, Kind
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
-
-#: The namespace of approvals, so that a signature of a git commit or a file is never one
-NAMESPACE = "keyferry-approval@keyferry.azure"
-
-Kind: t.TypeAlias = t.Literal["kek", "owner-root", "destroy", "plan"]
-
-#: What can be approved, and what its digest is
-KINDS: t.Mapping[str, str] = {
-    "kek": "the KEK's fingerprint",
-    "owner-root": "the SHA-256 of the root certificate of a Managed HSM's owner",
-    "destroy": "the SHA-256 of the thumbprint or CKA_ID, or of the cloud key's identifier, as text",
-    "plan": "the digest of the plan",
-}
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Approval
 
 #: One signature by RSA-16384 has less than 8 KiB in base64
 _MOST_CHARACTERS = 16 * 1024
@@ -256,13 +245,9 @@ class Counted:
     refused: tuple[Refused, ...] = ()
     others: int = 0
 
-    def to_dict(self) -> dict[str, t.Any]:
+    def approval(self) -> Approval:
         """Return what results and run manifests tell."""
-        return {
-            "subject": self.subject.kind,
-            "digest": self.subject.digest,
-            "principals": list(self.principals),
-        }
+        return Approval(self.subject.kind, self.subject.digest, self.principals)
 
     def demand(self, least: int, what: str, namespace: str = NAMESPACE) -> None:
         """Check that enough people approved.

@@ -43,16 +43,18 @@ def read_protected(path: str, what: str, most_bytes: int) -> str | None:
         if error.errno in _LINK:
             raise _unsafe(called, "is a symbolic link", "Put the file itself there") from None
         raise _unreadable(called, error) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unsafe(called, "is no regular file", "Put a file there")
         _refuse_others(called, path, status)
         _check_way(called, Path(path).absolute().parent)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(most_bytes + 1)
-        except OSError as error:
-            raise _unreadable(called, error) from None
+    except OSError as error:
+        raise _unreadable(called, error) from None
+    finally:
+        os.close(descriptor)
     if len(content) > most_bytes:
         raise _unsafe(called, f"has more than {most_bytes} bytes", "Check that it is the right one")
     return decode_text(content, called)

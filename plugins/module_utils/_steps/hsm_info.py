@@ -36,6 +36,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.reports impor
     PolicyFacts,
     ProfileFacts,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     KEY_CLASSES,
     Key,
@@ -155,6 +156,8 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         the outcome's failures
     """
     declarations = [parse_declaration(item) for item in params["declarations"] or []]
+    gate = open_gate(params)
+    gate.refuse_leaving(declarations, None, outcome.failures)
 
     def login(slot: Slot) -> bool:
         blocking = CKF_USER_PIN_LOCKED
@@ -181,14 +184,14 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         if usable:
             _count_nameless(token, findings)
         listing = _list_keys(token, usable) if params["list_keys"] else None
-    hsm = _describe(token, pin, logged_in, findings)
+    hsm = _describe(token, pin, logged_in, findings, gate)
     outcome.result.update(hsm=hsm.to_dict(), listing=listing)
     outcome.warnings += findings.problems
     _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
 
 
-def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> HsmInfo:
-    """Return what is told of a token.
+def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings, gate: Gate) -> HsmInfo:
+    """Return what is told of a token, and of what its host lets out.
 
     :param pin: the state of the user PIN, one of those of _PIN_STATES, or ``ok``
     """
@@ -212,6 +215,7 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         problems=tuple(map(printable, findings.problems)),
         notes=tuple(map(printable, findings.notes)),
         nameless_objects=findings.nameless,
+        wrapping_policy=gate.facts(),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import NAMESPACE
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
 
 
 class Signer:

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
     MOST_APPROVALS,
-    NAMESPACE,
     Counted,
     Refused,
     Subject,
@@ -88,7 +88,7 @@ def test_two_people_with_keys_of_two_kinds_are_two(office: Office, people: Peopl
     assert counted.principals == ("anna@contoso.example", "bob")
     assert (counted.refused, counted.again, counted.others) == ((), (), 0)
     counted.demand(2, "The KEK")
-    assert counted.to_dict() == {
+    assert counted.approval().to_dict() == {
         "subject": "kek",
         "digest": "ab" * 32,
         "principals": ["anna@contoso.example", "bob"],
