@@ -129,5 +129,5 @@ DEVIATIONS: t.Mapping[str, str] = {
     "target_unreadable": "The key in the pool is not attested: the answer was unreadable.",
     "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
-    "clock_of_host": "A time is by the clock of a host alone.",
+    "clock_of_host": "When it was is known by clocks of hosts alone.",
 }
