@@ -133,3 +133,33 @@ DEVIATIONS: t.Mapping[str, str] = {
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
     "clock_of_host": "When it was is known by clocks of hosts alone.",
 }
+
+#: Why evidence is incomplete or broken (playbooks/verify.yml); codes of failures occur too
+PROBLEMS: t.Mapping[str, str] = {
+    "altered_file": "Broken: an attestation's file was changed or renamed.",
+    "bad_signature": "Broken: a statement or its signature was changed, or the signature is lost.",
+    "chain_broken": "Broken: a manifest is missing, was changed, or stands in a wrong place.",
+    "duplicate": "Broken: two statements tell of one import.",
+    "end_unknown": "Incomplete: nothing shows whether more manifests followed the last one.",
+    "found_in_place": "Incomplete: no statement tells how a version came into the vault.",
+    "imported_missing": "Incomplete: no statement tells that a package was imported.",
+    "link_broken": "Broken: two statements that name each other do not fit, or one is lost.",
+    "lost_file": "Broken: an attestation that a statement names is lost.",
+    "lost_receipt": "Broken: a statement that a manifest names is lost or was changed.",
+    "lost_vault": "Broken: a head of a vault's chain is known, and nothing else of the vault.",
+    "not_in_a_run": "Incomplete: no manifest names a statement.",
+    "not_in_token": "Broken: the newest version in the vault is no generation of the token.",
+    "nothing_there": "Incomplete: the folder has no evidence.",
+    "other_key": "Broken: a statement is of another key than its file.",
+    "other_vault": "Broken: a statement is of another vault than its directory.",
+    "strange_file": "Incomplete: a file or link is no part of a receipt folder.",
+    "strange_statement": "Broken: a statement of this kind does not belong into its file.",
+    "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",
+    "torn_line": "Incomplete: a run that was killed left a torn line.",
+    "two_versions": "Incomplete: several versions are the same key, so an import was not needed.",
+    "unknown_signer": "Broken: a statement is signed by a key that is not in the trust folder.",
+    "unsigned": "Incomplete: a statement is unsigned, and no signed manifest names it.",
+    "version_gone": "Incomplete: the vault lost a version, and no manifest tells why.",
+    "without_receipt": "Incomplete: a version is in the vault, and no statement tells of it.",
+    "wrapped_missing": "Incomplete: the statement of an import names none of the token's side.",
+}
