@@ -177,7 +177,7 @@ def judge_key(
             name=names[0] if names else name,
             verdict=verdict,
             code=code,
-            told=told or f"Versions: {len(verdicts)}, all of them whole",
+            told=told or _told_of_all(verdicts),
             versions=verdicts,
             events=tuple(
                 each for each in events if not any(each in version.events for version in verdicts)
@@ -470,6 +470,12 @@ def _told_of_whole(version: _Version, around: Surroundings) -> str:
         numbers = around.runs.trusted[each.digest]
         told += f"; its {each.kind}/v1 is unsigned, and the signed manifest {numbers[0]} names it"
     return told
+
+
+def _told_of_all(verdicts: Sequence[VersionVerdict]) -> str:
+    if len(verdicts) == 1:
+        return verdicts[0].told
+    return f"{len(verdicts)} versions, each of them whole" if verdicts else "Escrow copies only"
 
 
 def _summed(problems: Sequence[Problem]) -> tuple[Verdict, str, str]:
