@@ -241,7 +241,7 @@ def test_the_approvals_of_strangers_are_none(strict: Host) -> None:
         allowed_signers=theirs,
         required_approvals={"kek": 1},
     )
-    assert "by nobody in allowed_signers" in told
+    assert "by nobody in the file of allowed signers" in told
 
 
 def test_a_namespace_of_the_controller_does_not_count(strict: Host) -> None:
