@@ -10,12 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
+    summarise,
+    to_markdown,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host import policy_files
+from ansible_collections.keyferry.azure.tests.lifecycle import role
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,
+    BY_ROLE,
     Declare,
+    Lab,
     Result,
     Vault,
     only,
@@ -25,6 +33,8 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
     Signer,
     allowed_signers,
 )
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/plan.schema.json").read_text())
 
 Keep = Callable[..., None]
 
@@ -179,3 +189,55 @@ def test_a_run_that_looks_needs_no_policy(vault: Vault, key: Declare, keep: Keep
     keep(vault, names="payments-*", make=[])
     assert vault.rotate(declared)["failures"] == []
     assert len(run("byok_target_key", target_keys=[declared])["target_keys"]) == 1
+
+
+def plan_of(vault: Vault, declared: Result) -> Result:
+    """What the playbook plan tells of a host."""
+    variables = {
+        "inventory_hostname": vault.host,
+        "byok_vault_url": vault.url,
+        "byok_keys": [declared],
+        "byok_plan_rotates": True,
+    }
+    play = role.Play(variables)
+    play.perform("plan")
+    summary = summarise([{**variables, **play.facts}], "2026-11-30T12:00:00Z")
+    jsonschema.validate(summary, SCHEMA)
+    (of_host,) = summary["hosts"].values()
+    return {**of_host, "told": to_markdown(summary)}
+
+
+@BY_ROLE
+def test_people_approve_what_the_plan_showed(
+    lab: Lab, vault: Vault, key: Declare, tmp_path: Path
+) -> None:
+    anna, bob = Signer(tmp_path, "anna"), Signer(tmp_path, "bob")
+    signers = allowed_signers(tmp_path / "signers", anna=anna.public, bob=bob.public)
+    demand: Result = {"plan_approvals": 2, "plan_allowed_signers": signers}
+    declared = key(every="P30D", min_interval="P1D")
+    shown = plan_of(vault, declared)
+    assert f"plan {shown['digest']} ({vault.host})" in shown["told"]
+    for check in (True, False):
+        with pytest.raises(ByokError, match="has 0 of 2 approvals") as error:
+            vault.rotate(declared, check=check, **demand)
+        assert f"echo 'plan {shown['digest']}'" in str(error.value)
+    assert vault.generations(declared) == []
+    lab.forward(hours=3)  # the plan of another time that does the same is the same
+    both = [each.sign(f"plan {shown['digest']}") for each in (anna, bob)]
+    assert only(vault.rotate(declared, **demand, approvals=both))["changed"]
+    # What does nothing needs no approval, and what does something else needs its own.
+    assert plan_of(vault, declared)["digest"] is None
+    assert not only(vault.rotate(declared, **demand))["changed"]
+    lab.forward(days=40)
+    with pytest.raises(ByokError, match="signatures of something else, or changed: 2"):
+        vault.rotate(declared, **demand, approvals=both)
+    due = plan_of(vault, declared)["digest"]
+    assert due not in (None, shown["digest"])
+    texts = [each.sign(f"plan {due}") for each in (anna, bob)]
+    assert only(vault.rotate(declared, **demand, approvals=texts))["changed"]
+
+
+@BY_ROLE
+def test_a_plan_needs_a_file_of_signers(vault: Vault, key: Declare) -> None:
+    with pytest.raises(ByokError, match="and byok_plan_allowed_signers is not"):
+        vault.rotate(key(), plan_approvals=1)
