@@ -28,6 +28,8 @@ Type: t.TypeAlias = "tuple[str, str | None]"
 
 #: Module and return value -> what it is made of
 RETURNED: dict[tuple[str, str], type[Shape]] = {
+    ("byok_evidence_key", "evidence_key"): reports.EvidenceKeyFacts,
+    ("byok_evidence_key", "proof"): reports.DeviceProof,
     ("byok_hsm_info", "hsm"): reports.HsmInfo,
     **{
         (f"byok_{module}", "approvals"): results.Approval
