@@ -256,8 +256,8 @@ def _missing(version: _Version, versions: Sequence[_Version]) -> Iterator[Proble
 
 def _is_abandoned(version: _Version, versions: Sequence[_Version]) -> bool:
     """Tell whether another package of the same generation was imported instead."""
-    generation = version.key["generation"]
-    return any(other.imports and other.key["generation"] == generation for other in versions)
+    whole = [other for other in versions if other.imports and other.wrapped]
+    return version.key["generation"] in [other.key["generation"] for other in whole]
 
 
 def _link(wrapped: Stated | None, imported: Stated) -> Iterator[Problem]:
