@@ -59,7 +59,7 @@ def test_the_playbook_fails_with_the_sentences_unless_all_is_whole(
     (tmp_path / "receipts" / VAULT / "keys/tokens.intoto.jsonl").unlink()
     broken = playbook(*options)
     assert broken.returncode == 2
-    assert "Manifest 1 names the imported/v1" in broken.stdout
+    assert "Manifest 1 names the imported statement" in broken.stdout
     assert "(lost_receipt)" in broken.stdout
     if not mode:
         assert json.loads(out.read_text())["exit"] == 2

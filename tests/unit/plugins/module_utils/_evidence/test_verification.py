@@ -414,6 +414,45 @@ def test_a_package_or_a_public_key_of_another_transfer_is_found() -> None:
     assert told == "Both sides of the transfer name another package"
 
 
+def test_a_public_key_that_differs_under_one_thumbprint_is_found() -> None:
+    made = Made()
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
+    spki = str(DATABASE.spki).encode()
+    payload = made.bring(VAULT, DATABASE, wrapped).payload.replace(spki, b"f" * 64)
+    imported = by(Envelope(payload), AZURE)
+    verification = one_run(
+        (DATABASE, "wrapped", wrapped), (DATABASE, "imported", imported), made=made, host=VAULT
+    )
+    (told,) = [each.msg for each in verification.problems]
+    assert told == "Both sides of the transfer name another public key"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(TOKENS, "wrapped"), (DATABASE, "imported"), (DATABASE, "escrow")]
+)
+def test_a_manifest_that_names_a_statement_as_something_else_is_broken(key: Key, kind: str) -> None:
+    made = Made()
+    (wrapped, imported) = made.transfer(VAULT, DATABASE, TOKEN)
+    made.run(VAULT, [{**wrapped, "key": key.name, "kind": kind}, imported])
+    verification = of(made)
+    assert codes(verification, key.name) == {"link_broken"}
+    assert verification.exit == 2
+
+
+def test_an_event_of_an_unsigned_manifest_excuses_nothing() -> None:
+    made = small()
+    event = {
+        "key": "web",
+        "what": "destroyed",
+        "generation": WEB[1].generation,
+        "kid": None,
+        "time": None,
+    }
+    made.run(POOL, [], None, events=[event])
+    listings = listing(*(key for key in ALL if key is not WEB[1]))
+    assert "not_in_token" in codes(verified(made.files(), trust(made), listings), "web")
+
+
 def test_one_key_twice_in_a_vault_is_told_unless_the_first_one_was_deleted() -> None:
     def folder(events: Iterable[dict[str, t.Any]]) -> Verification:
         made = Made()
@@ -458,6 +497,16 @@ def test_one_import_that_is_told_twice_is_a_duplicate_unless_a_run_was_killed() 
 
     assert key_of(folder(), "database").code == "duplicate"
     assert folder(interrupted_at="2026-11-01T11:00:00Z").verdict == "whole"
+
+
+def test_each_statement_of_one_import_has_to_name_the_wrap() -> None:
+    made = Made()
+    made.run(VAULT, made.transfer(VAULT, DATABASE, TOKEN))
+    other = by(made.wrap(VAULT, DATABASE), TOKEN)
+    told = made.bring(VAULT, DATABASE, other, interrupted_at="2026-11-01T11:00:00Z")
+    receipts = (DATABASE, "wrapped", other), (DATABASE, "imported", by(told, TOKEN))
+    verification = one_run(*receipts, made=made, host=VAULT)
+    assert codes(verification, "database") == {"link_broken"}
 
 
 def test_attestations_count_under_the_auditor_s_own_roots_only() -> None:
@@ -517,6 +566,26 @@ def test_an_attestation_that_no_run_believed_is_shown_and_no_gap() -> None:
     version = key_of(verification, "database").versions[0]
     assert version.attestation.verdict == "attested"
     assert "target_root_not_pinned" in {each.code for each in version.deviations}
+
+
+def test_a_statement_that_names_another_root_than_its_answer_is_broken() -> None:
+    made = Made()
+    wrapped = by(made.wrap(POOL, DATABASE, kek__owner_root="b" * 64), TOKEN)
+    imported = by(made.bring(POOL, DATABASE, wrapped), TOKEN)
+    receipts = (DATABASE, "wrapped", wrapped), (DATABASE, "imported", imported)
+    assert codes(one_run(*receipts, made=made)) == {"attestation_other_owner"}
+
+
+def test_a_kek_that_was_not_made_in_the_pool_is_not_attested() -> None:
+    made = Made()
+    kid = f"https://{POOL}/keys/kek/{'1' * 32}"
+    answer = made.attest(POOL, Key("kek", "RSA-2048", "", rsa_key(0)), kid, made_here=False)
+    (brought,) = made.raw
+    wrapped = by(made.wrap(POOL, DATABASE, kek__attestation=answer), TOKEN)
+    made.raw = {brought: made.raw[brought]}
+    imported = by(made.bring(POOL, DATABASE, wrapped), TOKEN)
+    receipts = (DATABASE, "wrapped", wrapped), (DATABASE, "imported", imported)
+    assert codes(one_run(*receipts, made=made)) == {"attestation_object"}
 
 
 def test_a_claim_without_an_answer_is_broken() -> None:
@@ -593,6 +662,7 @@ def export(host: str, *keys: tuple[Key, str], at: str = "2026-11-29T00:00:00Z") 
     return {f"{host}.json": json.dumps([{"versions": shown, "token": {}, "plan": []}])}
 
 
+EARLY = "2026-11-01T00:00:00Z"
 ALL = (*WEB, PAYMENTS, TOKENS, DATABASE)
 
 
@@ -649,6 +719,8 @@ def test_versions_without_a_receipt_are_found_also_of_keys_that_have_none_at_all
     assert key_of(verification, "other").versions[0].kid == other_kid
     assert key_of(verification, "other").code == "without_receipt"
     assert verification.exit == 1
+    before = looked(None, export(VAULT, (replace(other, name="database"), strange_kid), at=EARLY))
+    assert codes(before, "database") == {"without_receipt"}  # the import was later
 
 
 def test_a_version_with_another_public_key_than_was_brought_is_broken() -> None:
@@ -741,7 +813,7 @@ def test_the_summary_begins_with_the_verdict_and_what_is_wrong() -> None:
     lost_line(made)
     lines = summary(of(made))
     assert lines[0] == "broken: 4 keys (1 broken, 0 incomplete, 3 whole)"
-    assert lines[1].startswith(f"broken: {RUNS}:1: Manifest 1 names the imported/v1")
+    assert lines[1].startswith(f"broken: {RUNS}:1: Manifest 1 names the imported statement")
     assert lines[1].endswith("(lost_receipt)")
     assert any(line.startswith(f"{POOL}: broken; chain whole: ") for line in lines)
     web = next(line for line in lines if line.startswith("  web: broken: "))
