@@ -107,3 +107,27 @@ FAILURES: t.Mapping[str, str] = {
     "unreadable_answer": "Azure answered something that cannot be read.",
     "vault_unavailable": "The vault does not serve this run now, so its other keys wait.",
 }
+
+#: What an auditor should know of a transfer although nothing failed
+DEVIATIONS: t.Mapping[str, str] = {
+    "oaep_hash": "RSA-OAEP used SHA-1, as Microsoft's BYOK specification prescribes.",
+    "trailing_zeros": "The token adds zero bytes behind what it wraps, and that was allowed.",
+    "origin_external": "The token states that it did not make the key itself.",
+    "origin_unknown": "The token does not tell whether it made the key itself.",
+    "strength_unknown": "The strength of the key cannot be compared with that of the KEK.",
+    "kek_weaker": "The KEK has fewer bits of strength than the key that it wrapped.",
+    "kek_trust_unverified": "The key was wrapped although nothing showed whose the KEK is.",
+    "kek_unattested": "The hardware of the Managed HSM did not attest the KEK.",
+    "told_by_carrier": "The record of the wrap came in a file from whoever carried it.",
+    "package_unverified": "Nothing showed before the import that the package holds the key.",
+    "identity_unproved": "Nothing but a tag shows that the version is the key in the token.",
+    "proxy": "A proxy stood between the importing host and Azure.",
+    "ca_override": "The importing host took its certification authorities from a file.",
+    "vault_without_attestation": "A Key Vault attests no keys.",
+    "target_root_not_pinned": "The key in the pool is not attested: the root is not pinned.",
+    "target_differs": "The key in the pool is not attested: something else was stated.",
+    "target_unreadable": "The key in the pool is not attested: the answer was unreadable.",
+    "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
+    "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
+    "clock_of_host": "A time is by the clock of a host alone.",
+}

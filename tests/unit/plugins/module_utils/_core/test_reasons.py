@@ -16,6 +16,7 @@ LISTS = [
     ("Plans", reasons.DECISIONS),
     ("Retirement", reasons.RETIREMENTS),
     ("Failures", reasons.FAILURES),
+    ("Deviations", reasons.DEVIATIONS),
 ]
 
 
