@@ -22,7 +22,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_fa
     Version,
 )
 
-#: What of a version shows a fact; decided by statements that a trusted key signed
+#: Whether statements that a trusted key vouches for show a fact of a version
 _Shows: t.TypeAlias = Callable[[Version], bool]
 
 
@@ -83,7 +83,7 @@ def _shown(what: str, shows: _Shows) -> _Question:
     """Return the question of how many versions a fact is shown."""
 
     def ask(report: Report) -> Finding:
-        every = list(report.versions)
+        every = report.versions
         lacking = [key for key, version in every if not shows(version)]
         different = tuple({(key.vault, key.name): key for key in lacking}.values())
         return Finding(
@@ -104,8 +104,8 @@ def _not_ours(text: str) -> _Question:
 
 
 def _by(statement: str, shows: _Shows) -> _Shows:
-    """Demand that a trusted key signed the statement that shows a fact."""
-    return lambda version: getattr(version, statement).standing == "signed" and shows(version)
+    """Demand that a trusted key vouches for the statement that shows a fact."""
+    return lambda version: getattr(version, statement).holds and shows(version)
 
 
 def _told(statement: str, *path: str) -> _Shows:
@@ -123,7 +123,7 @@ def _deviates(code: str) -> _Shows:
 def _kinds(report: Report) -> Finding:
     counts: dict[str, int] = {}
     for _key, version in report.versions:
-        kind = version.kind if version.standing == "signed" else "not shown by a signed receipt"
+        kind = version.kind if version.wrapped.holds else "not shown by a signed receipt"
         counts[kind] = counts.get(kind, 0) + 1
     listed = ", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))
     return Finding(f"Kinds of key, by the number of versions: {listed or 'none'}.")
@@ -136,14 +136,16 @@ def _hsms(report: Report) -> Finding:
             for name in ("manufacturer", "model", "firmware", "serial")
         )
         for _key, version in report.versions
-        if version.wrapped.standing == "signed"
+        if version.wrapped.holds
     }
     listed = "; ".join(sorted(tokens)) or "none is shown by a signed receipt"
     return Finding(f"HSMs with model, firmware and serial number, as they state them: {listed}.")
 
 
 def _places(report: Report) -> Finding:
-    several = [key for key in report.keys if any(each.copies for each in key.versions)]
+    several = [
+        key for key in report.keys if any(each.copies or each.escrow for each in key.versions)
+    ]
     return Finding(
         f"{len(several)} of {len(report.keys)} keys are in more than one place of this evidence "
         "(another vault, or an escrow package); the section of each key lists them."
@@ -151,7 +153,7 @@ def _places(report: Report) -> Finding:
 
 
 def _chains(report: Report) -> Finding:
-    listed = "; ".join(f"{chain.vault}: {chain.verdict}" for chain in report.chains)
+    listed = "; ".join(f"{vault}: {chain.verdict}" for vault, chain in report.chains.items())
     return Finding(f"Records of the runs, chained by their SHA-256: {listed or 'none'}.")
 
 
@@ -160,12 +162,16 @@ def _approvals(report: Report) -> Finding:
         person
         for _key, version in report.versions
         for approval in version.approvals
+        if not approval.claimed
         for person in approval.principals
     }
-    approved = sum(bool(version.approvals) for _key, version in report.versions)
+    approved = sum(
+        any(not approval.claimed for approval in version.approvals)
+        for _key, version in report.versions
+    )
     return Finding(
-        f"The records of the runs name approvals for {approved} of "
-        f"{sum(1 for _version in report.versions)} versions, by {len(people)} different people."
+        f"The signed records of the runs name approvals for {approved} of "
+        f"{len(report.versions)} versions, by {len(people)} different people."
     )
 
 
@@ -173,13 +179,13 @@ def _ended(report: Report) -> Finding:
     ends = ("Retired", "Deleted", "Purged", "Destroyed")
     counts = {
         end: sum(
-            any(moment.what.startswith(end) for moment in version.life)
+            any(moment.what.startswith(end) and not moment.claimed for moment in version.life)
             for _key, version in report.versions
         )
         for end in ends
     }
     listed = ", ".join(f"{end.lower()}: {count}" for end, count in counts.items())
-    return Finding(f"Ends of versions that the records of the runs tell: {listed}.")
+    return Finding(f"Ends of versions that the signed records of the runs tell: {listed}.")
 
 
 def _rotated(report: Report) -> Finding:
@@ -215,8 +221,8 @@ _KEK_KNOWN = _shown(
     _is("wrapped", ("kek", "trust"), "created", "pinned", "attested"),
 )
 _KEK_ATTESTED = _shown(
-    "The KEK was attested by the hardware of the Managed HSM",
-    _is("wrapped", ("kek", "trust"), "attested"),
+    "The hardware of the Managed HSM attests the KEK, judged anew for this report",
+    _by("wrapped", lambda version: version.judged.kek_attestation.verdict == "attested"),
 )
 _KEK_STRONG = _shown(
     "The KEK is at least as strong as the key (NIST SP 800-57 part 1, table 2)",
@@ -233,14 +239,11 @@ _OPERATIONS = _shown(
 _EXPIRY = _shown("The version has an expiry date", _told("imported", "attributes", "expires"))
 _ATTESTED = _shown(
     "The hardware of the Managed HSM attests the imported version",
-    _by(
-        "imported",
-        lambda version: version.attestation is not None and version.attestation[0] == "attested",
-    ),
+    _by("imported", lambda version: version.judged.attestation.verdict == "attested"),
 )
 _SIGNED = _shown(
-    "Both sides of the transfer are recorded in statements that a trusted key signed",
-    lambda version: version.standing == "signed" and version.found.standing == "missing",
+    "A trusted key vouches for the statements of both sides of the transfer",
+    lambda version: version.wrapped.holds and version.imported.holds,
 )
 _OWNER = _shown(
     "An owner is recorded in the tag 'owner'",

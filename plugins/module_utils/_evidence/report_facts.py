@@ -6,8 +6,8 @@
 
 """What a report tells, as typed facts made from a verification; pure.
 
-A fact comes from a statement that the verification took. Of a broken key nothing is a fact, so none
-of its statements is read here: its verdict stands in its place. What an unsigned statement says is
+A fact comes from statements that the verification took. Of a broken version nothing is a fact, so
+none of its statements is read here: its verdict stands in its place. What nobody trusted signed is
 a claim, and each reader of these facts can see that it is one.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -23,37 +23,45 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id
     is_ours,
     made_at,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
-    format_moment,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    Deviation,
+    Predicate,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+    VERDICTS,
+    ChainVerdict,
+    KeyVerdict,
+    Problem,
+    VaultVerdict,
+    Verdict,
+    Verification,
+    VersionVerdict,
 )
 
-Verdict: t.TypeAlias = t.Literal["whole", "incomplete", "broken"]
-
-#: What a statement is worth: ``not read`` is one of a broken key
-Standing: t.TypeAlias = t.Literal["signed", "unsigned", "missing", "not read"]
-
-#: The worst first, as people want to read them
-VERDICTS: t.Final[tuple[Verdict, ...]] = ("broken", "incomplete", "whole")
+#: What a statement is worth, the least first. ``not read`` is one of a broken version; ``named``
+#: is one that nobody signed, but whose digest stands in a run's record that a trusted key signed.
+Standing: t.TypeAlias = t.Literal["not read", "missing", "unsigned", "named", "signed"]
+STANDINGS: t.Final[tuple[Standing, ...]] = ("not read", "missing", "unsigned", "named", "signed")
 
 #: Whose clock a moment is by, by the word in a statement
 _CLOCKS: t.Final[Mapping[str, str]] = {
     "vault": "the vault's clock",
     "entra": "Entra ID's clock",
-    "host": "the clock of the host that ran it",
-    "stamp": "a time stamp authority's clock",
+    "host": "a host's clock",
 }
-_TOKEN_HOST = "the clock of the token's host"
-_NO_CLOCK = "not told by which clock"
+_TOKEN_HOST = "clock of the token's host"
+_NO_CLOCK = "clock not told"
 
 #: What a run tells of a key, as a time line says it
 _EVENTS: t.Final[Mapping[str, str]] = {
-    "made": "Made in the token",
-    "locked": "Locked in the token, can't leave it any more",
+    "made": "Made in the HSM",
+    "locked": "Locked in the HSM: it can't leave it any more",
     "retired": "Retired: the version is disabled",
     "deleted": "Deleted in the vault, recoverable",
     "recovered": "Recovered in the vault",
     "purged": "Purged in the vault, for good",
-    "destroyed": "Destroyed in the token, for good",
+    "destroyed": "Destroyed in the HSM, for good",
 }
 
 
@@ -63,14 +71,21 @@ class Told:
 
     :ivar standing: what it is worth
     :ivar signers: ids of the trusted keys that signed it
+    :ivar runs: numbers of the runs whose signed records name it
     :ivar sha256: of its payload
     :ivar predicate: what it says; empty if it is missing or not read
     """
 
     standing: Standing
     signers: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
     sha256: str | None = None
-    predicate: Mapping[str, t.Any] = field(default_factory=dict)
+    predicate: Predicate = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether a trusted key vouches for it."""
+        return self.standing in ("signed", "named")
 
     def get(self, *path: str) -> t.Any:
         """Return a member of the predicate by its path; None where there is none."""
@@ -86,25 +101,13 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Deviation:
-    """Something that an auditor must know.
-
-    :ivar code: of its kind
-    :ivar msg: one sentence
-    """
-
-    code: str
-    msg: str
-
-
-@dataclass(frozen=True)
 class Moment:
-    """One step of a version's life.
+    """One step of a life.
 
     :ivar time: ISO 8601; empty where nobody told
     :ivar what: one line
     :ivar clock: whose clock that is
-    :ivar claimed: only an unsigned statement says so
+    :ivar claimed: nobody trusted signed what says so
     """
 
     time: str
@@ -120,48 +123,46 @@ class Approval:
     :ivar subject: what to: kek, owner-root, destroy or plan
     :ivar principals: the people whose signatures that host accepted
     :ivar run: the number of the run
+    :ivar claimed: nobody trusted signed the record of the run
     """
 
     subject: str
     principals: tuple[str, ...]
     run: int
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Another place that has the same key.
-
-    :ivar place: the version in the other vault, or the key that an escrow package is wrapped under
-    :ivar escrow: whether it is an escrow package
-    """
-
-    place: str
-    escrow: bool = False
+    claimed: bool
 
 
 @dataclass(frozen=True)
 class Version:
-    """A key version of a vault.
+    """A transfer of a key, or a version that was found without one.
 
+    :ivar judged: what the verification found of it
+    :ivar newest: whether it is the newest that the evidence knows
     :ivar wrapped: the statement of the token's side
     :ivar imported: that of Azure's side
     :ivar found: that about a version that was in place
-    :ivar attestation: verdict and sentence on the vault's own attestation of it; None for none
+    :ivar deviations: those of its statements, and those that no statement tells of itself
+    :ivar copies: the versions of other vaults that are the same key
+    :ivar escrow: packages of it for an escrow key, if there are any
     """
 
-    kid: str
-    version: str
-    thumbprint: str
-    generation: str
+    judged: VersionVerdict
     newest: bool
     wrapped: Told
     imported: Told
     found: Told
-    attestation: tuple[str, str] | None
-    deviations: tuple[Deviation, ...]
-    life: tuple[Moment, ...]
-    approvals: tuple[Approval, ...]
-    copies: tuple[Copy, ...]
+    deviations: tuple[Deviation, ...] = ()
+    life: tuple[Moment, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    copies: tuple[str, ...] = ()
+    escrow: tuple[Told, ...] = ()
+
+    @property
+    def read(self) -> bool:
+        """Whether anything about it is a fact."""
+        return "not read" not in (
+            each.standing for each in (self.wrapped, self.imported, self.found)
+        )
 
     @property
     def kind(self) -> str:
@@ -174,18 +175,20 @@ class Version:
         return self.imported.text("attributes", "expires")
 
     @property
-    def proof(self) -> str:
-        """By which means the version was shown to be the key: ``identity`` of the results."""
+    def arrived(self) -> str:
+        """When it came to the vault, or was found there."""
+        return self.imported.text("time") or self.found.text("time")
+
+    @property
+    def identity(self) -> str:
+        """Why it is believed to be the key: ``identity`` of the results."""
         return self.imported.text("identity") or self.found.text("identity")
 
     @property
     def standing(self) -> Standing:
         """The least of the statements that make up its proof."""
-        if self.found.standing in ("signed", "unsigned"):
-            return self.found.standing
-        both = (self.wrapped.standing, self.imported.standing)
-        order: tuple[Standing, ...] = ("not read", "missing", "unsigned", "signed")
-        return min(both, key=order.index)
+        proof = [self.wrapped, self.imported] if self.found.standing == "missing" else [self.found]
+        return min((told.standing for told in proof), key=STANDINGS.index)
 
     @property
     def statements(self) -> tuple[tuple[str, Told], ...]:
@@ -196,40 +199,28 @@ class Version:
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a vault, and what became of its verification.
+    """A key of a vault.
 
+    :ivar vault: the vault's host
+    :ivar judged: what the verification found of it
     :ivar versions: the newest first
+    :ivar life: what names none of these versions
     """
 
     vault: str
-    name: str
-    verdict: Verdict
-    code: str
-    told: str
+    judged: KeyVerdict
     versions: tuple[Version, ...]
+    life: tuple[Moment, ...] = ()
 
     @property
-    def newest(self) -> Version | None:
-        """Its newest version."""
-        return next(iter(self.versions), None)
+    def name(self) -> str:
+        """As statements write it."""
+        return self.judged.name
 
-
-@dataclass(frozen=True)
-class Chain:
-    """The run manifests of a vault.
-
-    :ivar verdict: such as ``whole up to 7``
-    :ivar holds: whether what its runs say may be told
-    :ivar runs: how many there are
-    :ivar head: number and SHA-256 of the last
-    """
-
-    vault: str
-    verdict: str
-    told: str
-    holds: bool
-    runs: int
-    head: tuple[int, str] | None
+    @property
+    def verdict(self) -> Verdict:
+        """``whole``, ``incomplete`` or ``broken``."""
+        return self.judged.verdict
 
 
 @dataclass(frozen=True)
@@ -237,21 +228,22 @@ class Report:
     """All that a report tells.
 
     :ivar generated: when the verification was made, by its host's clock
-    :ivar trust: what was trusted, by kind: how many
-    :ivar problems: what is wrong with no single key: code, where, sentence
+    :ivar problems: all that was found, the worst first
+    :ivar chains: the records of the runs, by the vault's host
+    :ivar keys: the worst first
     """
 
     generated: str
     verdict: Verdict
     trust: Mapping[str, t.Any]
-    problems: tuple[tuple[str, str, str], ...]
-    chains: tuple[Chain, ...]
+    problems: tuple[Problem, ...]
+    chains: Mapping[str, ChainVerdict]
     keys: tuple[Key, ...]
 
     @property
-    def versions(self) -> Iterator[tuple[Key, Version]]:
+    def versions(self) -> list[tuple[Key, Version]]:
         """All versions with their keys."""
-        return ((key, version) for key in self.keys for version in key.versions)
+        return [(key, version) for key in self.keys for version in key.versions]
 
     @property
     def deviations(self) -> Mapping[str, list[tuple[Key, Deviation]]]:
@@ -263,198 +255,140 @@ class Report:
         return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
 
     @property
-    def signers(self) -> tuple[str, ...]:
-        """All keys that signed a statement."""
-        found = {
-            keyid
+    def period(self) -> tuple[str, str] | None:
+        """The first and the last moment that a statement tells; None for none."""
+        times = [
+            time
             for _key, version in self.versions
-            for _name, told in version.statements
-            for keyid in told.signers
-        }
-        return tuple(sorted(found))
+            for time in (version.wrapped.text("wrap", "time"), version.arrived)
+            if time
+        ]
+        return (min(times), max(times)) if times else None
 
     def count(self, verdict: Verdict) -> int:
         """Return how many keys have a verdict."""
         return sum(key.verdict == verdict for key in self.keys)
 
 
-def report_of(verification: Mapping[str, t.Any]) -> Report:
-    """Return the facts of a verification, as docs/evidence.md describes its JSON."""
-    vaults = verification["vaults"]
-    places = _places(vaults)
-    keys: list[Key] = []
-    for vault in vaults:
-        runs = _Runs.of(vault)
-        for key in vault["keys"]:
-            read = key["verdict"] != "broken"
-            around = _Around(key["name"], read, runs, places, verification["generated"])
-            keys.append(_key(key, vault["vault"], around))
+def report_of(verification: Verification) -> Report:
+    """Return the facts of a verification."""
+    generated = format_moment(verification.generated)
+    places = _places(verification.vaults)
+    keys = [
+        _key(key, vault.vault, _Around(_runs(vault.chain), places, generated))
+        for vault in verification.vaults
+        for key in vault.keys
+    ]
+    keys.sort(key=lambda key: (-VERDICTS.index(key.verdict), key.vault, key.name))
     return Report(
-        generated=verification["generated"],
-        verdict=verification["verdict"],
-        trust=verification.get("trust") or {},
-        problems=tuple(
-            (str(each["code"]), str(each["where"]), str(each["msg"]))
-            for each in verification.get("problems") or ()
-        ),
-        chains=tuple(_chain(vault) for vault in vaults),
-        keys=tuple(
-            sorted(keys, key=lambda key: (VERDICTS.index(key.verdict), key.vault, key.name))
-        ),
+        generated=generated,
+        verdict=verification.verdict,
+        trust=verification.trust,
+        problems=verification.problems,
+        chains={vault.vault: vault.chain for vault in verification.vaults},
+        keys=tuple(keys),
     )
-
-
-def _chain(vault: Mapping[str, t.Any]) -> Chain:
-    chain = vault["chain"]
-    head = chain.get("head")
-    return Chain(
-        vault=vault["vault"],
-        verdict=chain["verdict"],
-        told=chain["told"],
-        holds=_holds(chain),
-        runs=len(chain.get("runs") or ()),
-        head=(head["number"], head["sha256"]) if head else None,
-    )
-
-
-def _holds(chain: Mapping[str, t.Any]) -> bool:
-    return not str(chain["verdict"]).startswith("broken")
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """What the runs of a vault say; nothing if their chain is broken.
-
-    :ivar by_receipt: the run that made a statement, by the SHA-256 of the statement's payload
-    :ivar all: oldest first
-    """
-
-    by_receipt: Mapping[str, Mapping[str, t.Any]]
-    all: tuple[Mapping[str, t.Any], ...]
-
-    @classmethod
-    def of(cls, vault: Mapping[str, t.Any]) -> _Runs:
-        """Read them from a vault of a verification."""
-        chain = vault["chain"]
-        runs = tuple(chain.get("runs") or ()) if _holds(chain) else ()
-        receipts = ((receipt, run) for run in runs for receipt in run.get("receipts") or ())
-        return cls({str(receipt["sha256"]): run for receipt, run in receipts}, runs)
-
-    def approvals(self, version: Mapping[str, t.Any], kek: str) -> tuple[Approval, ...]:
-        """Return who agreed to the KEK and the plan of a version's transfer."""
-        statements = [version.get(name) or {} for name in ("wrapped", "imported", "found")]
-        made_by = [self.by_receipt.get(str(each.get("sha256"))) for each in statements]
-        run = next((run for run in made_by if run), None)
-        if run is None:
-            return ()
-        digests = {"kek": kek, "plan": run.get("plan")}
-        return tuple(
-            Approval(each["subject"], tuple(map(str, each["principals"])), run["number"])
-            for each in run.get("approvals") or ()
-            if each["subject"] == "owner-root" or digests.get(each["subject"]) == each["digest"]
-        )
 
 
 @dataclass(frozen=True)
 class _Around:
-    """What is known around a key: the same for all its versions.
+    """What is known around the keys of a vault.
 
-    :ivar read: whether its statements may be read
+    :ivar runs: the records of its runs by their number; none if their chain is broken
     :ivar places: the versions of all vaults that have a thumbprint
     :ivar now: when the verification was made
     """
 
-    name: str
-    read: bool
-    runs: _Runs
+    runs: Mapping[int, Predicate]
     places: Mapping[str, list[str]]
     now: str
 
-
-def _key(key: Mapping[str, t.Any], vault: str, around: _Around) -> Key:
-    versions = sorted(key["versions"], key=_arrived)
-    facts = [
-        _version(version, successor, around)
-        for version, successor in zip(versions, [*versions[1:], None], strict=True)
-    ]
-    return Key(vault, key["name"], key["verdict"], key["code"], key["told"], tuple(facts[::-1]))
+    def claimed(self, run: t.Any) -> bool:
+        """Tell whether nobody trusted signed the record of a run."""
+        return not (self.runs.get(run) or {}).get("signed_by")
 
 
-def _arrived(version: Mapping[str, t.Any]) -> str:
-    """Return when a version came to its vault, for sorting: ISO 8601 in UTC sorts as text."""
-    told = version.get("imported") or version.get("found") or {}
-    return str(told.get("time") or "")
+def _runs(chain: ChainVerdict) -> Mapping[int, Predicate]:
+    broken = chain.verdict.startswith("broken")
+    return {} if broken else {run["number"]: run for run in chain.runs}
 
 
-def _version(
-    version: Mapping[str, t.Any], successor: Mapping[str, t.Any] | None, around: _Around
-) -> Version:
-    wrapped, imported, found = (
-        _told(version.get(name), around.read) for name in ("wrapped", "imported", "found")
+def _places(vaults: Iterable[VaultVerdict]) -> Mapping[str, list[str]]:
+    """Return the versions that have a thumbprint; broken ones are no facts."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for vault in vaults:
+        for key in vault.keys:
+            for version in key.versions:
+                if version.thumbprint and version.kid and _readable(key, version):
+                    places[version.thumbprint].append(version.kid)
+    return places
+
+
+def _readable(key: KeyVerdict, version: VersionVerdict) -> bool:
+    """Tell whether statements are facts: not if their version is broken, or the key as a whole."""
+    by_a_version = any(each.verdict == "broken" for each in key.versions)
+    return version.verdict != "broken" and (key.verdict != "broken" or by_a_version)
+
+
+def _key(key: KeyVerdict, vault: str, around: _Around) -> Key:
+    in_vault, packages = [], defaultdict(list)
+    for each in key.versions:
+        if _is_escrow(each):
+            packages[each.thumbprint, each.generation].append(
+                _told(each.wrapped, _readable(key, each))
+            )
+        else:
+            in_vault.append(each)
+    versions = []
+    for judged, successor in zip(in_vault, [*in_vault[1:], None], strict=True):
+        wrapped, imported, found = (
+            _told(statement, _readable(key, judged))
+            for statement in (judged.wrapped, judged.imported, judged.found)
+        )
+        version = Version(judged, successor is None, wrapped, imported, found)
+        if version.read:
+            escrow = packages.get((judged.thumbprint, judged.generation), ())
+            version = _with_life(replace(version, escrow=tuple(escrow)), successor, around)
+        versions.append(version)
+    return Key(vault, key, tuple(versions[::-1]), _sorted(_events(key.events, around)))
+
+
+def _is_escrow(version: VersionVerdict) -> bool:
+    """Tell whether this is a package for an escrow key, which is no vault's."""
+    return (
+        version.kid is None
+        and version.wrapped is not None
+        and version.wrapped.get("kek", {}).get("kid") is None
     )
-    attestation = version.get("attestation") if around.read else None
-    thumbprint = str(version.get("thumbprint") or "")
-    kid = str(version.get("kid") or "")
-    facts = Version(
-        kid=kid,
-        version=str(version.get("version") or ""),
-        thumbprint=thumbprint,
-        generation=str(version.get("generation") or ""),
-        newest=successor is None,
-        wrapped=wrapped,
-        imported=imported,
-        found=found,
-        attestation=(
-            (str(attestation["verdict"]), str(attestation["told"])) if attestation else None
-        ),
-        deviations=(),
-        life=(),
-        approvals=around.runs.approvals(version, wrapped.text("kek", "fingerprint")),
-        copies=_copies(version, kid, around) if around.read else (),
-    )
-    if not around.read:
-        return facts
-    return replace(
-        facts,
-        deviations=(
-            *(Deviation(each["code"], each["msg"]) for each in version.get("deviations") or ()),
-            *_further_deviations(facts, around.now),
-        ),
-        life=_life(facts, version.get("events") or (), successor),
-    )
 
 
-def _told(statement: Mapping[str, t.Any] | None, read: bool) -> Told:
+def _told(statement: Predicate | None, read: bool) -> Told:
     if statement is None:
         return Told("missing")
     if not read:
         return Told("not read")
-    signers = tuple(map(str, statement.get("signed_by") or ()))
-    predicate = {
-        name: value for name, value in statement.items() if name not in ("signed_by", "sha256")
-    }
-    return Told("signed" if signers else "unsigned", signers, statement.get("sha256"), predicate)
+    signers, runs = tuple(statement.get("signed_by") or ()), tuple(statement.get("named_by") or ())
+    standing: Standing = "signed" if signers else "named" if runs else "unsigned"
+    return Told(standing, signers, runs, statement.get("sha256"), statement)
 
 
-def _copies(version: Mapping[str, t.Any], kid: str, around: _Around) -> tuple[Copy, ...]:
-    """Return where else the key is: vaults by its thumbprint, and escrow packages."""
-    elsewhere = around.places.get(str(version.get("thumbprint")), ())
-    escrows = (_told(each, True) for each in version.get("escrow") or ())
-    return (
-        *(Copy(place) for place in elsewhere if place != kid),
-        *(Copy(told.text("kek", "fingerprint"), escrow=True) for told in escrows),
+def _with_life(version: Version, successor: VersionVerdict | None, around: _Around) -> Version:
+    """Return a version with all that its statements and the runs tell of it."""
+    judged = version.judged
+    elsewhere = around.places.get(judged.thumbprint or "", ())
+    moments = [*_transfer(version), *_events(judged.events, around)]
+    if not any(event.get("what") == "made" for event in judged.events):
+        moments += _made(version)
+    if successor is not None:
+        moments.append(_superseded(successor))
+    complete = replace(
+        version,
+        life=_sorted(moments),
+        approvals=_approvals(version, around),
+        copies=tuple(kid for kid in elsewhere if kid != judged.kid),
     )
-
-
-def _places(vaults: Iterable[Mapping[str, t.Any]]) -> Mapping[str, list[str]]:
-    """Return the versions that have a thumbprint; those of broken keys are no facts."""
-    places: dict[str, list[str]] = defaultdict(list)
-    for vault in vaults:
-        for key in vault["keys"]:
-            for version in key["versions"] if key["verdict"] != "broken" else ():
-                if version.get("thumbprint") and version.get("kid"):
-                    places[version["thumbprint"]].append(version["kid"])
-    return places
+    further = _further_deviations(complete, around.now)
+    return replace(complete, deviations=(*judged.deviations, *further))
 
 
 def _further_deviations(version: Version, now: str) -> Iterator[Deviation]:
@@ -463,90 +397,104 @@ def _further_deviations(version: Version, now: str) -> Iterator[Deviation]:
     if unsigned:
         yield Deviation(
             "unsigned",
-            f"No trusted key signed the statement {' and the statement '.join(unsigned)}, so it is "
-            "a claim and proves nothing",
+            f"No trusted key vouches for the statement {' and the statement '.join(unsigned)}, so "
+            "it is a claim and proves nothing",
         )
-    if version.found.standing == "missing":
+    if version.found.standing != "missing":
+        yield Deviation(
+            "found_in_place",
+            "The version was in the vault without a receipt, so its KEK is unknown",
+        )
+    else:
         for name, told in (("wrapped", version.wrapped), ("imported", version.imported)):
             if told.standing == "missing":
                 yield Deviation("receipt_missing", f"The statement {name} is missing")
-    else:
-        yield Deviation(
-            "found_in_place",
-            "The version was in the vault without a receipt: under which KEK it came is unknown",
-        )
-    if version.expires and version.newest and version.expires <= now:
+    if version.newest and version.expires and version.expires <= now:
         yield Deviation("expired", "The newest version that the evidence knows has expired")
-    if any(copy.escrow for copy in version.copies):
+    if version.escrow:
         yield Deviation(
             "escrow_untested",
-            "An escrow package was made; no statement says that anybody ever restored a key from "
-            "one",
+            "An escrow package exists, and no statement says that anybody restored a key from one",
         )
 
 
-def _life(
-    version: Version,
-    events: Sequence[Mapping[str, t.Any]],
-    successor: Mapping[str, t.Any] | None,
-) -> tuple[Moment, ...]:
-    """Return what became of a version, oldest first; what nobody timed comes last."""
-    told = {str(event["what"]) for event in events}
-    moments = [
-        *(_made(version) if "made" not in told else ()),
-        *_transfer(version),
-        *(
-            Moment(
-                str(event.get("time") or ""),
-                _EVENTS.get(str(event["what"]), str(event["what"])),
-                _clock(event.get("clock")),
+def _approvals(version: Version, around: _Around) -> tuple[Approval, ...]:
+    """Return who agreed to the KEK, its owner's root and the plan of a version's transfer."""
+    numbers = {number for _name, told in version.statements for number in told.runs}
+    kek = version.wrapped
+    found = []
+    for number in sorted(numbers & set(around.runs)):
+        run = around.runs[number]
+        digests = {
+            "kek": kek.text("kek", "fingerprint"),
+            "owner-root": kek.text("kek", "owner_root"),
+            "plan": str(run.get("plan")),
+        }
+        found += [
+            Approval(
+                each["subject"],
+                tuple(each["principals"]),
+                number,
+                around.claimed(number),
             )
-            for event in events
-        ),
-    ]
-    if successor is not None:
-        arrived = successor.get("imported") or successor.get("found") or {}
-        moments.append(
-            Moment(
-                str(arrived.get("time") or ""),
-                f"Rotated: version {successor.get('version')} took its place",
-                _clock(arrived.get("clock")),
-                claimed=not arrived.get("signed_by"),
-            )
-        )
+            for each in run.get("approvals") or ()
+            if digests.get(each["subject"]) == each["digest"]
+        ]
+    return tuple(found)
+
+
+def _sorted(moments: Iterable[Moment]) -> tuple[Moment, ...]:
+    """Return them oldest first, and last what nobody timed: ISO 8601 in UTC sorts as text."""
     return tuple(sorted(moments, key=lambda moment: moment.time or "~"))
 
 
 def _made(version: Version) -> Iterator[Moment]:
-    """Yield when the token made it, which a CKA_ID of ours holds."""
-    told = version.wrapped.text("key", "generation")
-    identifier = bytes.fromhex(told) if told else b""
+    """Yield when the HSM made it, which a CKA_ID that Keyferry gave holds."""
+    identifier = bytes.fromhex(version.wrapped.text("key", "generation"))
     if is_ours(identifier):
-        moment = format_moment(datetime.fromtimestamp(made_at(identifier), timezone.utc))
-        claimed = version.wrapped.standing == "unsigned"
-        yield Moment(moment, _EVENTS["made"], _TOKEN_HOST, claimed)
+        moment = format_moment(datetime.fromtimestamp(int(made_at(identifier)), timezone.utc))
+        yield Moment(moment, _EVENTS["made"], _TOKEN_HOST, not version.wrapped.holds)
 
 
 def _transfer(version: Version) -> Iterator[Moment]:
     wrapped, imported, found = version.wrapped, version.imported, version.found
     if wrapped.predicate:
-        kek = wrapped.text("kek", "kid") or "an escrow key"
-        what = f"Wrapped under {kek.rpartition('/keys/')[2]}"
-        claimed = wrapped.standing == "unsigned"
-        yield Moment(wrapped.text("wrap", "time"), what, _TOKEN_HOST, claimed)
+        kek = wrapped.text("kek", "kid").rpartition("/keys/")[2].partition("/")[0]
+        what = f"Wrapped under the KEK {kek}"
+        yield Moment(wrapped.text("wrap", "time"), what, _TOKEN_HOST, not wrapped.holds)
     if imported.predicate:
-        claimed = imported.standing == "unsigned"
+        claimed = not imported.holds
         if imported.text("interrupted_at"):
             what = "Import interrupted; a later run read the version back"
-            yield Moment(imported.text("interrupted_at"), what, _clock("host"), claimed)
-        yield Moment(imported.text("time"), "Imported", _clock(imported.get("clock")), claimed)
+            yield Moment(imported.text("interrupted_at"), what, _CLOCKS["host"], claimed)
+        yield Moment(imported.text("time"), "Imported", _clock(imported.predicate), claimed)
         if version.expires:
-            yield Moment(version.expires, "Expires", "as set in the vault", claimed)
+            yield Moment(version.expires, "Expires", "set at the import", claimed)
     if found.predicate:
-        claimed = found.standing == "unsigned"
         what = "Found in the vault, without a receipt"
-        yield Moment(found.text("time"), what, _clock(found.get("clock")), claimed)
+        yield Moment(found.text("time"), what, _clock(found.predicate), not found.holds)
 
 
-def _clock(name: t.Any) -> str:
-    return _CLOCKS.get(str(name), _NO_CLOCK)
+def _superseded(successor: VersionVerdict) -> Moment:
+    told = _told(successor.imported or successor.found, successor.verdict != "broken")
+    version = successor.version or "that was not imported"
+    what = f"Rotated: superseded by the version {version}"
+    return Moment(told.text("time"), what, _clock(told.predicate), not told.holds)
+
+
+def _events(events: Iterable[Predicate], around: _Around) -> list[Moment]:
+    """Return what runs tell, if their chain holds."""
+    return [
+        Moment(
+            str(event.get("time") or ""),
+            f"{_EVENTS.get(str(event['what']), str(event['what']))} (run {event['run']})",
+            _CLOCKS["host"] if event.get("time") else _NO_CLOCK,
+            around.claimed(event["run"]),
+        )
+        for event in events
+        if event["run"] in around.runs
+    ]
+
+
+def _clock(predicate: Predicate) -> str:
+    return _CLOCKS.get(str(predicate.get("clock")), _NO_CLOCK)
