@@ -82,7 +82,8 @@ class VersionVerdict(Shape):
     :ivar found: the same of found/v1
     :ivar attestation: of the key in the pool
     :ivar kek_attestation: of the KEK
-    :ivar events: what runs did with it, as their manifests have it, with ``run``, the number
+    :ivar events: what runs did with it, as their manifests have it, with ``run``, the manifest's
+        number, and ``signed_by``
     """
 
     kid: str | None
@@ -109,6 +110,7 @@ class KeyVerdict(Shape):
     :ivar code: of its worst problem; ``whole`` where there is none
     :ivar versions: oldest first
     :ivar events: those that name none of these versions, with ``run``
+    :ivar copies: escrow packages: predicates of wrapped/v1, as VersionVerdict has them
     """
 
     name: str
@@ -117,6 +119,7 @@ class KeyVerdict(Shape):
     told: str
     versions: tuple[VersionVerdict, ...]
     events: tuple[Mapping[str, t.Any], ...] = ()
+    copies: tuple[Mapping[str, t.Any], ...] = ()
 
 
 @dataclass(frozen=True)
