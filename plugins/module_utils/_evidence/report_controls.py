@@ -316,7 +316,7 @@ _STANDARDS: t.Final[Mapping[str, tuple[_Control, ...]]] = {
             (
                 _EXPIRY,
                 _rotated,
-                _not_ours("which cryptoperiod is right; playbooks/plan.yml reports what is due"),
+                _not_ours("which cryptoperiod is right; the playbook plan reports what is due"),
             ),
         ),
         _Control(

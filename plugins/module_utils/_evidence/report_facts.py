@@ -205,12 +205,14 @@ class Key:
     :ivar judged: what the verification found of it
     :ivar versions: the newest first
     :ivar life: what names none of these versions
+    :ivar escrow: packages for an escrow key of which no version is known
     """
 
     vault: str
     judged: KeyVerdict
     versions: tuple[Version, ...]
     life: tuple[Moment, ...] = ()
+    escrow: tuple[Told, ...] = ()
 
     @property
     def name(self) -> str:
@@ -303,10 +305,6 @@ class _Around:
     places: Mapping[str, list[str]]
     now: str
 
-    def claimed(self, run: t.Any) -> bool:
-        """Tell whether nobody trusted signed the record of a run."""
-        return not (self.runs.get(run) or {}).get("signed_by")
-
 
 def _runs(chain: ChainVerdict) -> Mapping[int, Predicate]:
     broken = chain.verdict.startswith("broken")
@@ -331,35 +329,23 @@ def _readable(key: KeyVerdict, version: VersionVerdict) -> bool:
 
 
 def _key(key: KeyVerdict, vault: str, around: _Around) -> Key:
-    in_vault, packages = [], defaultdict(list)
-    for each in key.versions:
-        if _is_escrow(each):
-            packages[each.thumbprint, each.generation].append(
-                _told(each.wrapped, _readable(key, each))
-            )
-        else:
-            in_vault.append(each)
+    packages = [_told(each, key.verdict != "broken") for each in key.copies]
     versions = []
-    for judged, successor in zip(in_vault, [*in_vault[1:], None], strict=True):
+    for judged, successor in zip(key.versions, [*key.versions[1:], None], strict=True):
         wrapped, imported, found = (
             _told(statement, _readable(key, judged))
             for statement in (judged.wrapped, judged.imported, judged.found)
         )
         version = Version(judged, successor is None, wrapped, imported, found)
         if version.read:
-            escrow = packages.get((judged.thumbprint, judged.generation), ())
-            version = _with_life(replace(version, escrow=tuple(escrow)), successor, around)
+            own = tuple(
+                each for each in packages if each.text("key", "generation") == judged.generation
+            )
+            packages = [each for each in packages if each not in own]
+            version = _with_life(replace(version, escrow=own), successor, around)
         versions.append(version)
-    return Key(vault, key, tuple(versions[::-1]), _sorted(_events(key.events, around)))
-
-
-def _is_escrow(version: VersionVerdict) -> bool:
-    """Tell whether this is a package for an escrow key, which is no vault's."""
-    return (
-        version.kid is None
-        and version.wrapped is not None
-        and version.wrapped.get("kek", {}).get("kid") is None
-    )
+    life = _sorted(_events(key.events, around))
+    return Key(vault, key, tuple(versions[::-1]), life, tuple(packages))
 
 
 def _told(statement: Predicate | None, read: bool) -> Told:
@@ -408,7 +394,7 @@ def _further_deviations(version: Version, now: str) -> Iterator[Deviation]:
     else:
         for name, told in (("wrapped", version.wrapped), ("imported", version.imported)):
             if told.standing == "missing":
-                yield Deviation("receipt_missing", f"The statement {name} is missing")
+                yield Deviation(f"{name}_missing", f"The statement {name} is missing")
     if version.newest and version.expires and version.expires <= now:
         yield Deviation("expired", "The newest version that the evidence knows has expired")
     if version.escrow:
@@ -435,7 +421,7 @@ def _approvals(version: Version, around: _Around) -> tuple[Approval, ...]:
                 each["subject"],
                 tuple(each["principals"]),
                 number,
-                around.claimed(number),
+                not run["signed_by"],
             )
             for each in run.get("approvals") or ()
             if digests.get(each["subject"]) == each["digest"]
@@ -489,7 +475,7 @@ def _events(events: Iterable[Predicate], around: _Around) -> list[Moment]:
             str(event.get("time") or ""),
             f"{_EVENTS.get(str(event['what']), str(event['what']))} (run {event['run']})",
             _CLOCKS["host"] if event.get("time") else _NO_CLOCK,
-            around.claimed(event["run"]),
+            not event["signed_by"],
         )
         for event in events
         if event["run"] in around.runs

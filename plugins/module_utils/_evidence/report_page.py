@@ -77,7 +77,8 @@ _TITLES: t.Final[Mapping[str, str]] = {
     "origin_unknown": "Origin of the key unknown",
     "package_unverified": "Package not verified",
     "proxy": "Proxy in use",
-    "receipt_missing": "Receipt missing",
+    "imported_missing": "Receipt of the import missing",
+    "wrapped_missing": "Receipt of the wrap missing",
     "strength_unknown": "Strength unknown",
     "target_differs": "Attestation of the key differs",
     "target_not_fetched": "Attestation of the key missing",
@@ -235,13 +236,13 @@ def _scope(report: Report) -> Iterator[Markup]:
             ),
         ),
         ("Listing of the HSM", "compared" if trust.get("listing") else "not given"),
-        ("Export of the vaults", "compared" if trust.get("vaults") else "not given"),
+        ("Export of the vaults", ", ".join(trust.get("vaults") or ["not given"])),
     ]
     yield _facts(rows)
     yield element(
         "p",
-        "A fact in this report comes from statements that were verified. What nobody trusted signed "
-        "is marked ",
+        "A fact in this report comes from statements that were verified. What nobody trusted "
+        "signed is marked ",
         _CLAIM,
         ". Of a broken key, no statement is shown.",
     )
@@ -291,9 +292,10 @@ def _problems(report: Report) -> Iterator[Markup]:
 def _runs(report: Report) -> Iterator[Markup]:
     yield element(
         "p",
-        "Each run leaves a record that names the one before by its SHA-256. This finds a record that "
-        "was removed, changed or moved. A last record that was cut off is found only by somebody who "
-        "knows the number and the SHA-256 of the head from elsewhere.",
+        "Each run leaves a record that names the one before by its SHA-256. This finds a record "
+        "that was removed, changed or moved. A last record that was cut off is found only by "
+        "somebody who knows the head from elsewhere. Of records whose chain is broken, neither "
+        "events nor approvals are shown.",
         cls="soft",
     )
     rows = [
@@ -356,9 +358,10 @@ _CELLS: t.Final = ("w", "n", "w", "w", None, None)
 def _controls(report: Report, anchors: Mapping[int, str]) -> Iterator[Markup]:
     yield element(
         "p",
-        "What the evidence tells about controls that auditors ask for. Each is told in our own words, "
-        "shortened, and partly from memory: check the text of the standard itself before you rely on "
-        "it. A fact is counted only if a trusted key vouches for it. This report states no compliance.",
+        "What the evidence tells about controls that auditors ask for. Each control is told in our "
+        "own words, shortened, and partly from memory: check the text of the standard itself "
+        "before you rely on it. A fact is counted only if a trusted key vouches for it. This "
+        "report states no compliance.",
     )
     for standard, controls in groupby(controls_of(report), key=lambda judged: judged.standard):
         yield element("h3", standard)
@@ -397,7 +400,8 @@ def _sections(report: Report, anchors: Mapping[int, str]) -> Iterator[Markup]:
             element("p", key.vault, cls="soft"),
             None if key.judged.told in told else element("p", f"{key.judged.told}."),
             *(part for version in key.versions for part in _version(version, names)),
-            *((element("h4", "The key in other runs"), _life(key.life)) if key.life else ()),
+            *((element("h4", "What other runs tell"), _life(key.life)) if key.life else ()),
+            *((element("h4", "Without a version"), _packages(key)) if key.escrow else ()),
             id=anchors[id(key)],
             cls="key",
         )
@@ -414,6 +418,17 @@ def _version(version: Version, names: Mapping[str, str]) -> Iterator[Markup]:
         yield _facts(_details(version, names))
     else:
         yield element("p", f"{judged.told}. Nothing that its statements say is shown here.")
+
+
+def _packages(key: Key) -> Markup:
+    return _facts([("Escrow", joined(map(_package, key.escrow)))])
+
+
+def _package(told: Told) -> Markup:
+    if told.standing == "not read":
+        return element("div", "A package for an escrow key, of a broken key")
+    fingerprint = element("code", told.text("kek", "fingerprint"))
+    return element("div", _claim(told, "Package for the escrow key ", fingerprint))
 
 
 def _life(moments: Iterable[Moment]) -> Markup:
@@ -442,12 +457,7 @@ def _details(version: Version, names: Mapping[str, str]) -> Iterator[tuple[str, 
     if judged.attestation.verdict != "none":
         yield "Attestation", f"{judged.attestation.told}."
     copies = [element("div", element("code", kid)) for kid in version.copies]
-    copies += [
-        element(
-            "div", "Escrow package for the key ", element("code", told.text("kek", "fingerprint"))
-        )
-        for told in version.escrow
-    ]
+    copies += map(_package, version.escrow)
     yield "Other copies", joined(copies) if copies else "none in this evidence"
     if version.approvals:
         yield "Approvals", joined(map(_approval, version.approvals))
@@ -476,8 +486,8 @@ def _of_wrap(version: Version) -> Iterator[tuple[str, Child]]:
         "HSM",
         _claim(
             told,
-            f"{token['manufacturer']} {token['model']}, firmware {token['firmware']}, serial number "
-            f"{token['serial']}, label {token['label']}",
+            f"{token['manufacturer']} {token['model']}, firmware {token['firmware']}, "
+            f"serial number {token['serial']}, label {token['label']}",
         ),
     )
     attributes = {
@@ -544,17 +554,17 @@ def _proof(told: Told, names: Mapping[str, str]) -> Markup:
 def _check(report: Report) -> Iterator[Markup]:
     yield element(
         "p",
-        "This page is only a view. The proof is the folder of receipts: repeat the verification with "
-        "playbooks/verify.yml, or without Ansible by the plain command, on a machine of your own. Take "
-        "the evidence keys and the owners' roots from the people who keep them, and not from "
-        "whoever gave you this page.",
+        "This page is only a view, and is not signed. The proof is the folder of receipts: verify "
+        "it on a machine of your own with the playbook verify, or without Ansible with "
+        "extensions/keyferry_verify.py. Take the evidence keys and the owners' roots from the "
+        "people who keep them, and not from whoever gave you this page.",
     )
     yield element(
         "p",
-        "A signature of an evidence key says that somebody with its PIN signed in that HSM. It does "
-        "not say that the content is true. A time is that of the named clock; no clock here is one of "
-        "a time stamp authority. Whether a rotation is overdue is not in the receipts: "
-        "playbooks/plan.yml reports it.",
+        "A signature of an evidence key says that somebody with its PIN signed in that HSM. It "
+        "does not say that the content is true. A time is that of the named clock; no clock here "
+        "is one of a time stamp authority. Receipts do not tell whether a rotation is overdue: the "
+        "playbook plan reports it.",
     )
     names = report.trust.get("keyids") or {}
     rows = [

@@ -114,13 +114,16 @@ ol.life li::before { content: ""; position: absolute; left: -.36rem; top: .72em;
   @bottom-right { content: counter(page) " / " counter(pages); font: 8pt sans-serif; color: #666;
   } }
 @media print {
+  html { font-size: 9.5pt; }
   :root { color-scheme: light;
     --paper: #fff; --panel: #f4f3ee; --ink: #000; --soft: #4a4f57; --rule: #c9c7c0;
     --good: #14512f; --warn: #6b4600; --bad: #8c1d17;
     --good-bg: #e6f1ea; --warn-bg: #f8eed8; --bad-bg: #fae5e2; --link: #000; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  body { max-width: none; padding: 0; font-size: 9.5pt; line-height: 1.45; }
-  h1 { font-size: 24pt; } h2 { font-size: 16pt; margin-top: 0; }
+  body { max-width: none; padding: 0; line-height: 1.45; }
+  h1 { font-size: 24pt; } h2 { font-size: 16pt; margin-top: 18pt; }
+  .part > h2 { margin-top: 0; }
+  .totals { grid-template-columns: repeat(6, 1fr); }
   a { text-decoration: none; }
   nav { display: none; }
   .part { break-before: page; }

@@ -37,7 +37,10 @@ def rows_of(report: Report) -> list[dict[str, t.Any]]:
 
 
 def csv_of(report: Report) -> str:
-    """Return the rows as RFC 4180, in which no cell is a formula: an apostrophe stands before it."""
+    """Return the rows as RFC 4180 has them.
+
+    An apostrophe stands before a cell that a spreadsheet would take for a formula.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     rows = rows_of(report)

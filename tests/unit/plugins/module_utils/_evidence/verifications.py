@@ -212,12 +212,6 @@ class Transfer:
         }
         return VersionVerdict(**facts)
 
-    def escrowed(self) -> VersionVerdict:
-        """A package of the same key for an escrow key."""
-        wrapped = self.wrapped(escrow=True)
-        nowhere = {"kid": None, "version": None, "imported": None, "deviations": ()}
-        return self.judged(**nowhere, wrapped=wrapped, attestation=NONE, kek_attestation=NONE)
-
     def found(self) -> VersionVerdict:
         """The same version, of which no transfer is known."""
         found = {
@@ -233,7 +227,15 @@ class Transfer:
             "named_by": [self.run],
             "sha256": digest(self.kid, "found"),
         }
-        return self.judged(wrapped=None, imported=None, found=found, deviations=())
+        return self.judged(
+            verdict="incomplete",
+            code="found_in_place",
+            told="The version was found in place, and no statement tells how it came there",
+            wrapped=None,
+            imported=None,
+            found=found,
+            deviations=(),
+        )
 
 
 def key_of(name: str, *versions: VersionVerdict, **changes: Any) -> KeyVerdict:
@@ -300,7 +302,7 @@ def verification_of(*vaults: VaultVerdict, problems: tuple[Problem, ...] = ()) -
         "heads": 0,
         "keyids": {EVIDENCE_KEY: "payments-luna.pem"},
         "listing": False,
-        "vaults": False,
+        "vaults": [],
     }
     return Verification(NOW, trust, verdict, problems, vaults)
 
@@ -319,7 +321,7 @@ def bank(count: int) -> Verification:
         vault = VAULTS[number % 2]
         keys[vault].append(_key_of_the_bank(vault, number))
     lost = Problem(
-        "attestation_missing",
+        "lost_file",
         "incomplete",
         f"{VAULTS[0]}/attestations",
         "One attestation that a statement names is not in the folder",
@@ -345,16 +347,17 @@ def _key_of_the_bank(vault: str, number: int) -> KeyVerdict:
             "kid": first.kid,
             "time": format_moment(START + timedelta(days=181)),
             "run": 2,
+            "signed_by": [EVIDENCE_KEY],
         }
         return key_of(name, first.judged(events=(retired,)), second.judged())
     if special == 3:
-        return key_of(name, first.judged(), first.escrowed())
+        return key_of(name, first.judged(), copies=(first.wrapped(escrow=True),))
     if special == 4:
         return key_of(
             name,
             first.judged(
                 verdict="broken",
-                code="signature_wrong",
+                code="bad_signature",
                 told="The signature of the statement imported is not one over its text",
             ),
         )
@@ -376,7 +379,7 @@ def _key_of_the_bank(vault: str, number: int) -> KeyVerdict:
             name,
             first.judged(
                 verdict="incomplete",
-                code="not_imported",
+                code="imported_missing",
                 told="The package was wrapped, and nothing states that it was imported",
                 kid=None,
                 version=None,
