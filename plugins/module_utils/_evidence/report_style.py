@@ -81,7 +81,7 @@ thead th { white-space: nowrap; color: var(--soft); font-weight: 600;
 tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 9rem; }
 tbody th small { font-weight: 400; }
 #keys tbody th { min-width: 15rem; }
-.control li a { white-space: nowrap; }
+a { overflow-wrap: anywhere; }
 .n { text-align: right; }
 .w { white-space: nowrap; }
 .key { border-top: 2px solid var(--rule); margin-top: 2.4rem; padding-top: 1.2rem; }
@@ -107,7 +107,8 @@ ol.life li::before { content: ""; position: absolute; left: -.36rem; top: .72em;
   dl.facts { grid-template-columns: 1fr; }
   dl.facts dd { border: 0; padding-top: 0; }
   ol.life li { grid-template-columns: 1fr; padding-bottom: .6rem; }
-  table { min-width: 44rem; }
+  table { min-width: 30rem; }
+  #keys table { min-width: 46rem; }
 }
 @page { size: A4; margin: 18mm 16mm 20mm;
   @bottom-left { content: "Evidence of keys"; font: 8pt sans-serif; color: #666; }
@@ -131,8 +132,8 @@ ol.life li::before { content: ""; position: absolute; left: -.36rem; top: .72em;
   thead { display: table-header-group; }
   tr, .verdict, .totals, ol.life li, dl.facts dd, .control { break-inside: avoid; }
   .scroll { overflow: visible; }
-  table { font-size: 8pt; min-width: 0; }
-  #keys tbody th { min-width: 48mm; }
+  table, #keys table { font-size: 8pt; min-width: 0; }
+  #keys tbody th { min-width: 54mm; }
   th, td { padding: 3pt 6pt 3pt 0; }
   dl.facts, ol.life li { font-size: 8.5pt; }
   dl.facts { grid-template-columns: 32mm minmax(0, 1fr); }
