@@ -168,7 +168,7 @@ def _front(report: Report) -> Iterator[Markup]:
     )
     yield element(
         "dl",
-        *(element("div", element("dt", what.capitalize()), element("dd", n)) for what, n in totals),
+        *(element("div", element("dt", what.capitalize()), element("dd", f"{n:,}")) for what, n in totals),
         cls="totals",
     )
     yield element(

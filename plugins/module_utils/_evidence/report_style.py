@@ -133,7 +133,7 @@ ol.life li::before { content: ""; position: absolute; left: -.36rem; top: .72em;
   tr, .verdict, .totals, ol.life li, dl.facts dd, .control { break-inside: avoid; }
   .scroll { overflow: visible; }
   table, #keys table { font-size: 8pt; min-width: 0; }
-  #keys tbody th { min-width: 54mm; }
+  #keys tbody th { min-width: 60mm; }
   th, td { padding: 3pt 6pt 3pt 0; }
   dl.facts, ol.life li { font-size: 8.5pt; }
   dl.facts { grid-template-columns: 32mm minmax(0, 1fr); }
