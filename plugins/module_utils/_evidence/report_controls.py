@@ -372,14 +372,14 @@ _STANDARDS: t.Final[Mapping[str, tuple[_Control, ...]]] = {
     ),
     "NIST SP 800-57 part 2 rev. 1": (
         _Control(
-            "policy and practice statement",
+            "Policy and practice statement",
             "Policy, practice statement, roles and audits exist",
             (_not_ours("your policy, your practice statement, roles and audits"),),
         ),
     ),
     "NIST SP 800-130 and 800-152": (
         _Control(
-            "metadata and audit",
+            "Metadata and audit",
             "Metadata is bound to the key, its integrity is protected, and changes of state are "
             "recorded with time and actor",
             (_SIGNED, _chains, _approvals),
@@ -426,7 +426,7 @@ _STANDARDS: t.Final[Mapping[str, tuple[_Control, ...]]] = {
     ),
     "FIPS 140-3": (
         _Control(
-            "validation",
+            "Validation",
             "The module is validated, and runs as its certificate describes",
             (
                 _hsms,

@@ -90,6 +90,11 @@ _TITLES: t.Final[Mapping[str, str]] = {
     "vault_without_attestation": "Vault without attestation",
 }
 
+_ORIGINS: t.Final[Mapping[str, str]] = {
+    "token": "made in the HSM, as the HSM states",
+    "external": "made elsewhere",
+    "unknown": "not told by the HSM",
+}
 _IDENTITIES: t.Final[Mapping[str, str]] = {
     "public_key": "equal public key",
     "proved": "operation",
@@ -168,7 +173,10 @@ def _front(report: Report) -> Iterator[Markup]:
     )
     yield element(
         "dl",
-        *(element("div", element("dt", what.capitalize()), element("dd", f"{n:,}")) for what, n in totals),
+        *(
+            element("div", element("dt", what.capitalize()), element("dd", f"{n:,}"))
+            for what, n in totals
+        ),
         cls="totals",
     )
     yield element(
@@ -495,7 +503,9 @@ def _of_wrap(version: Version) -> Iterator[tuple[str, Child]]:
         for name, value in told.predicate["evidence"].items()
         if name.startswith("CKA_") and value is not None
     }
-    yield "Origin", _claim(told, f"{told.text('evidence', 'origin')}: {one_line(attributes)}")
+    origin = told.text("evidence", "origin")
+    stated = f" ({one_line(attributes)})" if attributes else ""
+    yield "Origin", _claim(told, f"{_ORIGINS.get(origin, origin)}{stated}")
     kek = told.predicate["kek"]
     trust = _TRUSTS.get(kek["trust"], kek["trust"])
     yield (
