@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import zip_longest
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import (
     is_ours,
@@ -331,7 +332,7 @@ def _readable(key: KeyVerdict, version: VersionVerdict) -> bool:
 def _key(key: KeyVerdict, vault: str, around: _Around) -> Key:
     packages = [_told(each, key.verdict != "broken") for each in key.copies]
     versions = []
-    for judged, successor in zip(key.versions, [*key.versions[1:], None], strict=True):
+    for judged, successor in zip_longest(key.versions, key.versions[1:]):
         wrapped, imported, found = (
             _told(statement, _readable(key, judged))
             for statement in (judged.wrapped, judged.imported, judged.found)

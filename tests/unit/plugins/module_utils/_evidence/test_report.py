@@ -251,6 +251,16 @@ def test_a_key_that_is_broken_as_a_whole_has_no_facts_and_one_with_a_broken_vers
     assert [version.read for version in key.versions] == [True, False]
 
 
+def test_a_key_of_which_everything_is_lost_stands_in_each_part_with_its_sentence() -> None:
+    lost = key_of("web", verdict="broken", code="lost_receipt", told="Its file is lost")
+    report = report_of(verification_of(vault_of(HSM, lost)))
+    page = page_of(report)
+    assert page.count("Its file is lost.") == 2
+    (row,) = rows_of(report)
+    assert (row["key"], row["key_verdict"], row["kid"]) == ("web", "broken", None)
+    assert len(list(cells(csv_of(report)))) == 2
+
+
 def test_what_nobody_trusted_signed_is_called_a_claim_and_counts_nowhere() -> None:
     transfer = Transfer(HSM, "web", signers=())
     unsigned: dict[str, Any] = {"signed_by": [], "named_by": []}
