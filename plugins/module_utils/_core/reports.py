@@ -239,6 +239,7 @@ class VaultInfo(Shape):
     :ivar clock: what time it is for runs with this vault: ``source`` (``vault``, ``entra`` or
         ``host``), ``time``, and ``difference``, by how many seconds it is ahead of this host
     :ivar missing: operations that are required and were refused
+    :ivar owner_roots: of a Managed HSM the SHA-256 of what may be its owner's root certificate
     """
 
     url: str
@@ -255,6 +256,7 @@ class VaultInfo(Shape):
     missing: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    owner_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
