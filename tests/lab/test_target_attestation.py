@@ -23,8 +23,8 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.target_at
     read_roots,
 )
 from ansible_collections.keyferry.azure.tests.lab.test_attestation import (
+    ASKED,
     KID,
-    NOW,
     WRONG,
     Asked,
     maker,
@@ -40,7 +40,7 @@ OWNER = read_certificate(pool().owner.certificate).fingerprint
 ROOTS = Roots({"pool": OWNER}, (read_certificate(maker().certificate),))
 
 
-def judged(attestation: t.Any, roots: Roots = ROOTS, asked: Asked = Asked()) -> TargetAttestation:
+def judged(attestation: t.Any, roots: Roots = ROOTS, asked: Asked = ASKED) -> TargetAttestation:
     text = json.dumps({"attributes": {"attestation": attestation}})
     verdict = judge_target(text, KID, public_key(material(asked.family)), roots, asked.now)
     assert verdict.sha256 == hashlib.sha256(text.encode()).hexdigest()

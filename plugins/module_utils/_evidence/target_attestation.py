@@ -33,7 +33,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certifica
     read_bundle,
 )
 
-#: ``differs``: the hardware states something else than what was imported, or somebody else states it
+#: ``differs``: the hardware states something else than what was imported, or another one states it
 Verdict = t.Literal["attested", "root_not_pinned", "differs", "unreadable", "not_fetched"]
 
 _BY_REASON: t.Mapping[str, Verdict] = {
@@ -94,8 +94,8 @@ def judge_target(
 ) -> TargetAttestation:
     """Return what the hardware states of a key that was imported.
 
-    That the key was not made in the pool is right for it: LOCAL may be false, and if it is true, the
-    verdict says so.
+    That the key was not made in the pool is right for it: LOCAL may be false, and if it is true,
+    the verdict says so.
 
     :param text: Azure's answer
     :param key: its public key, which is the token's; None for oct keys
