@@ -212,6 +212,9 @@ packages:
     receipt:
       description: The receipt, an in-toto Statement v1; docs/receipt.schema.json describes it.
       type: dict
+    envelope:
+      description: The receipt in an envelope of DSSE, as one line.
+      type: str
   sample:
     - name: signing-key
       generation: 01a2032eafaa71a4a5d1e84832f381a3
@@ -227,6 +230,7 @@ packages:
       wrapped: true
       challenge: null
       receipt: {}
+      envelope: '{"payload":"eyJ...","payloadType":"application/vnd.in-toto+json","signatures":[]}'
 escrows:
   description:
     - The same for the escrow packages, with V(null) as RV(escrows[].kek_id) and

@@ -29,6 +29,8 @@ class RotatedKey(Shape):
 
     :ivar replaced: the version that was the newest before
     :ivar identity: as ImportedKey has it; None where nothing was imported or updated
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what it stated of the package
     """
 
     name: str
@@ -47,6 +49,8 @@ class RotatedKey(Shape):
     receipt: Mapping[str, t.Any] | None = None
     imported: bool = False
     locked: bool = False
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
 
 
 @dataclass(frozen=True)

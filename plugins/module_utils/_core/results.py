@@ -161,6 +161,7 @@ class Package(Shape):
     :ivar content: the text of the .byok file
     :ivar sha256: of the content, in hexadecimal digits
     :ivar sha256_spoken: the same in groups, to be read aloud
+    :ivar envelope: the receipt in an envelope, as one line
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
     """
@@ -176,6 +177,7 @@ class Package(Shape):
     receipt: Mapping[str, t.Any] | None
     challenge: Mapping[str, t.Any] | None = None
     sha256_spoken: str | None = None
+    envelope: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ class ImportedKey(Shape):
     :ivar created: when the vault made the version
     :ivar interrupted_at: when an interrupted run sent the import that this run finished; None for
         an import of this run
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what byok_wrap stated of the package
     """
 
     name: str
@@ -208,3 +212,5 @@ class ImportedKey(Shape):
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
     interrupted_at: datetime | None = None
+    envelope: str | None = None
+    wrapped_sha256: str | None = None

@@ -35,12 +35,18 @@ GROUPS: dict[str, list[str]] = yaml.safe_load((ROOT / "meta/runtime.yml").read_t
 DELETES = "nothing is imported"
 LOOKS = "nothing is wrapped"
 MAKES = "a listing is for runs that only look"
+IMPORTS = (
+    "attestation_maker_roots",
+    "attestation_owner_roots",
+    "on_deleted",
+    "receipt_directory",
+)
 NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("batch.yml", "byok_target_key"): {"listing": MAKES},
     ("batch.yml", "byok_wrap"): {
         "kek_trust": "deprecated; byok_kek_trust demands, and is required_kek_trust there"
     },
-    ("delete.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
+    ("delete.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
     ("discover.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
     ("list.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
@@ -49,7 +55,7 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
         "only a plan reports what nobody declared, and a KEK that ends",
     ),
     ("prepare.yml", "byok_target_key"): {"listing": MAKES},
-    ("recover.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
+    ("recover.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
     ("retire.yml", "byok_rotate"): dict.fromkeys(
         (
             "allow_trailing_zeros",
@@ -67,6 +73,7 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "kek_size",
             "on_deleted",
             "prove",
+            "receipt_directory",
         ),
         DELETES,
     ),
