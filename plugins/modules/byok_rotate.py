@@ -35,6 +35,7 @@ requirements:
 extends_documentation_fragment:
   - keyferry.azure._attestation
   - keyferry.azure._attributes
+  - keyferry.azure._evidence
   - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._vault
@@ -45,6 +46,7 @@ attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
       - keyferry.azure.byok_vault
@@ -322,6 +324,27 @@ rotation:
   returned: when O(name) is given
   type: dict
   contains: *rotation
+approvals:
+  description: Who approved what, as this host has checked it.
+  returned: always, and empty if no approvals are demanded
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: What was approved, V(kek), V(owner-root) or V(destroy).
+      type: str
+    digest:
+      description: Its digest, which people signed.
+      type: str
+    principals:
+      description: The names of those who approved, as the file of allowed signers has them. Each
+        person is there once.
+      type: list
+      elements: str
+  sample:
+    - subject: kek
+      digest: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+      principals: [anna@contoso.example, bob@contoso.example]
 aborted:
   description:
     - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
@@ -358,6 +381,7 @@ failures:
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
+    EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
@@ -377,6 +401,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **EVIDENCE_OPTIONS,
             **VAULT_OPTIONS,
             **key_options(
                 "rotations",

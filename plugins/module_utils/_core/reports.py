@@ -308,6 +308,61 @@ class KeyTypeFacts(Shape):
 
 
 @dataclass(frozen=True)
+class EvidenceKeyFacts(Shape):
+    """The key that signs evidence; None for what is known only when it is made.
+
+    :ivar keyid: SHA-256 of the SubjectPublicKeyInfo, by which signatures name it
+    :ivar attributes: of the private key, by CKA_*
+    :ivar token: the token that holds it
+    """
+
+    label: str
+    keyid: str | None
+    public_key: str | None
+    attributes: Mapping[str, t.Any] | None
+    token: Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class DeviceProof(Shape):
+    """A device's own proof of the evidence key, as it was given.
+
+    :ivar content: as base64
+    """
+
+    path: str
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True)
+class PolicyFileFacts(Shape):
+    """A wrapping policy.
+
+    :ivar sha256: of its text
+    :ivar owner: who can change it: ``root`` or ``the acting user``
+    :ivar demands: in words
+    """
+
+    path: str
+    sha256: str
+    owner: str
+    demands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrappingPolicyFacts(Shape):
+    """What a host lets out of its token.
+
+    :ivar told: in a sentence
+    :ivar files: the policies, which have to agree; empty where there is none
+    """
+
+    told: str
+    files: tuple[PolicyFileFacts, ...]
+
+
+@dataclass(frozen=True)
 class HsmInfo(Shape):
     """What byok_hsm_info finds of a token.
 
@@ -315,6 +370,8 @@ class HsmInfo(Shape):
     :ivar free_memory: bytes for ``public`` and ``private`` objects
     :ivar rehearsal: None where there was none or it failed
     :ivar nameless_objects: keys with neither label nor CKA_ID; None where they were not counted
+    :ivar evidence_key: None where none was asked for, or it is missing or not fit
+    :ivar wrapping_policy: what this host lets out of the token
     """
 
     token: Mapping[str, t.Any]
@@ -332,3 +389,5 @@ class HsmInfo(Shape):
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     nameless_objects: int | None
+    evidence_key: EvidenceKeyFacts | None
+    wrapping_policy: WrappingPolicyFacts

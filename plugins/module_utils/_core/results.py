@@ -161,9 +161,9 @@ class Package(Shape):
     :ivar content: the text of the .byok file
     :ivar sha256: of the content, in hexadecimal digits
     :ivar sha256_spoken: the same in groups, to be read aloud
-    :ivar envelope: the receipt in an envelope, as one line
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
+    :ivar envelope: the receipt in a DSSE envelope, signed if there is an evidence key
     """
 
     name: str
@@ -214,3 +214,17 @@ class ImportedKey(Shape):
     interrupted_at: datetime | None = None
     envelope: str | None = None
     wrapped_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Approval(Shape):
+    """Who approved something, as the host that acts has checked it.
+
+    :ivar subject: one of KINDS of ``_core/approval.py``
+    :ivar digest: SHA-256 in hexadecimal digits
+    :ivar principals: names in allowed_signers, each once
+    """
+
+    subject: str
+    digest: str
+    principals: tuple[str, ...]

@@ -16,6 +16,8 @@ LISTS = [
     ("Plans", reasons.DECISIONS),
     ("Retirement", reasons.RETIREMENTS),
     ("Failures", reasons.FAILURES),
+    ("Deviations", reasons.DEVIATIONS),
+    ("Problems of evidence", reasons.PROBLEMS),
 ]
 
 
