@@ -181,6 +181,20 @@ class Package(Shape):
 
 
 @dataclass(frozen=True)
+class EvidenceSignature(Shape):
+    """A signature of the evidence key, as byok_sign returns it.
+
+    :ivar sha256: of the statement's payload
+    :ivar keyid: SHA-256 of the evidence key's SubjectPublicKeyInfo
+    :ivar sig: DER, as base64
+    """
+
+    sha256: str
+    keyid: str
+    sig: str
+
+
+@dataclass(frozen=True)
 class ImportedKey(Shape):
     """A key in the vault after byok_import.
 

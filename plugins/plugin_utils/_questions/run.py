@@ -238,7 +238,9 @@ def _told(failures: Iterable[Failure]) -> list[str]:
     return [as_set_in_role(line) for line in told(failures)]
 
 
-def _of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+def of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Return a question about what the role keeps of a run, for one about the run."""
+
     @wraps(question)
     def asked(kept: t.Any, *positional: t.Any, **named: t.Any) -> t.Any:
         return question(_read(kept), *positional, **named)
@@ -277,4 +279,4 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "not_retired": _retired,
 }
 
-QUESTIONS = {name: _of_a_run(question) for name, question in _ABOUT_A_RUN.items()}
+QUESTIONS = {name: of_a_run(question) for name, question in _ABOUT_A_RUN.items()}
