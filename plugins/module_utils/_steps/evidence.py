@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     to_pem,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    envelope_beside,
     environment,
     tools,
     wrapped_of,
@@ -120,7 +121,7 @@ class Evidence:
         """
         where, line = f"The envelope of {name} in packages", (wrapped or {}).get("envelope")
         if not line and path:
-            beside = envelopes_beside(path)
+            beside = envelope_beside(path)
             where = f"The file {beside}"
             line = (read_text(beside) or "").rstrip("\n").rpartition("\n")[2]
         if not line:
@@ -222,11 +223,6 @@ class Evidence:
             why = str(as_byok_error(error))
         warn(f"{name}: what this run states of the import is not signed: {why}")
         return imported
-
-
-def envelopes_beside(path: str) -> str:
-    """Return where the envelope of a package is that somebody carries."""
-    return f"{path}.intoto.jsonl"
 
 
 def envelopes_in(lines: t.Iterable[str]) -> t.Iterator[Envelope]:
