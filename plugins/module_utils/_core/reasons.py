@@ -90,6 +90,8 @@ FAILURES: t.Mapping[str, str] = {
     "conflict": "What is there is not what was expected, so nothing was done over it.",
     "contradiction": "The host that reaches Azure says something else than the token about the "
     "key.",
+    "evidence_key": "The evidence key is not fit to sign, or a given key is no evidence key.",
+    "evidence_malformed": "An envelope, a statement or a manifest is not as Keyferry writes it.",
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",

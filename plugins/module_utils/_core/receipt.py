@@ -23,11 +23,28 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import HOST
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.json_shape import (
+    FLAG_OR_NULL,
+    NULL,
+    NUMBER,
+    SHA256,
+    SHA256_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    Either,
+    Maybe,
+    difference,
+    one_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://github.com/keyferry/keyferry.azure/transfer/v1"
+_TYPES = "https://github.com/keyferry/keyferry.azure/"
+
+#: What the token's side tells of a package, and the same with what an import added
+WRAPPED, TRANSFER = f"{_TYPES}wrapped/v1", f"{_TYPES}transfer/v1"
 VERSION = "0.1.0"
 
 #: What the user can do with a proxy or a CA file changes what a run talked to, so a receipt tells
@@ -35,65 +52,86 @@ VERSION = "0.1.0"
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
+#: What a receipt tells of a KEK that is trusted for another reason than its attestation
+_NOT_ATTESTED: t.Mapping[str, None] = dict.fromkeys(("attestation", "owner_root", "maker"))
+
 _TRANSFER_AGAIN = "Transfer package and receipt again, unchanged"
 
-_TEXT: t.Final = (str,)
-_TEXT_OR_NULL: t.Final = (str, type(None))
-_FLAG_OR_NULL: t.Final = (bool, type(None))
+_HEX: t.Final = re.compile("([0-9a-f]{2})+")
 
-#: What a receipt has, as docs/receipt.schema.json says: types of a value, members of an object, or
-#: a list of one kind. A pattern is what a text has to match.
-_SHAPE: t.Mapping[str, t.Any] = {
-    "_type": _TEXT,
-    "subject": [{"name": _TEXT, "digest": {"sha256": re.compile("[0-9a-f]{64}")}}],
-    "predicateType": _TEXT,
-    "predicate": {
-        "key": {
-            "name": re.compile("[0-9a-zA-Z-]{1,127}"),
-            "kind": _TEXT,
-            "generation": re.compile("([0-9a-f]{2})*"),
-            "thumbprint": _TEXT_OR_NULL,
-        },
-        "token": dict.fromkeys(
-            ("label", "serial", "manufacturer", "model", "firmware", "library"), _TEXT
-        ),
-        "evidence": {
-            "origin": _TEXT,
-            **dict.fromkeys(
-                (
-                    "CKA_LOCAL",
-                    "CKA_ALWAYS_SENSITIVE",
-                    "CKA_SENSITIVE",
-                    "CKA_EXTRACTABLE",
-                    "CKA_NEVER_EXTRACTABLE",
-                ),
-                _FLAG_OR_NULL,
-            ),
-            "CKA_KEY_GEN_MECHANISM": (int, type(None)),
-        },
-        "kek": {"kid": _TEXT_OR_NULL, "fingerprint": _TEXT, "trust": _TEXT, "size": (int,)},
-        "wrap": {
-            "oaep": _TEXT,
-            "aes_bits": (int,),
-            "rehearsal": dict.fromkeys(("profile", "mechanism", "parameter", "finding"), _TEXT),
-            "time": _TEXT,
-            "tools": (dict,),
-        },
+#: What the subjects of a statement are
+SUBJECT: t.Final = [{"name": TEXT, "digest": {"sha256": SHA256}}]
+
+#: How every statement names a key
+KEY_NAME: t.Final = re.compile("[0-9a-zA-Z-]{1,127}")
+GENERATION: t.Final = re.compile("([0-9a-f]{2})*")
+
+#: What the token's side tells, as docs/receipt.schema.json says
+_PREDICATE: t.Mapping[str, t.Any] = {
+    "key": {
+        "name": KEY_NAME,
+        "kind": TEXT,
+        "generation": GENERATION,
+        "thumbprint": TEXT_OR_NULL,
     },
+    "token": dict.fromkeys(
+        ("label", "serial", "manufacturer", "model", "firmware", "library"), TEXT
+    ),
+    "evidence": {
+        "origin": TEXT,
+        **dict.fromkeys(
+            (
+                "CKA_LOCAL",
+                "CKA_ALWAYS_SENSITIVE",
+                "CKA_SENSITIVE",
+                "CKA_EXTRACTABLE",
+                "CKA_NEVER_EXTRACTABLE",
+            ),
+            FLAG_OR_NULL,
+        ),
+        "CKA_KEY_GEN_MECHANISM": (int, type(None)),
+    },
+    "kek": {
+        "kid": TEXT_OR_NULL,
+        "fingerprint": TEXT,
+        "trust": TEXT,
+        "size": NUMBER,
+        "attestation": SHA256_OR_NULL,
+        "owner_root": SHA256_OR_NULL,
+        "maker": Either((one_of("Marvell", "not Marvell"), NULL)),
+    },
+    "wrap": {
+        "oaep": TEXT,
+        "aes_bits": NUMBER,
+        "rehearsal": dict.fromkeys(("profile", "mechanism", "parameter", "finding"), TEXT),
+        "time": TEXT,
+        "clock": one_of("host"),
+        "tools": (dict,),
+    },
+    "challenge": Maybe((dict,)),
 }
 
-_HEX: t.Final = re.compile("([0-9a-f]{2})+")
+#: What a receipt has, by its type: what an import added is written anew, so any object will do
+_SHAPES: t.Mapping[str, t.Mapping[str, t.Any]] = {
+    predicate_type: {
+        "_type": one_of(STATEMENT_TYPE),
+        "subject": SUBJECT,
+        "predicateType": one_of(predicate_type),
+        "predicate": predicate,
+    }
+    for predicate_type, predicate in (
+        (WRAPPED, _PREDICATE),
+        (TRANSFER, {**_PREDICATE, "import": Maybe((dict,))}),
+    )
+}
 
 #: What a challenge has; byok_wrap makes one for oct keys alone, and iv is of CBC
 _CHALLENGE: t.Mapping[str, t.Any] = {
     "algorithm": re.compile("A(128|192|256)(CBCPAD|KW)"),
     "ciphertext": _HEX,
-    "sha256": re.compile("[0-9a-f]{64}"),
+    "sha256": SHA256,
 }
 _IV: t.Mapping[str, t.Any] = {"iv": re.compile("[0-9a-f]{32}")}
-
-#: Members of the predicate that not every receipt has: what an import added is written anew
-_SOMETIMES: t.Mapping[str, t.Any] = {"import": (dict,), "challenge": (dict,)}
 
 
 def generator(token: t.Mapping[str, str]) -> str:
@@ -119,8 +157,11 @@ def begin(
         and ``sha256`` of the SubjectPublicKeyInfo
     :param token: ``label``, ``serial``, ``manufacturer``, ``model``, ``firmware`` and ``library``
     :param evidence: CKA_* and ``origin``
-    :param kek: ``kid`` (None for an escrow key), ``fingerprint``, ``trust`` and ``size``
-    :param wrap: ``oaep``, ``aes_bits``, ``rehearsal``, and ``time`` (UTC, ISO 8601)
+    :param kek: ``kid`` (None for an escrow key), ``fingerprint``, ``trust`` and ``size``; of one
+        that was judged attested also ``attestation`` (SHA-256 of the raw answer), ``owner_root``
+        and ``maker``
+    :param wrap: ``oaep``, ``aes_bits``, ``rehearsal``, and ``time`` (UTC, ISO 8601) by this host's
+        clock
     """
     ending = "byok" if kek["kid"] else "escrow"
     subject = [{"name": f"{key['name']}.{ending}", "digest": {"sha256": package_sha256}}]
@@ -129,13 +170,13 @@ def begin(
     return {
         "_type": STATEMENT_TYPE,
         "subject": subject,
-        "predicateType": PREDICATE_TYPE,
+        "predicateType": WRAPPED,
         "predicate": {
             "key": {name: value for name, value in key.items() if name != "sha256"},
             "token": dict(token),
             "evidence": dict(evidence),
-            "kek": dict(kek),
-            "wrap": {**wrap, "tools": tools("python-pkcs11", "cryptography")},
+            "kek": {**_NOT_ATTESTED, **kek},
+            "wrap": {**wrap, "clock": HOST, "tools": tools("python-pkcs11", "cryptography")},
         },
     }
 
@@ -154,7 +195,7 @@ def with_challenge(
 
 
 def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return the receipt with what the import added.
+    """Return the receipt with what the import added, which makes it a transfer/v1.
 
     :param imported: kid, attributes, request id, what was compared, origin and identity, and
         ``source``: whether this run or whoever carried the package told the rest
@@ -162,11 +203,18 @@ def complete(receipt: t.Mapping[str, t.Any], imported: t.Mapping[str, t.Any]) ->
     tool_versions = tools("azure-keyvault-keys", "azure-identity", "cryptography")
     return {
         **receipt,
+        "predicateType": TRANSFER,
         "predicate": {
             **receipt["predicate"],
             "import": {**imported, "environment": environment(os.environ), "tools": tool_versions},
         },
     }
+
+
+def wrapped_of(receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what the token's side told, without what an import added: wrapped/v1."""
+    predicate = {name: told for name, told in receipt["predicate"].items() if name != "import"}
+    return {**receipt, "predicateType": WRAPPED, "predicate": predicate}
 
 
 def parse(text: str, where: str) -> dict[str, t.Any]:
@@ -189,21 +237,19 @@ def check(receipt: t.Any, where: str) -> None:
     :param where: as :func:`parse` takes it
     :raises ByokError: naming the first member that is not as it must be
     """
-    if not isinstance(receipt, Mapping) or receipt.get("predicateType") != PREDICATE_TYPE:
+    predicate_type = receipt.get("predicateType") if isinstance(receipt, Mapping) else None
+    shape = _SHAPES.get(predicate_type) if isinstance(predicate_type, str) else None
+    if shape is None:
         raise ByokError(f"{where} is not a receipt of Keyferry", _TRANSFER_AGAIN)
-    predicate = receipt.get("predicate")
-    members = predicate if isinstance(predicate, Mapping) else {}
-    there = {name: _SOMETIMES[name] for name in _SOMETIMES if name in members}
-    shape = {**_SHAPE, "predicate": {**_SHAPE["predicate"], **there}}
-    wrong = _difference(receipt, shape, "") or (None if receipt["subject"] else "subject")
+    wrong = difference(receipt, shape) or (None if receipt["subject"] else "subject")
     if wrong is not None:
         raise ByokError(
             f"{where} is not a receipt of Keyferry: {wrong} is not as docs/receipt.schema.json "
             "describes it",
             _TRANSFER_AGAIN,
         )
-    if "challenge" in members:
-        check_challenge(members["challenge"], where)
+    if "challenge" in receipt["predicate"]:
+        check_challenge(receipt["predicate"]["challenge"], where)
 
 
 def check_challenge(challenge: t.Any, where: str) -> None:
@@ -214,34 +260,8 @@ def check_challenge(challenge: t.Any, where: str) -> None:
     """
     wants_iv = str(challenge.get("algorithm")).endswith("CBCPAD") if challenge else False
     shape = {**_CHALLENGE, **_IV} if wants_iv else _CHALLENGE
-    if _difference(challenge, shape, "challenge") is not None:
+    if difference(challenge, shape) is not None:
         raise ByokError(f"The challenge in {where} is not one of byok_wrap", _TRANSFER_AGAIN)
-
-
-def _difference(value: t.Any, shape: t.Any, path: str) -> str | None:
-    """Return the path of the first member that is not of a shape; None where all are.
-
-    A member that is in no shape is not named: its name is not ours.
-    """
-    if isinstance(shape, Mapping):
-        if not isinstance(value, Mapping) or set(value) != set(shape):
-            return path or "it"
-        return _first(
-            _difference(value[name], shape[name], f"{path}.{name}".lstrip(".")) for name in shape
-        )
-    if isinstance(shape, list):
-        if not isinstance(value, list):
-            return path
-        return _first(_difference(each, shape[0], path) for each in value)
-    if isinstance(shape, re.Pattern):
-        return None if isinstance(value, str) and shape.fullmatch(value) else path
-    # bool is a kind of int in Python, and not in JSON
-    is_flag = isinstance(value, bool) and bool not in shape
-    return None if isinstance(value, shape) and not is_flag else path
-
-
-def _first(differences: t.Iterable[str | None]) -> str | None:
-    return next((path for path in differences if path is not None), None)
 
 
 def package_sha256(receipt: t.Mapping[str, t.Any]) -> str:

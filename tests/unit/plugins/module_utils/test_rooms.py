@@ -39,6 +39,7 @@ TOUCHED_BY = {
     "cryptography": {
         "_core/public_key.py",
         "_evidence/certificate.py",
+        "_evidence/signature.py",
         "_token/rehearsal.py",
         "_vault/proof.py",
     },

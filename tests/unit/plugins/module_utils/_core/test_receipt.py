@@ -38,7 +38,7 @@ EVIDENCE = {
 KID = "https://contoso.vault.azure.net/keys/kek/" + "0" * 32
 
 
-def receipt(**key: t.Any) -> dict[str, t.Any]:
+def receipt(kek: dict[str, t.Any] | None = None, **key: t.Any) -> dict[str, t.Any]:
     """A receipt of a wrapped key."""
     return _receipt.begin(
         key={
@@ -52,7 +52,13 @@ def receipt(**key: t.Any) -> dict[str, t.Any]:
         package_sha256="b" * 64,
         token=TOKEN,
         evidence=EVIDENCE,
-        kek={"kid": KID, "fingerprint": "c" * 64, "trust": "created", "size": 4096},
+        kek={
+            "kid": KID,
+            "fingerprint": "c" * 64,
+            "trust": "created",
+            "size": 4096,
+            **(kek or {}),
+        },
         wrap={
             "oaep": "SHA-1, MGF1 with SHA-1",
             "aes_bits": 256,
@@ -96,7 +102,27 @@ def test_a_receipt_follows_its_schema_before_and_after_the_import() -> None:
         },
     )
     jsonschema.validate(imported, SCHEMA)
+    _receipt.check(imported, "It")
     assert "import" not in wrapped["predicate"]
+    assert (wrapped["predicateType"], imported["predicateType"]) == (
+        _receipt.WRAPPED,
+        _receipt.TRANSFER,
+    )
+    assert _receipt.wrapped_of(imported) == _receipt.wrapped_of(wrapped) == wrapped
+    with pytest.raises(ByokError, match="predicate is not as"):
+        _receipt.check({**imported, "predicateType": _receipt.WRAPPED}, "It")
+
+
+def test_a_receipt_tells_what_attested_its_kek_and_whose_clock_its_time_is_by() -> None:
+    attested = {"attestation": "d" * 64, "owner_root": "e" * 64, "maker": "not Marvell"}
+    whole = receipt(kek={"trust": "attested", **attested})
+    jsonschema.validate(whole, SCHEMA)
+    _receipt.check(whole, "It")
+    assert attested.items() <= whole["predicate"]["kek"].items()
+    assert set(attested.values()).isdisjoint(receipt()["predicate"]["kek"].values())
+    assert whole["predicate"]["wrap"]["clock"] == "host"
+    with pytest.raises(ByokError, match=r"predicate\.kek\.maker is not as"):
+        _receipt.check(receipt(kek={"maker": "Someone"}), "It")
 
 
 def test_an_oct_key_has_the_package_as_its_only_subject() -> None:
@@ -202,9 +228,10 @@ def test_what_is_no_receipt_is_refused_in_a_sentence(text: str) -> None:
     )
 )
 def test_no_json_at_all_raises_anything_else(whole: t.Any) -> None:
-    text = json.dumps({"predicateType": _receipt.PREDICATE_TYPE, "predicate": whole})
-    with pytest.raises(ByokError):
-        _receipt.parse(text, "The file a")
+    for predicate_type in (_receipt.WRAPPED, _receipt.TRANSFER):
+        text = json.dumps({"predicateType": predicate_type, "predicate": whole})
+        with pytest.raises(ByokError):
+            _receipt.parse(text, "The file a")
 
 
 def test_the_version_is_that_of_the_collection() -> None:
