@@ -209,6 +209,7 @@ class Transfer(Shape):
     :ivar now: the vault's time, which the CKA_IDs of new generations tell
     :ivar locked: names of keys that this run locked, or would
     :ivar failures: keys that failed while others went on
+    :ivar unkept: what of this run could not be signed or stored as evidence
     """
 
     request: Request
@@ -219,6 +220,7 @@ class Transfer(Shape):
     progress: Progress = field(default_factory=Progress)
     locked: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    unkept: tuple[Failure, ...] = ()
 
     @classmethod
     def begin(cls, request: Request, declared: Iterable[Item]) -> Transfer:
@@ -278,6 +280,14 @@ class Transfer(Shape):
         keys = [LockedKey.from_dict(key) for key in result.get("target_keys") or []]
         locked = tuple(key.name for key in keys if key.locked)
         return replace(self, locked=locked)._failed(result)
+
+    def contradicted(self, failures: Sequence[Failure]) -> Transfer:
+        """Take in which keys Azure's host states something of that cannot be true."""
+        return self._with(failures)
+
+    def evidence_kept(self, failures: Sequence[Failure]) -> Transfer:
+        """Take in what could not be signed or stored; what was done with the keys stays done."""
+        return replace(self, unkept=(*self.unkept, *failures))
 
     # What comes next
 
@@ -353,13 +363,17 @@ class Transfer(Shape):
         return [entry for entry in self.plan if entry.action == "conflict"]
 
     def problems(self) -> list[Failure]:
-        """Return what has to be told at the end: failures and conflicts."""
+        """Return what has to be told at the end: failures, conflicts, and lost evidence."""
+        return [*self.unfinished(), *self.unkept]
+
+    def unfinished(self) -> list[Failure]:
+        """Return the keys that failed, and those that somebody has to decide on."""
         conflicts = [Failure(entry.name, entry.told, entry.code) for entry in self.conflicts]
         return [*self.failures, *conflicts]
 
     def standing(self) -> dict[str, str | None]:
         """Return the generation that the vault has of each key that is all right."""
-        failed = {failure.name for failure in self.problems()}
+        failed = {failure.name for failure in self.unfinished()}
         standing: dict[str, str | None] = {}
         for entry in self.plan:
             if entry.action in _IN_PLACE:
