@@ -35,6 +35,7 @@ requirements:
 extends_documentation_fragment:
   - keyferry.azure._attestation
   - keyferry.azure._attributes
+  - keyferry.azure._evidence
   - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._vault
@@ -45,6 +46,7 @@ attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
       - keyferry.azure.byok_vault
@@ -340,6 +342,7 @@ failures:
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
+    EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
@@ -359,6 +362,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **EVIDENCE_OPTIONS,
             **VAULT_OPTIONS,
             **key_options(
                 "rotations",

@@ -75,6 +75,24 @@ TOKEN_OPTIONS: Spec = {
     "sessions": {"type": "int", "default": 1},
 }
 
+#: What a module takes that signs in the token. The other token has a PIN of its own, and no
+#: environment variable sets it.
+EVIDENCE_OPTIONS: Spec = {
+    "evidence_key": {"type": "str", "no_log": False},
+    "evidence_token": {
+        "type": "dict",
+        "no_log": False,
+        "options": {
+            "token_label": {"type": "str", "no_log": False},
+            "token_serial": {"type": "str", "no_log": False},
+            "token_slot": {"type": "int", "no_log": False},
+            "token_uri": {"type": "str", "no_log": False},
+            "pin_file": {"type": "path"},
+            "pin": {"type": "str", "no_log": True},
+        },
+    },
+}
+
 #: Of modules that wrap; whoever enters a lab of SoftHSM tokens sets it for the shell
 ALLOW_TRAILING_ZEROS: Spec = {
     "allow_trailing_zeros": {
@@ -140,6 +158,7 @@ VAULT_OPTIONS: Spec = {
 
 #: By their names in meta/runtime.yml
 OPTION_GROUPS: dict[str, Spec] = {
+    "byok_evidence": EVIDENCE_OPTIONS,
     "byok_host": HOST_OPTIONS,
     "byok_token": TOKEN_OPTIONS,
     "byok_vault": VAULT_OPTIONS,
@@ -213,6 +232,7 @@ PACKAGE_RESULT: Spec = {
     "wrapped": {"type": "bool"},
     "challenge": {"type": "dict"},
     "receipt": {"type": "dict"},
+    "envelope": {"type": "jsonarg"},
 }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
@@ -132,10 +132,13 @@ class Verdict:
 
     :ivar trust: the word that results and receipts have for it
     :ivar reason: the same for people
+    :ivar attested: what a receipt tells of the attestation that was judged: ``attestation`` (the
+        SHA-256 of the raw answer), ``owner_root`` and ``maker``
     """
 
     trust: Trust
     reason: str
+    attested: t.Mapping[str, str] = field(default_factory=dict)
 
 
 class Policy(t.Protocol):

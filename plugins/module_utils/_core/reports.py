@@ -302,6 +302,34 @@ class KeyTypeFacts(Shape):
 
 
 @dataclass(frozen=True)
+class EvidenceKeyFacts(Shape):
+    """The key that signs evidence; None for what is known only when it is made.
+
+    :ivar keyid: SHA-256 of the SubjectPublicKeyInfo, by which signatures name it
+    :ivar attributes: of the private key, by CKA_*
+    :ivar token: the token that holds it
+    """
+
+    label: str
+    keyid: str | None
+    public_key: str | None
+    attributes: Mapping[str, t.Any] | None
+    token: Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class DeviceProof(Shape):
+    """A device's own proof of the evidence key, as it was given.
+
+    :ivar content: as base64
+    """
+
+    path: str
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True)
 class HsmInfo(Shape):
     """What byok_hsm_info finds of a token.
 
@@ -309,6 +337,7 @@ class HsmInfo(Shape):
     :ivar free_memory: bytes for ``public`` and ``private`` objects
     :ivar rehearsal: None where there was none or it failed
     :ivar nameless_objects: keys with neither label nor CKA_ID; None where they were not counted
+    :ivar evidence_key: None where none was asked for, or it is missing or not fit
     """
 
     token: Mapping[str, t.Any]
@@ -326,3 +355,4 @@ class HsmInfo(Shape):
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     nameless_objects: int | None
+    evidence_key: EvidenceKeyFacts | None

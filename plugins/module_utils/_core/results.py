@@ -163,6 +163,7 @@ class Package(Shape):
     :ivar sha256_spoken: the same in groups, to be read aloud
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
+    :ivar envelope: the receipt in a DSSE envelope, signed if there is an evidence key
     """
 
     name: str
@@ -176,6 +177,21 @@ class Package(Shape):
     receipt: Mapping[str, t.Any] | None
     challenge: Mapping[str, t.Any] | None = None
     sha256_spoken: str | None = None
+    envelope: str | None = None
+
+
+@dataclass(frozen=True)
+class EvidenceSignature(Shape):
+    """A signature of the evidence key, as byok_sign returns it.
+
+    :ivar sha256: of the statement's payload
+    :ivar keyid: SHA-256 of the evidence key's SubjectPublicKeyInfo
+    :ivar sig: DER, as base64
+    """
+
+    sha256: str
+    keyid: str
+    sig: str
 
 
 @dataclass(frozen=True)

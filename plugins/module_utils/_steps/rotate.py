@@ -56,6 +56,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
+    open_evidence_key,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
 )
@@ -73,7 +76,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import 
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.retire import retire_versions
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import find_or_make
-from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import read_kek, wrap_for
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import (
+    Means,
+    read_kek,
+    wrap_for,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import EvidenceKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -112,9 +120,11 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         if retires:
             retire_versions(vault, token, params, check_mode, outcome)
         elif token:
-            driver = _Driver(vault, token, params, check_mode, outcome)
-            with nullcontext() if check_mode else driver.journal.until_told():
-                driver.run(items, declarations)
+            with open_evidence_key(token, params, check_mode, outcome) as evidence_key:
+                driver = _Driver(vault, token, params, check_mode, outcome)
+                driver.evidence_key = evidence_key
+                with nullcontext() if check_mode else driver.journal.until_told():
+                    driver.run(items, declarations)
     add_singles(params, "declarations", outcome, rotation="rotations")
 
 
@@ -122,7 +132,10 @@ class _Driver:
     """One run that replaces what is due, or makes it ahead.
 
     :ivar results: what is returned of each key, by its name
+    :ivar evidence_key: signs the receipts; None where nobody does
     """
+
+    evidence_key: EvidenceKey | None = None
 
     def __init__(
         self, vault: Vault, token: Token, params: Params, check_mode: bool, outcome: Outcome
@@ -276,9 +289,9 @@ class _Driver:
         attesting = {option: params[option] for option in ATTESTATION_OPTIONS}
         recipient = read_kek({**options, **attesting}, False, None)
         recipients = [recipient] if recipient else []
-        zeros = self.params["allow_trailing_zeros"]
+        means = Means(self.params["allow_trailing_zeros"], self.evidence_key)
         with self._step(with_changes=False) as wrapped:  # packages are on their way only
-            wrap_for(self.token, items, recipients, zeros, False, outcome=wrapped)
+            wrap_for(self.token, items, recipients, means, False, outcome=wrapped)
         return batch.wrapped(_result(wrapped))
 
     def _import(self, batch: Batch) -> Transfer:

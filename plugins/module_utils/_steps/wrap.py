@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
@@ -49,17 +49,26 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     begin,
+    envelope_beside,
     generator,
     package_sha256,
     path_beside,
     public_key_beside,
     to_text,
     with_challenge,
+    wrapped_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     parse as parse_receipt,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    Envelope,
+    Malformed,
+    envelope_of,
+    parse_envelope,
+    signed,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import (
     AttestedByHardware,
     policy_for,
@@ -68,8 +77,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
     read_text,
     write_private,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
+    open_evidence_key,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import EvidenceKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     Found,
     Generation,
@@ -94,6 +107,7 @@ class Recipient:
 
     :ivar kid: the KEK's identifier; None for an escrow key
     :ivar trust: why the KEK is believed to be the vault's own, as judged on this host
+    :ivar attested: as Verdict of ``_core/kek.py`` has it
     :ivar results: the return value that lists its packages
     :ivar path_option: the option of a key that says where its package goes
     """
@@ -104,6 +118,7 @@ class Recipient:
     trust: str
     results: str = "packages"
     path_option: str = "path"
+    attested: t.Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.kid or f"escrow key {self.fingerprint}"
@@ -115,6 +130,7 @@ class Recipient:
             "fingerprint": self.fingerprint,
             "trust": self.trust,
             "size": self.public_key.size,
+            **self.attested,
         }
 
     def package(self, ciphertext: bytes, made_by: str) -> str:
@@ -140,6 +156,18 @@ class _Order:
     challenge: t.Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class Means:
+    """What there is to wrap with.
+
+    :ivar allow_trailing_zeros: use a mechanism that leaves zeros behind the key
+    :ivar evidence_key: signs the receipts; None where nobody does
+    """
+
+    allow_trailing_zeros: bool
+    evidence_key: EvidenceKey | None = None
+
+
 def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Wrap the wanted generations; keep a package that is there and is what this run would make.
 
@@ -152,9 +180,12 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outc
     escrow = _read_escrow(params)
     kek = read_kek(params, check_mode, escrow)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
-    with open_token(params) as token:
-        zeros = params["allow_trailing_zeros"]
-        wrap_for(token, items, recipients, zeros, check_mode, outcome=outcome)
+    with (
+        open_token(params) as token,
+        open_evidence_key(token, params, check_mode, outcome) as evidence_key,
+    ):
+        means = Means(params["allow_trailing_zeros"], evidence_key)
+        wrap_for(token, items, recipients, means, check_mode, outcome=outcome)
     add_singles(params, "declarations", outcome, package="packages", escrow="escrows")
 
 
@@ -162,7 +193,7 @@ def wrap_for(
     token: Token,
     items: t.Sequence[t.Mapping[str, t.Any]],
     recipients: t.Sequence[Recipient],
-    allow_trailing_zeros: bool,
+    means: Means,
     check_mode: bool,
     *,
     outcome: Outcome | None = None,
@@ -188,6 +219,7 @@ def wrap_for(
                 path = item[recipient.path_option]
                 kept = generation and _kept(path, declaration, generation, recipient)
                 if generation and kept:
+                    kept = _with_envelope(kept, means.evidence_key, check_mode, outcome)
                     outcome.add(recipient.results, kept)
                     continue
                 if check_mode:
@@ -195,12 +227,23 @@ def wrap_for(
                 if generation:
                     todo[recipient.results].append(_Order(declaration, generation, path))
     if any(todo.values()):
-        rehearsal = rehearse(token, allow_trailing_zeros)
+        rehearsal = rehearse(token, means.allow_trailing_zeros)
         outcome.result["rehearsal"] = rehearsal.as_result()
         for recipient in recipients:
             if not check_mode:
-                _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+                wrapping = _Wrapping(token, recipient, rehearsal, means.evidence_key)
+                _wrap_all(wrapping, todo[recipient.results], outcome)
     return outcome
+
+
+@dataclass(frozen=True)
+class _Wrapping:
+    """What is the same for all packages of one recipient."""
+
+    token: Token
+    recipient: Recipient
+    rehearsal: Rehearsal
+    evidence_key: EvidenceKey | None
 
 
 def read_kek(
@@ -244,7 +287,8 @@ def read_kek(
         _hardware_policy(params, kid),
         tuple(params.get("required_kek_trust") or ()),
     )
-    return Recipient(kid, public_key, computed, rules.judge(kek).trust)
+    verdict = rules.judge(kek)
+    return Recipient(kid, public_key, computed, verdict.trust, attested=verdict.attested)
 
 
 def _hardware_policy(params: t.Mapping[str, t.Any], kid: str) -> AttestedByHardware | None:
@@ -375,23 +419,62 @@ def _is_public_key_there(escrow_path: str, generation: Generation) -> bool:
     return read_text(public_key_beside(escrow_path)) == to_pem(generation.public_key)
 
 
-def _write(order: _Order, recipient: Recipient, text: str, receipt: t.Mapping[str, t.Any]) -> None:
-    """Write a package, its receipt, and beside an escrow package the public key: a token that the
-    key is restored to does not know an EC key by its private half alone.
+def _with_envelope(
+    kept: Package, evidence_key: EvidenceKey | None, check_mode: bool, outcome: Outcome
+) -> Package:
+    """Return a kept package with the envelope of its receipt: the one beside it, if the evidence
+    key signed it, else another one, which is written there.
+
+    :raises ByokError: when the token refuses to sign, or the file cannot be written
+    """
+    path = envelope_beside(kept.path or "")
+    receipt = t.cast("dict[str, t.Any]", kept.receipt)
+    wanted = envelope_of(wrapped_of(receipt))
+    there = _read_envelope(path, wanted.payload)
+    if there and (evidence_key is None or _is_signed(there, evidence_key)):
+        return replace(kept, envelope=there.to_line())
+    keyid = evidence_key.keyid if evidence_key else None
+    outcome.changes.append(Change(f"receipt {path}", {}, {"key": kept.name, "signed by": keyid}))
+    if check_mode:
+        return kept
+    envelope = there or wanted
+    if evidence_key:
+        envelope = signed(envelope, evidence_key)
+    write_private(path, envelope.to_line() + "\n")
+    return replace(kept, envelope=envelope.to_line())
+
+
+def _read_envelope(path: str, payload: bytes) -> Envelope | None:
+    """Return the envelope in a file; None where there is none, or one of something else."""
+    text = read_text(path)
+    try:
+        envelope = parse_envelope(text or "", f"The file {path}")
+    except Malformed:
+        return None
+    return envelope if envelope.payload == payload else None
+
+
+def _is_signed(envelope: Envelope, evidence_key: EvidenceKey) -> bool:
+    return bool(envelope.signers({evidence_key.keyid: evidence_key.pem}))
+
+
+def _write(order: _Order, recipient: Recipient, package: Package) -> None:
+    """Write a package, its receipt in both forms, and beside an escrow package the public key: a
+    token that the key is restored to does not know an EC key by its private half alone.
     """
     if not order.path:
         return
     public_key = order.generation.public_key
     if recipient.kid is None and public_key:
         write_private(public_key_beside(order.path), to_pem(public_key))
-    write_private(order.path, text)
-    write_private(path_beside(order.path), to_text(receipt))
+    write_private(order.path, package.content)
+    write_private(path_beside(order.path), to_text(package.receipt or {}))
+    write_private(envelope_beside(order.path), f"{package.envelope}\n")
 
 
-def _wrap_all(
-    token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Order], outcome: Outcome
-) -> None:
+def _wrap_all(wrapping: _Wrapping, todo: list[_Order], outcome: Outcome) -> None:
     """Make the packages for one recipient; what fails for one key is in the outcome's failures."""
+    token, recipient = wrapping.token, wrapping.recipient
     with kek_object(token, recipient.public_key) as kek_handle:
 
         def make(session: Session, order: _Order) -> Package:
@@ -400,16 +483,21 @@ def _wrap_all(
                 session,
                 kek_handle,
                 order.generation.handle,
-                rehearsal.mechanism,
+                wrapping.rehearsal.mechanism,
                 f"the key {order.declaration.name}",
             )
             check_wrapped_length(
                 len(ciphertext) - recipient.public_key.size // 8, order.declaration.spec
             )
             text = recipient.package(ciphertext, generator(vars(token.info)))
-            receipt = _begin_receipt(token, order, recipient, rehearsal, text)
-            _write(order, recipient, text, receipt)
-            return _result(order, recipient, text, receipt, wrapped=True)
+            receipt = _begin_receipt(wrapping, order, text)
+            envelope = envelope_of(receipt)
+            if wrapping.evidence_key:
+                envelope = signed(envelope, wrapping.evidence_key)
+            package = _result(order, recipient, text, receipt, wrapped=True)
+            package = replace(package, envelope=envelope.to_line())
+            _write(order, recipient, package)
+            return package
 
         ready = []
         for order in todo:
@@ -424,9 +512,7 @@ def _wrap_all(
                 outcome.add(recipient.results, made)
 
 
-def _begin_receipt(
-    token: Token, order: _Order, recipient: Recipient, rehearsal: Rehearsal, text: str
-) -> dict[str, t.Any]:
+def _begin_receipt(wrapping: _Wrapping, order: _Order, text: str) -> dict[str, t.Any]:
     """Return the receipt of a package, as far as the token's side knows it.
 
     :param text: the package itself
@@ -444,13 +530,13 @@ def _begin_receipt(
             "sha256": sha256,
         },
         package_sha256=digest(text),
-        token=vars(token.info),
+        token=vars(wrapping.token.info),
         evidence={"origin": generation.origin, **generation.evidence},
-        kek=recipient.as_result(),
+        kek=wrapping.recipient.as_result(),
         wrap={
             "oaep": "SHA-1, MGF1 with SHA-1",
             "aes_bits": 256,
-            "rehearsal": rehearsal.as_result(),
+            "rehearsal": wrapping.rehearsal.as_result(),
             "time": format_moment(host_clock()),
         },
     )

@@ -28,6 +28,8 @@ Type: t.TypeAlias = "tuple[str, str | None]"
 
 #: Module and return value -> what it is made of
 RETURNED: dict[tuple[str, str], type[Shape]] = {
+    ("byok_evidence_key", "evidence_key"): reports.EvidenceKeyFacts,
+    ("byok_evidence_key", "proof"): reports.DeviceProof,
     ("byok_hsm_info", "hsm"): reports.HsmInfo,
     ("byok_import", "imports"): results.ImportedKey,
     ("byok_import", "import"): results.ImportedKey,
@@ -39,6 +41,7 @@ RETURNED: dict[tuple[str, str], type[Shape]] = {
     ("byok_plan", "rotations"): results.MakeOrder,
     ("byok_plan", "unmanaged"): reports.UnmanagedKey,
     ("byok_plan", "versions"): reports.VaultVersions,
+    ("byok_sign", "signatures"): results.EvidenceSignature,
     ("byok_target_key", "target_keys"): results.TargetKey,
     ("byok_target_key", "target_key"): results.TargetKey,
     ("byok_target_key", "destroyed"): results.NamedGeneration,
