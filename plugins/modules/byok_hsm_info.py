@@ -236,6 +236,31 @@ hsm:
         token:
           description: The token that holds it.
           type: dict
+    wrapping_policy:
+      description: What this host lets out of the token.
+      type: dict
+      contains:
+        told:
+          description: Whether there is a wrapping policy, in a sentence.
+          type: str
+        files:
+          description: The wrapping policies, which must all agree.
+          type: list
+          elements: dict
+          contains:
+            path:
+              description: Where the policy is.
+              type: str
+            sha256:
+              description: SHA-256 of the file.
+              type: str
+            owner:
+              description: Who can change it, V(root) or V(the acting user).
+              type: str
+            demands:
+              description: What it demands, in words.
+              type: list
+              elements: str
   sample:
     token:
       label: byok
@@ -281,6 +306,18 @@ hsm:
     notes: []
     nameless_objects: 0
     evidence_key: null
+    wrapping_policy:
+      told: /etc/keyferry/policy.yml decides what may leave the token, whatever the options of
+        modules say
+      files:
+        - path: /etc/keyferry/policy.yml
+          sha256: 0b1f3b0c9f7b3ad0f0a5bd2c8de5a3f94a9f0ab19bd4e7c6ae9d2f14c55a7c21
+          owner: root
+          demands:
+            - payments-* to https://contoso.vault.azure.net under a KEK that is attested
+            - "escrow keys: none"
+            - "may be made and changed in the token: payments-*"
+            - "may be destroyed: nothing"
 listing:
   description:
     - All keys of the token by their labels, with public facts only. It is stored as JSON for

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-TOP = {"plugins", "roles", "playbooks", "meta", "docs", "changelogs", "LICENSES"}
+TOP = {"plugins", "roles", "playbooks", "meta", "docs", "changelogs", "LICENSES", "extensions"}
 TOP |= {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "COPYING"}
 WRITTEN_BY_GALAXY = {"MANIFEST.json", "FILES.json"}
 

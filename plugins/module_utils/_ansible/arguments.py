@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     OPERATIONS,
@@ -73,6 +74,12 @@ TOKEN_OPTIONS: Spec = {
     },
     "hsm_profile_file": {"type": "path"},
     "sessions": {"type": "int", "default": 1},
+    # What the token's host lets out
+    "policy_file": {"type": "path"},
+    "approvals": {"type": "list", "elements": "str", "default": []},
+    "allowed_signers": {"type": "path"},
+    "required_approvals": {"type": "dict", "default": {}},
+    "approval_namespace": {"type": "str", "default": NAMESPACE},
 }
 
 #: What a module takes that signs in the token. The other token has a PIN of its own, and no

@@ -245,6 +245,7 @@ class KekRules:
     :ivar asserted: byok_wrap's deprecated option ``kek_trust``
     :ivar hardware: believes what a Managed HSM's hardware attests; None where no root is pinned
     :ivar demanded: words of DEMANDS, of which one has to be met; none demands nothing
+    :ivar people: believes what people approved on this host; None where nobody did
     """
 
     approved: t.Sequence[str]
@@ -253,6 +254,7 @@ class KekRules:
     asserted: str | None = None
     hardware: Policy | None = None
     demanded: tuple[str, ...] = ()
+    people: Policy | None = None
 
     def policies(self) -> tuple[Policy, ...]:
         """Return the chain; the first policy that decides wins.
@@ -267,6 +269,7 @@ class KekRules:
             Approved(fingerprints, self.wording),
             NotByWord(self.asserted),
             *((self.hardware,) if self.hardware else ()),
+            *((self.people,) if self.people else ()),
             CreatedByThisRun(),
             last,
         )

@@ -78,6 +78,16 @@ RETIREMENTS: t.Mapping[str, str] = {
 FAILURES: t.Mapping[str, str] = {
     "failed": "The key failed for a reason that has no code of its own; the sentence tells it.",
     "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
+    "approval_ambiguous_signer": (
+        "A signature belongs to several names or a pattern in allowed_signers, so to no one person."
+    ),
+    "approval_damaged": "What is given as an approval is no signature of ssh-keygen.",
+    "approval_expired": "The key of an approval has expired in allowed_signers.",
+    "approval_not_yet_valid": "The key of an approval is not valid yet in allowed_signers.",
+    "approval_other_subject": "A signature approves something else, or was changed.",
+    "approval_unknown_signer": "An approval is by nobody in allowed_signers.",
+    "approval_wrong_namespace": "A signature was not made for approvals, or may not be.",
+    "approvals_missing": "Fewer people approved than have to.",
     "attestation_expired": "A certificate of an attestation is not in force.",
     "attestation_maker": "An attestation is of no adapter whose maker is known.",
     "attestation_malformed": "An attestation cannot be read to its last byte.",
@@ -99,11 +109,16 @@ FAILURES: t.Mapping[str, str] = {
     "library_crashed": "The PKCS#11 library crashed, or did not answer in time.",
     "locked": "The key was locked in the token, so it can go to no further vault.",
     "missing_library": "A Python library is not installed on this host.",
+    "missing_program": "A program, such as ssh-keygen, is missing on this host, or too old.",
     "not_found": "A key, a package or a file is not there.",
     "not_our_key": (
         "The vault has another key than the token's, or nothing shows that it is the same."
     ),
     "not_proved": "A proof was asked for, and the vault cannot prove that it has the key.",
+    "policy_refused": "The wrapping policy of the token's host does not allow it.",
+    "policy_unusable": (
+        "A file that decides for this host cannot be read, or others could have written it."
+    ),
     "throttled": "The vault or Entra ID throttles requests for longer than throttle_timeout.",
     "token_refused": "A PKCS#11 function of the token returned an error.",
     "uncertain": "A change may or may not have been made, and reading back did not tell.",
@@ -132,5 +147,35 @@ DEVIATIONS: t.Mapping[str, str] = {
     "target_unreadable": "The key in the pool is not attested: the answer was unreadable.",
     "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
-    "clock_of_host": "A time is by the clock of a host alone.",
+    "clock_of_host": "When it was is known by clocks of hosts alone.",
+}
+
+#: Why evidence is incomplete or broken (playbooks/verify.yml); codes of failures occur too
+PROBLEMS: t.Mapping[str, str] = {
+    "altered_file": "Broken: an attestation's file was changed or renamed.",
+    "bad_signature": "Broken: a statement or its signature was changed, or the signature is lost.",
+    "chain_broken": "Broken: a manifest is missing, was changed, or stands in a wrong place.",
+    "duplicate": "Broken: two statements tell of one import.",
+    "end_unknown": "Incomplete: nothing shows whether more manifests followed the last one.",
+    "found_in_place": "Incomplete: no statement tells how a version came into the vault.",
+    "imported_missing": "Incomplete: no statement tells that a package was imported.",
+    "link_broken": "Broken: two statements that name each other do not fit, or one is lost.",
+    "lost_file": "Broken: an attestation that a statement names is lost.",
+    "lost_receipt": "Broken: a statement that a manifest names is lost or was changed.",
+    "lost_vault": "Broken: a head of a vault's chain is known, and nothing else of the vault.",
+    "not_in_a_run": "Incomplete: no manifest names a statement.",
+    "not_in_token": "Broken: the newest version in the vault is no generation of the token.",
+    "nothing_there": "Incomplete: the folder has no evidence.",
+    "other_key": "Broken: a statement is of another key than its file.",
+    "other_vault": "Broken: a statement is of another vault than its directory.",
+    "strange_file": "Incomplete: a file or link is no part of a receipt folder.",
+    "strange_statement": "Broken: a statement of this kind does not belong into its file.",
+    "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",
+    "torn_line": "Incomplete: a run that was killed left a torn line.",
+    "two_versions": "Incomplete: several versions are the same key, so an import was not needed.",
+    "unknown_signer": "Broken: a statement is signed by a key that is not in the trust folder.",
+    "unsigned": "Incomplete: a statement is unsigned, and no signed manifest names it.",
+    "version_gone": "Incomplete: the vault lost a version, and no manifest tells why.",
+    "without_receipt": "Incomplete: a version is in the vault, and no statement tells of it.",
+    "wrapped_missing": "Incomplete: the statement of an import names none of the token's side.",
 }

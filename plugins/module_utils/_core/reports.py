@@ -330,6 +330,33 @@ class DeviceProof(Shape):
 
 
 @dataclass(frozen=True)
+class PolicyFileFacts(Shape):
+    """A wrapping policy.
+
+    :ivar sha256: of its text
+    :ivar owner: who can change it: ``root`` or ``the acting user``
+    :ivar demands: in words
+    """
+
+    path: str
+    sha256: str
+    owner: str
+    demands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrappingPolicyFacts(Shape):
+    """What a host lets out of its token.
+
+    :ivar told: in a sentence
+    :ivar files: the policies, which have to agree; empty where there is none
+    """
+
+    told: str
+    files: tuple[PolicyFileFacts, ...]
+
+
+@dataclass(frozen=True)
 class HsmInfo(Shape):
     """What byok_hsm_info finds of a token.
 
@@ -338,6 +365,7 @@ class HsmInfo(Shape):
     :ivar rehearsal: None where there was none or it failed
     :ivar nameless_objects: keys with neither label nor CKA_ID; None where they were not counted
     :ivar evidence_key: None where none was asked for, or it is missing or not fit
+    :ivar wrapping_policy: what this host lets out of the token
     """
 
     token: Mapping[str, t.Any]
@@ -356,3 +384,4 @@ class HsmInfo(Shape):
     notes: tuple[str, ...]
     nameless_objects: int | None
     evidence_key: EvidenceKeyFacts | None
+    wrapping_policy: WrappingPolicyFacts

@@ -224,3 +224,17 @@ class ImportedKey(Shape):
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
     interrupted_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Approval(Shape):
+    """Who approved something, as the host that acts has checked it.
+
+    :ivar subject: one of KINDS of ``_core/approval.py``
+    :ivar digest: SHA-256 in hexadecimal digits
+    :ivar principals: names in allowed_signers, each once
+    """
+
+    subject: str
+    digest: str
+    principals: tuple[str, ...]

@@ -36,6 +36,14 @@ OTHER_VARIABLES: dict[str, tuple[str, ...]] = {
         "byok_log_to",
         "byok_log_vault",
     ),
+    "the playbook verify": (
+        "byok_receipt_directory",
+        "byok_trust_directory",
+        "byok_verify_heads",
+        "byok_verify_listings",
+        "byok_verify_result",
+        "byok_verify_vaults",
+    ),
     "results": (
         "byok_arrived",
         "byok_behind",

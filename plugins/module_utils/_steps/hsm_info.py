@@ -41,6 +41,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key
     evidence_facts,
     open_evidence_key,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     KEY_CLASSES,
     Key,
@@ -163,6 +164,8 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         is missing or not fit; keys that cannot be made or wrapped are in the outcome's failures
     """
     declarations = [parse_declaration(item) for item in params["declarations"] or []]
+    gate = open_gate(params)
+    gate.refuse_leaving(declarations, None, outcome.failures)
 
     def login(slot: Slot) -> bool:
         blocking = CKF_USER_PIN_LOCKED
@@ -190,7 +193,7 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
             _count_nameless(token, findings)
             _look_at_evidence_key(token, params, check_mode, outcome, findings)
         listing = _list_keys(token, usable) if params["list_keys"] else None
-    hsm = _describe(token, pin, logged_in, findings)
+    hsm = _describe(token, pin, logged_in, findings, gate)
     outcome.result.update(hsm=hsm.to_dict(), listing=listing)
     outcome.warnings += findings.problems
     _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
@@ -215,8 +218,8 @@ def _look_at_evidence_key(
         findings.problems.append(str(error))
 
 
-def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> HsmInfo:
-    """Return what is told of a token.
+def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings, gate: Gate) -> HsmInfo:
+    """Return what is told of a token, and of what its host lets out.
 
     :param pin: the state of the user PIN, one of those of _PIN_STATES, or ``ok``
     """
@@ -241,6 +244,7 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         notes=tuple(map(printable, findings.notes)),
         nameless_objects=findings.nameless,
         evidence_key=findings.evidence_key,
+        wrapping_policy=gate.facts(),
     )
 
 

@@ -33,6 +33,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     BYOK_ROTATE,
+    Kek,
     KekRules,
     judge,
 )
@@ -41,6 +42,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import RotatedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     ImportedKey,
@@ -59,6 +61,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.journal impor
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import ByPeople, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
 )
@@ -78,6 +81,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.retire impor
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import (
     Means,
+    Recipient,
     read_kek,
     wrap_for,
 )
@@ -105,7 +109,7 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the
         outcome's failures
     """
-    outcome.result["rotations"] = []
+    outcome.result.update(rotations=[], approvals=[])
     items = items_of(params, "declarations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
@@ -147,6 +151,7 @@ class _Driver:
         self.outcome = outcome
         self.journal = Journal(params["state_directory"], vault.address.url)
         self.results: dict[str, RotatedKey] = {}
+        self.gate = open_gate(params)
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
         """Take the engine's steps, one after the other."""
@@ -163,6 +168,9 @@ class _Driver:
                 wanted = self._declared(run.to_bring())
                 zeros = self.params["allow_trailing_zeros"]
                 refuse_untransferable(self.token, wanted, zeros, rehearsed)
+                if self.params["stage"] != "prepare":
+                    url, made = self.vault.address.url, not self.params["kek_id"]
+                    self.gate.refuse_before_kek(wanted, url, made, rehearsed.failures)
             run = run.rehearsed(_result(rehearsed))
         if self.params["stage"] == "prepare":
             self._make(run.all_at_once())
@@ -257,42 +265,56 @@ class _Driver:
             kek_name = f"{self.params['kek_prefix']}{self._stamp()}"
         try:
             kek = self._kek(name=kek_name, kek_id=self.params["kek_id"]) if needs_kek else {}
+            recipient = self._recipient(kek) if kek else None
+            run = self._let_out(run, recipient) if recipient else run
             for batch in run.batches():
                 made = self._make(replace(batch, transfer=run))
-                wrapped = self._wrap(made, kek) if kek else made
+                wrapped = self._wrap(made, recipient) if recipient else made
                 run = self._import(wrapped)
         finally:
             if not (self.check_mode or self.params["kek_id"]):
                 self._delete_keks(kek_name)
         return run
 
-    def _wrap(self, batch: Batch, kek: Params) -> Batch:
-        items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
-        if not items:
-            return batch
+    def _recipient(self, kek: Params) -> Recipient | None:
+        """Judge the KEK, before anything is made for it."""
         params = self.params
-        hardware = policy_for(
-            self.vault.address.url,
-            params["attestation_owner_roots"],
-            params["attestation_maker_roots"],
-            self.vault.now,
-        )
+        url = self.vault.address.url
+        makers = [*params["attestation_maker_roots"], *self.gate.maker_roots()]
+        hardware = policy_for(url, self.gate.owner_roots(url), makers, self.vault.now)
         rules = KekRules(
             params["approved_keks"],
             params["allow_unverified_kek"],
             BYOK_ROTATE,
             hardware=hardware,
             demanded=tuple(params["required_kek_trust"]),
+            people=self._by_people(kek),
         )
         # This very process made the KEK, so there is no other host to mistrust.
         options = judge(kek, rules, azure_host_trusted=True).to_dict()
         attesting = {option: params[option] for option in ATTESTATION_OPTIONS}
-        recipient = read_kek({**options, **attesting}, False, None)
-        recipients = [recipient] if recipient else []
+        return read_kek({**options, **attesting}, False, None, self.gate)
+
+    def _let_out(self, run: Transfer, recipient: Recipient) -> Transfer:
+        """Leave out the keys that the wrapping policy of this host does not let out."""
+        with self._step() as judged:
+            wanted = self._declared(run.to_bring())
+            self.gate.refuse_leaving(wanted, recipient.kek, judged.failures)
+        self.gate.report(self.outcome)
+        return run.rehearsed(_result(judged))
+
+    def _wrap(self, batch: Batch, recipient: Recipient) -> Batch:
+        items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
+        if not items:
+            return batch
         means = Means(self.params["allow_trailing_zeros"], self.evidence_key)
         with self._step(with_changes=False) as wrapped:  # packages are on their way only
-            wrap_for(self.token, items, recipients, means, False, outcome=wrapped)
+            wrap_for(self.token, items, [recipient], means, False, outcome=wrapped)
         return batch.wrapped(_result(wrapped))
+
+    def _by_people(self, kek: Params) -> ByPeople | None:
+        """Return that people approved the KEK, for which nothing but its PEM is needed."""
+        return self.gate.by_people(Kek(str(kek["kek_id"]), fingerprint(kek["kek_public_key"])))
 
     def _import(self, batch: Batch) -> Transfer:
         params = self.params

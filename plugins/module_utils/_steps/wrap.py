@@ -80,6 +80,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import EvidenceKey
@@ -110,6 +111,7 @@ class Recipient:
     :ivar attested: as Verdict of ``_core/kek.py`` has it
     :ivar results: the return value that lists its packages
     :ivar path_option: the option of a key that says where its package goes
+    :ivar kek: as it was presented; None for an escrow key
     """
 
     kid: str | None
@@ -119,6 +121,7 @@ class Recipient:
     results: str = "packages"
     path_option: str = "path"
     attested: t.Mapping[str, str] = field(default_factory=dict)
+    kek: Kek | None = None
 
     def __str__(self) -> str:
         return self.kid or f"escrow key {self.fingerprint}"
@@ -174,12 +177,15 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outc
     :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a
         rehearsal that fails; what fails for one key is in the outcome's failures
     """
-    outcome.result.update(packages=[], escrows=[], rehearsal=None)
+    outcome.result.update(packages=[], escrows=[], rehearsal=None, approvals=[])
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
-    escrow = _read_escrow(params)
-    kek = read_kek(params, check_mode, escrow)
+    gate = open_gate(params)
+    escrow = _read_escrow(params, gate)
+    kek = read_kek(params, check_mode, escrow, gate)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
+    if kek or not escrow:
+        items = let_out(items, kek, gate, outcome)
     with (
         open_token(params) as token,
         open_evidence_key(token, params, check_mode, outcome) as evidence_key,
@@ -187,6 +193,19 @@ def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outc
         means = Means(params["allow_trailing_zeros"], evidence_key)
         wrap_for(token, items, recipients, means, check_mode, outcome=outcome)
     add_singles(params, "declarations", outcome, package="packages", escrow="escrows")
+
+
+def let_out(
+    items: t.Sequence[t.Mapping[str, t.Any]], kek: Recipient | None, gate: Gate, outcome: Outcome
+) -> list[t.Mapping[str, t.Any]]:
+    """Return those of the keys that this host lets out; the others are in the outcome's failures.
+
+    :param kek: None in check mode, when it would be made
+    """
+    declarations = [parse_declaration(item) for item in items]
+    gate.refuse_leaving(declarations, kek.kek if kek else None, outcome.failures)
+    gate.report(outcome)
+    return [item for item in items if item["name"] not in outcome.failures]
 
 
 def wrap_for(
@@ -247,7 +266,7 @@ class _Wrapping:
 
 
 def read_kek(
-    params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None
+    params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None, gate: Gate
 ) -> Recipient | None:
     """Read the KEK, and judge on this host, which is the token's, whether it may be used.
 
@@ -277,31 +296,30 @@ def read_kek(
         made=asserted == "created" or (created and asserted != "unverified"),
         maker_trusted=created,
     )
-    attestation = _attestation_of(params)
-    kek = replace(kek, public_key=public_key, attestation=attestation)
+    kek = replace(kek, public_key=public_key, attestation=_attestation_of(params))
     rules = KekRules(
         params["approved_keks"],
         bool(params.get("allow_unverified_kek")),
         BYOK_WRAP,
         asserted,
-        _hardware_policy(params, kid),
+        _hardware_policy(params, kid, gate),
         tuple(params.get("required_kek_trust") or ()),
+        gate.by_people(kek),
     )
     verdict = rules.judge(kek)
-    return Recipient(kid, public_key, computed, verdict.trust, attested=verdict.attested)
+    return Recipient(kid, public_key, computed, verdict.trust, attested=verdict.attested, kek=kek)
 
 
-def _hardware_policy(params: t.Mapping[str, t.Any], kid: str) -> AttestedByHardware | None:
+def _hardware_policy(
+    params: t.Mapping[str, t.Any], kid: str, gate: Gate
+) -> AttestedByHardware | None:
     """Return the policy for the pool of a KEK; None where its root is not pinned.
 
-    :param params: ``attestation_owner_roots`` and ``attestation_maker_roots``, if they are given
+    :param params: ``attestation_maker_roots``, if it is given
     """
-    return policy_for(
-        parse_kid(kid).vault,
-        params.get("attestation_owner_roots") or {},
-        params.get("attestation_maker_roots") or (),
-        host_clock(),
-    )
+    vault = parse_kid(kid).vault
+    makers = [*(params.get("attestation_maker_roots") or ()), *gate.maker_roots()]
+    return policy_for(vault, gate.owner_roots(vault), makers, host_clock())
 
 
 def _attestation_of(params: t.Mapping[str, t.Any]) -> str | None:
@@ -322,8 +340,11 @@ def _attestation_of(params: t.Mapping[str, t.Any]) -> str | None:
     return text
 
 
-def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
-    """Read the escrow key, which is trusted by its pinned fingerprint alone."""
+def _read_escrow(params: t.Mapping[str, t.Any], gate: Gate) -> Recipient | None:
+    """Read the escrow key, which is trusted by its pinned fingerprint alone.
+
+    :raises ByokError: for one that is not that, or that the policy of this host does not list
+    """
     pem, expected = params["escrow_public_key"], params["escrow_fingerprint"]
     if not pem:
         return None
@@ -334,6 +355,7 @@ def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
             "Compare it with the escrow HSM's own, then set escrow_fingerprint to it",
         )
     public_key, computed = _read_public_key("escrow key", pem, expected)
+    gate.check_escrow(computed)
     return Recipient(None, public_key, computed, "pinned", "escrows", "escrow_path")
 
 

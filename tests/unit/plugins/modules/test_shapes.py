@@ -31,6 +31,10 @@ RETURNED: dict[tuple[str, str], type[Shape]] = {
     ("byok_evidence_key", "evidence_key"): reports.EvidenceKeyFacts,
     ("byok_evidence_key", "proof"): reports.DeviceProof,
     ("byok_hsm_info", "hsm"): reports.HsmInfo,
+    **{
+        (f"byok_{module}", "approvals"): results.Approval
+        for module in ("rotate", "target_key", "wrap")
+    },
     ("byok_import", "imports"): results.ImportedKey,
     ("byok_import", "import"): results.ImportedKey,
     ("byok_import", "deletions"): reports.Deletion,

@@ -17,6 +17,7 @@ LISTS = [
     ("Retirement", reasons.RETIREMENTS),
     ("Failures", reasons.FAILURES),
     ("Deviations", reasons.DEVIATIONS),
+    ("Problems of evidence", reasons.PROBLEMS),
 ]
 
 

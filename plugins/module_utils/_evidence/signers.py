@@ -1,0 +1,144 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is **PRIVATE** to the collection: it can change at any time.
+
+"""Who signed a statement, and which runs name it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    Envelope,
+    Signature,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_folder import Stated
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import Problem
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """The signatures of one statement.
+
+    :ivar by: keyids of trusted keys that signed it, sorted
+    :ivar unknown: keyids of signatures that nobody here can check
+    :ivar false: keyids of trusted keys that did not make the signatures that bear their names
+    """
+
+    by: tuple[str, ...]
+    unknown: tuple[str, ...]
+    false: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stated: Stated, keys: Mapping[str, str]) -> Signatures:
+        """Check the signatures of a statement.
+
+        :param keys: PEM texts of trusted keys by their keyids
+        """
+        checked = {
+            each: _is_true(stated.envelope, each, keys) for each in stated.envelope.signatures
+        }
+        return cls(
+            _keyids(each for each, true in checked.items() if true),
+            _keyids(each for each, true in checked.items() if true is None),
+            _keyids(each for each, true in checked.items() if true is False),
+        )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What the manifests of a vault name.
+
+    :ivar trusted: by the digest of a statement: the numbers of signed manifests that name it
+    :ivar all: the same with manifests that nobody trusted signed
+    """
+
+    trusted: Mapping[str, list[int]] = field(default_factory=dict)
+    all: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+def naming(runs: Iterable[tuple[Stated, Signatures]]) -> Runs:
+    """Return which statements the manifests name."""
+    trusted: dict[str, list[int]] = {}
+    everything: dict[str, list[int]] = {}
+    for stated, signatures in runs:
+        for receipt in stated.predicate["receipts"]:
+            number = stated.predicate["number"]
+            everything.setdefault(receipt["sha256"], []).append(number)
+            if signatures.by:
+                trusted.setdefault(receipt["sha256"], []).append(number)
+    return Runs(trusted, everything)
+
+
+def problems_of(stated: Stated, signatures: Signatures, runs: Runs) -> Iterable[Problem]:
+    """Yield what is wrong with who signed a statement of a key, and who names it."""
+    what, where = f"{stated.kind}/v1", stated.where
+    named = runs.trusted.get(stated.digest)
+    if signatures.false:
+        yield _false(stated, signatures)
+    elif signatures.unknown and not signatures.by and not named:
+        yield _unknown(stated, signatures)
+    elif not signatures.by and not named:
+        yield Problem("unsigned", "incomplete", where, f"The statement {what} is unsigned")
+    if stated.digest not in runs.all:
+        yield Problem(
+            "not_in_a_run",
+            "incomplete",
+            where,
+            f"No manifest of a run names the statement {what}: the run did not end, or the next "
+            "one has yet to take the statement",
+        )
+
+
+def problems_of_run(stated: Stated, signatures: Signatures) -> Iterable[Problem]:
+    """Yield what is wrong with who signed a manifest."""
+    number, claimed = stated.predicate["number"], stated.predicate["evidence_key"]
+    if signatures.false:
+        yield _false(stated, signatures)
+    elif claimed and claimed not in (*signatures.by, *signatures.unknown):
+        yield Problem(
+            "bad_signature",
+            "broken",
+            stated.where,
+            f"Manifest {number} says that the key {claimed} signs it, and that signature is lost",
+        )
+    elif signatures.unknown and not signatures.by:
+        yield _unknown(stated, signatures)
+    elif not signatures.by:
+        yield Problem(
+            "unsigned", "incomplete", stated.where, f"The manifest of run {number} is unsigned"
+        )
+
+
+def _false(stated: Stated, signatures: Signatures) -> Problem:
+    return Problem(
+        "bad_signature",
+        "broken",
+        stated.where,
+        f"The evidence key {signatures.false[0]} did not sign what the {stated.kind}/v1 says: "
+        "the statement or the signature was changed",
+    )
+
+
+def _unknown(stated: Stated, signatures: Signatures) -> Problem:
+    return Problem(
+        "unknown_signer",
+        "broken",
+        stated.where,
+        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no evidence key of "
+        "the trust folder",
+    )
+
+
+def _is_true(envelope: Envelope, signature: Signature, keys: Mapping[str, str]) -> bool | None:
+    """Tell whether a key made a signature; None for a key that is not trusted."""
+    if signature.keyid not in keys:
+        return None
+    return bool(replace(envelope, signatures=(signature,)).signers(keys))
+
+
+def _keyids(signatures: Iterable[Signature]) -> tuple[str, ...]:
+    return tuple(sorted({each.keyid for each in signatures}))

@@ -1,0 +1,149 @@
+# Copyright (c) 2026 Keyferry contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is **PRIVATE** to the collection: it can change at any time.
+
+"""What an auditor trusts: evidence keys, roots, and heads of chains that he noted himself; pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
+from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
+from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    Roots,
+    normalised,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+    read_bundle,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import Head
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
+
+#: What a trust folder has; anything else may be a misspelt name, so it is refused
+DIRECTORIES = re.compile(r"evidence-keys|maker-roots")
+FILES = re.compile(
+    r"(evidence-keys|maker-roots)/[^/\s]{1,200}\.pem|owner-roots\.json|heads\.json|allowed_signers"
+)
+
+_HEAD = re.compile(r"(?P<vault>[^=\s]+)=(?P<number>[0-9]{1,9}):(?P<sha256>[0-9A-Fa-f]{64})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What counts.
+
+    :ivar keys: PEM texts of evidence keys by their keyids
+    :ivar files: the name of each key's file by its keyid
+    :ivar roots: of pools' owners, and of makers beside Marvell
+    :ivar heads: by the vault's host: manifests that are known from elsewhere
+    """
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    roots: Roots = field(default_factory=lambda: Roots({}))
+    heads: Mapping[str, tuple[Head, ...]] = field(default_factory=dict)
+
+    def with_heads(self, heads: Iterable[tuple[str, Head]]) -> Trust:
+        """Return it with more known heads, by the vaults' hosts."""
+        all_heads = dict(self.heads)
+        for host, head in heads:
+            all_heads[host] = (*all_heads.get(host, ()), head)
+        return replace(self, heads=all_heads)
+
+    def facts(self) -> dict[str, t.Any]:
+        """Return what a verification says of it."""
+        return {
+            "evidence_keys": len(self.keys),
+            "owner_roots": len(self.roots.owners),
+            "maker_roots": len(self.roots.makers),
+            "heads": sum(map(len, self.heads.values())),
+            "keyids": dict(self.files),
+        }
+
+
+def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust:
+    """Read a trust folder.
+
+    :param files: by their paths in the folder
+    :param strange: what else is there, by its path
+    :raises ByokError: for what is not as docs/verify.md describes it
+    """
+    for path, why in sorted(strange.items()):
+        raise ByokError(
+            f"{path} in the trust folder is unknown: {why}",
+            "Remove it or correct its name: a trust folder has evidence-keys/*.pem, "
+            "maker-roots/*.pem, owner-roots.json, heads.json and allowed_signers",
+        )
+    texts = {
+        path: decode_text(content, f"The file {path} of the trust folder")
+        for path, content in files.items()
+    }
+    keys = {path: text for path, text in texts.items() if path.startswith("evidence-keys/")}
+    keyids = {path: keyid_of(text) for path, text in keys.items()}
+    makers = [texts[path] for path in sorted(texts) if path.startswith("maker-roots/")]
+    owners = _object(texts, "owner-roots.json")
+    for pool, root in owners.items():
+        normalised(root if isinstance(root, str) else "", pool)
+    return Trust(
+        {keyids[path]: text for path, text in keys.items()},
+        {keyids[path]: path.partition("/")[2] for path in keys},
+        Roots(owners, tuple(each for text in makers for each in read_bundle(text))),
+    ).with_heads(_heads(_object(texts, "heads.json")))
+
+
+def parse_head(text: str) -> tuple[str, Head]:
+    """Read a head as a command line has it, ``VAULT=N:SHA256``.
+
+    :returns: the vault's host, and the head
+    :raises ByokError: for anything else
+    """
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
+        raise ByokError(
+            f"{text!r} is no head of a chain",
+            "Write it as VAULT=N:SHA256, such as contoso.vault.azure.net=12:3f0c...",
+        )
+    return _host(match["vault"]), Head(int(match["number"]), match["sha256"].lower())
+
+
+def _heads(heads: Mapping[str, t.Any]) -> Iterable[tuple[str, Head]]:
+    for vault, head in heads.items():
+        match head:
+            case {"number": int(number), "sha256": str(sha256)} if _SHA256.fullmatch(sha256):
+                yield _host(vault), Head(number, sha256)
+            case _:
+                raise ByokError(
+                    f"heads.json of the trust folder has no head for {vault}",
+                    'Write {"VAULT": {"number": N, "sha256": "64 hexadecimal digits"}}',
+                )
+
+
+def _host(vault: str) -> str:
+    return comparable_url(vault).removeprefix("https://")
+
+
+def _object(texts: Mapping[str, str], path: str) -> Mapping[str, t.Any]:
+    """Return a JSON object of the trust folder; an empty one where the file is missing.
+
+    :raises ByokError: for anything else
+    """
+    try:
+        found = parse_json(texts.get(path, "{}"))
+    except ValueError as error:
+        found, why = None, f" ({error})"
+    else:
+        why = ""
+    if not isinstance(found, dict):
+        raise ByokError(
+            f"{path} of the trust folder is no JSON object{why}", "See docs/verify.md for its form"
+        )
+    return found
