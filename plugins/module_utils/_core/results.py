@@ -204,6 +204,8 @@ class ImportedKey(Shape):
     :ivar created: when the vault made the version
     :ivar interrupted_at: when an interrupted run sent the import that this run finished; None for
         an import of this run
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what byok_wrap stated of the package
     """
 
     name: str
@@ -224,6 +226,8 @@ class ImportedKey(Shape):
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
     interrupted_at: datetime | None = None
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence import Evidence
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
 )
@@ -150,6 +151,7 @@ class _Driver:
         self.check_mode = check_mode
         self.outcome = outcome
         self.journal = Journal(params["state_directory"], vault.address.url)
+        self.evidence = Evidence.of(params, vault.address.url, None)
         self.results: dict[str, RotatedKey] = {}
         self.gate = open_gate(params)
 
@@ -259,12 +261,14 @@ class _Driver:
         """Make, wrap and import what is planned, under a KEK that lives for this run."""
         if not self.check_mode:
             self.journal.prepare()
+            self.evidence.folder.prepare()
         kek_name = None
         needs_kek = bool(run.to_bring()) and not self.check_mode
         if needs_kek and not self.params["kek_id"]:
             kek_name = f"{self.params['kek_prefix']}{self._stamp()}"
         try:
             kek = self._kek(name=kek_name, kek_id=self.params["kek_id"]) if needs_kek else {}
+            self.evidence = replace(self.evidence, kek_attestation=kek.get("kek_attestation"))
             recipient = self._recipient(kek) if kek else None
             run = self._let_out(run, recipient) if recipient else run
             for batch in run.batches():
@@ -324,6 +328,7 @@ class _Driver:
             params["on_deleted"],
             params["delete_timeout"],
             self.journal,
+            self.evidence,
             believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
@@ -455,6 +460,8 @@ _ARRIVED_FACTS = (
     "proof",
     "receipt",
     "imported",
+    "envelope",
+    "wrapped_sha256",
 )
 
 

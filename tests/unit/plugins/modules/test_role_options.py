@@ -35,21 +35,29 @@ GROUPS: dict[str, list[str]] = yaml.safe_load((ROOT / "meta/runtime.yml").read_t
 DELETES = "nothing is imported"
 LOOKS = "nothing is wrapped"
 MAKES = "a listing is for runs that only look"
+RECEIPTS = "what has no receipt is told to runs that keep some"
+IMPORTS = (
+    "attestation_maker_roots",
+    "attestation_owner_roots",
+    "on_deleted",
+    "receipt_directory",
+)
 NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("batch.yml", "byok_target_key"): {"listing": MAKES},
     ("batch.yml", "byok_wrap"): {
         "kek_trust": "deprecated; byok_kek_trust demands, and is required_kek_trust there"
     },
-    ("delete.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
+    ("delete.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
     ("discover.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
     ("list.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
     ("observe.yml", "byok_plan"): dict.fromkeys(
-        ("unmanaged", "kek_name", "kek_id"),
+        ("unmanaged", "kek_name", "kek_id", "receipt_directory"),
         "only a plan reports what nobody declared, and a KEK that ends",
     ),
+    ("plan.yml", "byok_plan"): {"receipt_directory": RECEIPTS},
     ("prepare.yml", "byok_target_key"): {"listing": MAKES},
-    ("recover.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
+    ("recover.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
     ("retire.yml", "byok_rotate"): dict.fromkeys(
         (
             "allow_trailing_zeros",
@@ -67,11 +75,12 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "kek_size",
             "on_deleted",
             "prove",
+            "receipt_directory",
         ),
         DELETES,
     ),
     ("show.yml", "byok_plan"): dict.fromkeys(
-        ("force", "unmanaged"),
+        ("force", "receipt_directory", "unmanaged"),
         "only a plan is told what to replace and what to report",
     ),
     ("bring.yml", "byok_kek"): dict.fromkeys(
