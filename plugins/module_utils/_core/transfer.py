@@ -40,7 +40,7 @@ Item = Mapping[str, t.Any]
 #: The whole result of a module
 Result = Mapping[str, t.Any]
 
-Job = t.Literal["transfer", "rotate", "prepare", "plan", "show", "retire"]
+Job = t.Literal["transfer", "rotate", "prepare", "plan", "show", "retire", "delete", "recover"]
 
 #: What is brought, and what byok_import has to do anything about
 _BROUGHT = ("transfer", "rotate")
@@ -328,6 +328,10 @@ class Transfer(Shape):
         return [
             Batch(self, tuple(names[first : first + size])) for first in range(0, len(names), size)
         ]
+
+    def labels(self) -> dict[str, str]:
+        """Return, by names of keys, their labels in the token where these are other ones."""
+        return {item["name"]: item["label"] for item in self.declared if item.get("label")}
 
     def all_at_once(self) -> Batch:
         """Return one batch of all that is to be made, for a run that only makes."""

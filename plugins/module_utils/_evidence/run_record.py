@@ -25,7 +25,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import HOST
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
+    KeyId,
     comparable_url,
     parse_key_id,
 )
@@ -33,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
+    Approval,
     Failure,
     GenerationFacts,
 )
@@ -74,6 +77,12 @@ class Arrival(Shape):
     kid: str | None
     imported: bool
     envelope: str | None = None
+    interrupted_at: datetime | None = None
+
+    @property
+    def is_of_this_run(self) -> bool:
+        """Whether this run sent it."""
+        return self.imported and self.interrupted_at is None
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ class RunRecord(Shape):
     receipts: tuple[Receipt, ...] = ()
     events: tuple[Event, ...] = ()
     deviations: tuple[Noted, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     last_run: str | None = None
 
     # What came of it
@@ -177,7 +187,7 @@ class RunRecord(Shape):
                 for each in run.unfinished()
             ],
             "events": [each.to_dict() for each in self.events],
-            "approvals": [],
+            "approvals": [each.to_dict() for each in self.approvals],
             "deviations": _together(self.deviations),
         }
 
@@ -196,13 +206,13 @@ class RunRecord(Shape):
         if run.request.looks_only:
             return Recorded(record)
         held = {key.name: key for key in run.held}
-        contradictions, receipts = [], list(_found(run, held, token, told, now))
+        lies, receipts = [], list(_found(run, held, token, told, now))
         for line in map(str, told.get("loose") or ()):
             try:
                 receipts += _loose(run, held, line)
             except _Lie as lie:
-                contradictions.append(lie.failure)
-        return Recorded(record._with(receipts), tuple(contradictions))
+                lies.append(lie)
+        return Recorded(record._with(receipts), tuple(lies))
 
     def made(self, result: Result) -> RunRecord:
         """Take in what byok_target_key made."""
@@ -211,6 +221,30 @@ class RunRecord(Shape):
     def locking_done(self, result: Result) -> RunRecord:
         """Take in what byok_target_key locked."""
         return self._with_events("locked", _flagged(result, "locked"))
+
+    def approved(self, result: Result) -> RunRecord:
+        """Take in whose approvals the token's host has checked; it tells them with each batch."""
+        told = [Approval.from_dict(each) for each in result.get("approvals") or ()]
+        return replace(self, approvals=tuple(dict.fromkeys([*self.approvals, *told])))
+
+    def retired(self, vault_url: str, result: Result) -> RunRecord:
+        """Take in which versions byok_rotate disabled."""
+        events = [
+            Event(
+                key["name"], "retired", kid=str(KeyId(comparable_url(vault_url), key["name"], each))
+            )
+            for key in result.get("rotations") or ()
+            for each in key["retired"]
+        ]
+        return replace(self, events=(*self.events, *events))
+
+    def deleted(self, result: Result) -> RunRecord:
+        """Take in which keys byok_import deleted, purged or recovered."""
+        events = [
+            Event(key["name"], key["state"], kid=key["kid"])
+            for key in result.get("deletions") or ()
+        ]
+        return replace(self, events=(*self.events, *events))
 
     def brought(self, batch: Batch, wrapped: Result, imported: Result) -> Recorded:
         """Take in what byok_wrap wrapped of a batch and byok_import imported.
@@ -226,17 +260,17 @@ class RunRecord(Shape):
         known = _Known(batch, digests, seals)
         escrows = _by_name(_token_side(each, "escrow") for each in wrapped.get("escrows") or ())
         arrivals: dict[str, _Read] = {}
-        contradictions = []
+        lies = []
         for told in map(Arrival.from_dict, imported.get("imports") or ()):
             try:
                 if read := known.read(told):
                     arrivals[read.receipt.key] = read
             except _Lie as lie:
-                contradictions.append(lie.failure)
-        record = self._with(each.receipt for each in escrows.values())
+                lies.append(lie)
+        record = self.approved(wrapped)._with(each.receipt for each in escrows.values())
         for name in dict.fromkeys([*seals, *arrivals]):
             record = record._with_key(name, seals.get(name), arrivals.get(name))
-        return Recorded(record, tuple(contradictions))
+        return Recorded(record, tuple(lies))
 
     def _with_key(self, name: str, seal: _Read | None, arrival: _Read | None) -> RunRecord:
         """Return it with what both sides state of a key.
@@ -245,6 +279,8 @@ class RunRecord(Shape):
         """
         follows = arrival is not None and seal is not None and arrival.wrapped == seal.sha256
         receipts = []
+        if arrival and arrival.wrapped and not follows:
+            receipts.append(Receipt(name, "wrapped", arrival.wrapped))
         if seal:  # Azure's host stored it with the import that names it
             receipts.append(replace(seal.receipt, line=None) if follows else seal.receipt)
         if arrival:
@@ -272,16 +308,16 @@ class RunRecord(Shape):
 class Recorded:
     """A record after a step.
 
-    :ivar contradictions: of what Azure's host told; these keys failed
+    :ivar lies: of Azure's host
     """
 
     record: RunRecord
-    contradictions: tuple[Failure, ...] = ()
+    lies: tuple[_Lie, ...] = ()
 
-    def told_with(self, result: Result) -> Result:
-        """Return the result of the step with the contradictions among its failures."""
-        told = [each.to_dict() for each in self.contradictions]
-        return {**result, "failures": [*(result.get("failures") or ()), *told]}
+    @property
+    def contradictions(self) -> list[Failure]:
+        """The keys that failed for them."""
+        return [Failure(lie.name, str(lie), lie.reason) for lie in self.lies]
 
 
 #: What the token signs when the results come home
@@ -295,30 +331,29 @@ def plan_digest(run: Transfer) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def evidence_lost(run: Transfer, doing: str, why: str) -> Failure:
+def evidence_lost(doing: str, why: str) -> ByokError:
     """Return what is told of evidence that could not be kept; what was done stays done.
 
     :param doing: what was to be done with it: signed or stored
     :param why: sentences
     """
-    msg = (
-        f"The receipts of this run were not {doing}. What was done with the keys is done, and the "
-        f"manifest of the next run takes the receipts that Azure's host has. {why}"
+    return ByokError(
+        f"The receipts of this run were not {doing}: {why}",
+        "What was done with the keys is done. Correct the reason. The manifest of the next run "
+        "takes the receipts that are there",
+        code="evidence_unkept",
     )
-    return Failure(run.request.vault_url, msg, "evidence_unkept")
 
 
 # What Azure's host tells, and what it must not
 
 
-class _Lie(Exception):
+class _Lie(ByokError):
     """What Azure's host tells of a key contradicts the token or the run."""
 
     def __init__(self, name: str, why: str) -> None:
-        super().__init__(why)
-        self.failure = Failure(
-            name, f"The host that reaches Azure {why}. {_TAMPERED}.", "contradiction"
-        )
+        super().__init__(f"The host that reaches Azure {why}", _TAMPERED, code="contradiction")
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -366,11 +401,11 @@ class _Known:
         _agree(name, "the key", predicate["key"]["name"], name)
         _agree(name, "the version", predicate["kid"], told.kid)
         _refuse_other_vault(name, predicate, self.batch.transfer.request.vault_url)
-        self._compare(name, told.imported, statement)
+        self._compare(name, told.is_of_this_run, statement)
         receipt = Receipt(name, "imported", envelope.digest, told.envelope)
         return _Read(receipt, predicate, statements.digest_named(statement, "wrapped"))
 
-    def _compare(self, name: str, imported: bool, statement: Mapping[str, t.Any]) -> None:
+    def _compare(self, name: str, sent_now: bool, statement: Mapping[str, t.Any]) -> None:
         """Compare an import with what was wrapped for it.
 
         One that an interrupted run sent is of a package that this run does not know, and perhaps of
@@ -378,7 +413,7 @@ class _Known:
         """
         predicate = statement["predicate"]
         ours = self.batch.held.get(name) or self.batch.transfer._held(name)
-        of_this_run = imported and predicate["interrupted_at"] is None
+        of_this_run = sent_now and predicate["interrupted_at"] is None
         if of_this_run or predicate["key"]["generation"] == ours.generation:
             _agree(name, "the generation", predicate["key"]["generation"], ours.generation)
             _agree(name, "the thumbprint", predicate["key"]["thumbprint"], ours.thumbprint)

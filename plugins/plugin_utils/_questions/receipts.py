@@ -11,9 +11,7 @@ The role keeps it beside the run, as a text: statements of thousands of keys are
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import typing as t
 from collections.abc import Mapping, Sequence
 from functools import wraps
@@ -23,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Failure
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import plain
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
+    Request,
     Result,
     Transfer,
 )
@@ -31,6 +30,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.run_recor
     RunRecord,
     evidence_lost,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.who import who_runs
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run import (
     Kept,
     batch_of,
@@ -67,13 +67,18 @@ def _begin(_request: t.Any) -> Kept:
     return _keep(RunRecord(host_clock()))
 
 
+def _begin_in_vault(vault_url: str, job: t.Any, looks_only: bool) -> Kept:
+    """Begin a run that changes keys of a vault which nobody need declare any more."""
+    return keep(Transfer.begin(Request(job, vault_url, looks_only), ()))
+
+
 # What a step did is taken in by the run and by its evidence in one task, which reads both as they
 # were before: so each computes what Azure's host contradicts.
 
 
-def _uncontradicted(run: Transfer, evidence: t.Any, token: Result, plan: Result) -> Kept:
+def _uncontradicted(run: Transfer, evidence: t.Any, plan: Result) -> Kept:
     """Fail the keys of which receipts of interrupted runs say what cannot be true."""
-    recorded = _read(evidence).planned(run, token, plan, host_clock())
+    recorded = _read(evidence).planned(run, {}, plan, host_clock())
     return keep(run.contradicted(recorded.contradictions))
 
 
@@ -112,16 +117,9 @@ def _evidence_imported(
 
 def _manifest(record: RunRecord, kept_run: t.Any, who: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the run's manifest, as far as it is known before it is numbered."""
-    known = {"user": _login_name(), "controller": socket.gethostname()}
+    known = who_runs()
     told = {name: str(who.get(name) or known.get(name) or "") or None for name in WHO}
     return record.manifest(read_run(kept_run), told, host_clock())
-
-
-def _login_name() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return None
 
 
 def _manifest_to_store(
@@ -146,7 +144,8 @@ def _unkept(run: Transfer, doing: str, result: Result) -> list[Failure]:
     """Return what of the evidence could not be signed or stored."""
     failures = [Failure.from_dict(each) for each in result.get("failures") or ()]
     if not result.get("skipped") and result.get("aborted", True):
-        failures.append(evidence_lost(run, doing, str(result.get("msg"))))
+        lost = evidence_lost(doing, str(result.get("msg")))
+        failures.append(Failure(run.request.vault_url, str(lost), lost.reason))
     return failures
 
 
@@ -168,6 +167,8 @@ _ABOUT_EVIDENCE: Mapping[str, t.Callable[..., t.Any]] = {
     "evidence_planned": _evidence_planned,
     "evidence_imported": _evidence_imported,
     "evidence_made": lambda record, made: _keep(record.made(made)),
+    "evidence_retired": lambda record, url, retired: _keep(record.retired(url, retired)),
+    "evidence_deleted": lambda record, deleted: _keep(record.deleted(deleted)),
     "evidence_locked": lambda record, locked: _keep(record.locking_done(locked)),
     "to_sign": lambda record: record.to_sign(),
     "to_store": lambda record: record.to_store(),
@@ -177,6 +178,7 @@ _ABOUT_EVIDENCE: Mapping[str, t.Callable[..., t.Any]] = {
 
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "begin_evidence": _begin,
+    "begin_in_vault": _begin_in_vault,
     **{name: of_a_run(question) for name, question in _ABOUT_A_RUN.items()},
     **{name: _of_evidence(question) for name, question in _ABOUT_EVIDENCE.items()},
 }
