@@ -144,6 +144,8 @@ def long_steps() -> Iterator[Step]:
     yield Step(
         "sanity on every Python", "ansible-test sanity --color no --test compile --test import"
     )
+    every_byte = "tests/unit/plugins/module_utils/_evidence/every_byte.py"
+    yield Step("every byte of a receipt folder", f"pytest -n 2 {every_byte}")
     yield Step("documentation site", "pytest tests/galaxy/docsite.py")
     importer = make_venv("galaxy-importer", sys.executable, ["galaxy-importer"])
     yield Step(

@@ -80,8 +80,10 @@ def test_both_sides_state_an_import(
     attestation = told["attestation"]
     assert attestation["verdict"] == "attested"
     assert attestation["owner_root"] in pinned["attestation_owner_roots"].values()
-    content = (receipts / hsm.host / "attestations" / f"{attestation['sha256']}.json").read_bytes()
-    assert hashlib.sha256(content).hexdigest() == attestation["sha256"]
+    judged = {attestation["sha256"], wrapped["predicate"]["kek"]["attestation"]}
+    kept = list((receipts / hsm.host / "attestations").iterdir())
+    assert {hashlib.sha256(each.read_bytes()).hexdigest() for each in kept} == judged
+    assert {f"{sha256}.json" for sha256 in judged} == {each.name for each in kept}
     assert hsm.rotate(declared, **pinned, receipt_directory=str(receipts))["changed"] is False
     assert len(hsm.stated(receipts, declared)) == 2
 

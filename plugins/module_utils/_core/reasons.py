@@ -148,6 +148,8 @@ DEVIATIONS: t.Mapping[str, str] = {
     "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
     "clock_of_host": "When it was is known by clocks of hosts alone.",
+    "expired": "The newest version that the evidence knows has expired.",
+    "escrow_untested": "An escrow copy exists, and nothing tells of a key restored from one.",
 }
 
 #: Why evidence is incomplete or broken (playbooks/verify.yml); codes of failures occur too
