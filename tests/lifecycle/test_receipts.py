@@ -198,7 +198,9 @@ def test_what_cannot_be_written_is_refused_before_an_import(
     keys.mkdir(parents=True)
     (keys / f"{declared['name']}.intoto.jsonl").symlink_to(tmp_path / "elsewhere")
     result = vault.rotate(declared, receipt_directory=str(receipts))
-    assert "cannot be read" in failure(result)
+    refused, unkept = result["failures"]
+    assert "cannot be read" in refused["msg"]
+    assert unkept["code"] == "evidence_unkept"
     assert vault.versions(declared) == []
 
 

@@ -102,6 +102,7 @@ FAILURES: t.Mapping[str, str] = {
     "key.",
     "evidence_key": "The evidence key is not fit to sign, or a given key is no evidence key.",
     "evidence_malformed": "An envelope, a statement or a manifest is not as Keyferry writes it.",
+    "evidence_unkept": "Receipts of a run could not be signed or stored.",
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",

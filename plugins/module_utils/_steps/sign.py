@@ -64,20 +64,32 @@ def sign_evidence(params: Params, check_mode: bool, outcome: Outcome) -> None:
     outcome.result.update(signatures=[], run=None, unstored=[], keyid=None, public_key=None)
     if not params["evidence_key"]:
         raise ByokError("No evidence key is named", "Set evidence_key to the label of the key")
-    head_file = HeadFile(params["state_directory"], params["vault_url"])
-    run = _read_run(params)
     with (
         open_token(params) as token,
         open_evidence_key(token, params, check_mode, outcome) as key,
     ):
-        told = _judge(token, params, outcome)
-        if key:
-            outcome.result.update(keyid=key.keyid, public_key=key.pem)
-        if key and not check_mode:
-            _sign_statements(key, told, outcome)
-        if run is not None:
-            run = _as_supported(run, told, outcome)
-            _sign_run(key, run, params, check_mode, head_file, outcome)
+        sign_with(token, key, params, check_mode, outcome)
+
+
+def sign_with(
+    token: Token, key: EvidenceKey | None, params: Params, check_mode: bool, outcome: Outcome
+) -> None:
+    """Do the same with a token and an evidence key that are open.
+
+    :param key: None in check mode, where it would be made first
+    :raises ByokError: as sign_evidence does
+    """
+    outcome.result.update(signatures=[], run=None, unstored=[], keyid=None, public_key=None)
+    head_file = HeadFile(params["state_directory"], params["vault_url"])
+    run = _read_run(params)
+    told = _judge(token, params, outcome)
+    if key:
+        outcome.result.update(keyid=key.keyid, public_key=key.pem)
+    if key and not check_mode:
+        _sign_statements(key, told, outcome)
+    if run is not None:
+        run = _as_supported(run, told, outcome)
+        _sign_run(key, run, params, check_mode, head_file, outcome)
 
 
 def _read_run(params: Params) -> dict[str, t.Any] | None:
