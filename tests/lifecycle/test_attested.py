@@ -168,6 +168,19 @@ def test_a_vault_has_no_attestation(vault: Vault) -> None:
     assert (kek["kek_attestation"], kek["kek_owner_roots"]) == (None, [])
 
 
+def test_a_look_at_a_pool_shows_the_root_to_compare(hsm: Vault, vault: Vault) -> None:
+    def looked(at: Vault) -> Result:
+        return dict(at.run("byok_vault_info", work=["show"])["vault"])
+
+    empty = looked(hsm)
+    assert empty["owner_roots"] == []
+    assert any("as there is no key to ask of" in note for note in empty["notes"])
+    root = owner_root(hsm)
+    assert looked(hsm)["owner_roots"] == [root]
+    kek_of(vault)
+    assert looked(vault)["owner_roots"] == []
+
+
 def test_the_roots_stay_when_partitions_change(hsm: Vault, lab: Lab) -> None:
     answers = [kek_of(hsm)["kek_attestation"] for _time in range(2)]
     first, second = (json.loads(each)["attributes"]["attestation"] for each in answers)

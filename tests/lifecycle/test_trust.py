@@ -352,14 +352,18 @@ def test_a_key_that_arrived_without_its_proof_has_a_receipt_and_is_proved_later(
     options: Result = {"prove": True, "receipt_directory": str(receipts), "kek_ephemeral": True}
     failed = hsm.transfer(declared, **options)
     assert "Proving the key" in failure(failed)
-    (written,) = receipts.iterdir()
-    told = json.loads(written.read_text())["predicate"]["import"]
+    (_wrapped, (_kind, written)) = hsm.stated(receipts, declared)
+    told = written["predicate"]
     assert told["identity"] == ("tag_only" if kind == "oct" else "public_key")
     assert "403" in told["proof"]["unprovable"]
     assert "Proving the key" in failure(hsm.transfer(declared, **options))
     hsm.set(roles={"operator": ["Managed HSM Crypto User"]})
     assert hsm.transfer(declared, **options)["failures"] == []
     assert len(hsm.versions(declared)) == 1
+    kinds = [kind for kind, _statement in hsm.stated(receipts, declared)]
+    assert kinds == ["wrapped", "imported", "imported"]
+    last = hsm.stated(receipts, declared)[-1][1]["predicate"]
+    assert "operation" in last["proof"]
 
 
 def test_a_stray_mark_on_a_key_in_use_takes_no_operation_from_it(

@@ -24,6 +24,7 @@ _SHARED = (
     *("allow_trailing_zeros", "allow_unverified_kek", "api_version", "approved_keks"),
     *("attestation_maker_roots", "attestation_owner_roots"),
     *("auth_source", "client_id", "cloud_environment", "delete_timeout", "escrow_fingerprint"),
+    *("evidence_key", "evidence_key_proof", "evidence_token"),
     *("escrow_public_key", "federated_token_file", "hsm_profile", "hsm_profile_file"),
     *("kek_id", "kek_public_key"),
     *("library_environment", "library_parameters", "library_timeout"),

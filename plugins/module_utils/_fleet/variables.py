@@ -49,6 +49,7 @@ OTHER_VARIABLES: dict[str, tuple[str, ...]] = {
         "byok_arrived",
         "byok_behind",
         "byok_discovered",
+        "byok_evidence_public_key",
         "byok_held_back",
         "byok_plan",
         "byok_planned",

@@ -184,7 +184,7 @@ def _hsm_config(
     """
     try:
         text = decode_text(base64.b64decode(file["content"]), f"The file {file['source']}")
-        trusted = bool(places) and is_only_ours(places, user_id)
+        trusted = is_only_ours(places, user_id)
         config = transfer_variables(parse_hsm_config(text), pkcs11_library, name, trusted=trusted)
     except ByokError as error:
         return {"refused": str(error)}
