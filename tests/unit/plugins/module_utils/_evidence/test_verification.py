@@ -44,6 +44,7 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
     WEB,
     Key,
     Made,
+    SoftwareKey,
     by,
     named,
     rsa_key,
@@ -84,7 +85,9 @@ def test_a_whole_folder_is_whole_in_all_its_parts() -> None:
     assert [version.kek_attestation.maker for version in web.versions] == ["not Marvell"] * 2
     payments = key_of(verification, "payments").versions[0]
     assert payments.wrapped is not None
-    assert payments.wrapped["signed_by"] == sorted((TOKEN.keyid, AZURE.keyid))
+    assert payments.wrapped["signed_by"] == [TOKEN.keyid]
+    assert payments.imported is not None
+    assert payments.imported["signed_by"] == sorted((TOKEN.keyid, AZURE.keyid))
     assert payments.wrapped["named_by"] == [1]
     assert len(key_of(verification, "payments").copies) == 1
     found = {each.code for each in key_of(verification, "tokens").versions[0].deviations}
@@ -96,7 +99,7 @@ def test_the_result_is_json_and_comes_back() -> None:
     told = json.loads(json.dumps(verification.to_dict()))
     assert told["exit"] == 0
     assert Verification.from_dict(told).to_dict() == told
-    assert told["trust"]["evidence_keys"] == 2
+    assert (told["trust"]["evidence_keys"], told["trust"]["vault_keys"]) == (1, 1)
     assert told["trust"]["keyids"] == {TOKEN.keyid: "token.pem", AZURE.keyid: "azure.pem"}
 
 
@@ -318,13 +321,12 @@ def one_run(*receipts: tuple[Key, str, Envelope], made: Made, host: str = POOL) 
 
 def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_names_it() -> None:
     made = Made()
-    wrapped = made.wrap(VAULT, DATABASE)
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
     imported = made.bring(VAULT, DATABASE, wrapped)
     made.keep(VAULT, "database", wrapped, imported)
     receipts = [named(DATABASE, "wrapped", wrapped), named(DATABASE, "imported", imported)]
     loose = verified(made.files(), trust())
     assert codes(loose, "database") == {"unsigned", "not_in_a_run"}
-    assert key_of(loose, "database").code == "unsigned"
     made.run(VAULT, receipts)
     vouched = of(made)
     assert vouched.verdict == "whole"
@@ -335,6 +337,34 @@ def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_nam
     unsigned.lines.pop(f"{VAULT}/runs.intoto.jsonl")
     unsigned.run(VAULT, receipts, None)
     assert key_of(of(unsigned), "database").code == "unsigned"
+
+
+@pytest.mark.parametrize(
+    ("signers", "code"), [((), "unsigned"), ((AZURE,), "unknown_signer")], ids=["nobody", "vault"]
+)
+def test_azure_s_side_cannot_state_what_the_token_wrapped(
+    signers: tuple[SoftwareKey, ...], code: str
+) -> None:
+    """A host that lies makes up a statement of the token's side, and an import of a killed run that
+    names it: the next run's manifest names both, and the token signs it.
+    """
+    made = Made()
+    forged = by(made.wrap(VAULT, DATABASE, kek__fingerprint="f" * 64), *signers)
+    moment = "2026-11-01T12:00:00Z"
+    imported = by(made.bring(VAULT, DATABASE, forged, interrupted_at=moment), TOKEN)
+    receipts = (DATABASE, "wrapped", forged), (DATABASE, "imported", imported)
+    verification = one_run(*receipts, made=made, host=VAULT)
+    assert codes(verification, "database") == {code}
+    copy = by(made.wrap(None, DATABASE), *signers)
+    verification = one_run((DATABASE, "escrow", copy), made=made, host=VAULT)
+    assert code in codes(verification, "database")
+
+
+def test_a_key_of_the_vault_signs_no_manifest() -> None:
+    made = Made()
+    receipts = made.transfer(VAULT, DATABASE, TOKEN)
+    made.run(VAULT, receipts, AZURE)
+    assert {each.code for each in of(made).problems} == {"unknown_signer"}
 
 
 def test_a_key_that_a_stranger_signed_is_broken() -> None:
