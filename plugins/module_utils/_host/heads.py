@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import typing as t
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
@@ -23,6 +24,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
     read_text,
     write_private,
 )
+
+#: How many manifests that were not stored are kept; each run that finds one warns
+_MOST_UNSTORED = 64
 
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 
@@ -55,34 +59,39 @@ class HeadFile:
         if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
             raise self._refused("permission denied")
 
-    def read(self) -> str | None:
-        """Return the line of the last manifest; None where none was signed here.
+    def read(self) -> list[str]:
+        """Return the line of the last manifest that was signed here, after those that were not
+        stored when it was, oldest first; empty where none was signed.
 
         :raises ByokError: for a file that cannot be read or is no such note
         """
         text = read_text(self.path, "note of the last run manifest")
         if text is None:
-            return None
+            return []
         try:
-            line = parse_json(text)["line"]
-        except (ValueError, LookupError, TypeError):
-            line = None
-        if not isinstance(line, str):
+            note = parse_json(text)
+            lines = [*note.get("unstored", []), note["line"]]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            lines = [None]
+        if not all(isinstance(line, str) for line in lines):
             raise ByokError(
                 f"The file {self.path} is no note of the last run manifest of {self.host}",
                 "Restore it from a backup. If there is none, compare the last manifest on the "
                 "host that reaches Azure with a copy, then remove the file",
                 code="conflict",
             )
-        return line
+        return lines
 
-    def write(self, line: str, number: int, sha256: str) -> None:
+    def write(self, line: str, number: int, sha256: str, unstored: t.Sequence[str] = ()) -> None:
         """Note the last manifest.
 
         :param number: and its digest, for people who look
+        :param unstored: lines of manifests before it that the other host does not have yet: it
+            may die before it has stored them
         :raises ByokError: when it cannot be written
         """
-        note = {"number": number, "sha256": sha256, "line": line}
+        kept = list(unstored)[-_MOST_UNSTORED:]
+        note = {"number": number, "sha256": sha256, "line": line, "unstored": kept}
         write_private(self.path, json.dumps(note, indent=2) + "\n")
 
     def _refused(self, why: str) -> ByokError:

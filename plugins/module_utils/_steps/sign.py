@@ -189,7 +189,8 @@ def _sign_run(
         if check_mode or key is None:
             return
         line = signed(manifest, key).to_line()
-        head_file.write(line, head.number, head.sha256)
+        unstored = outcome.result["unstored"]
+        head_file.write(line, head.number, head.sha256, unstored)
         outcome.result["run"] = line
 
 
@@ -197,8 +198,7 @@ def _place(
     key: EvidenceKey | None, head_file: HeadFile, params: Params, outcome: Outcome
 ) -> Continuation:
     """Return where the chain goes on, by this host's note and by what the other host shows."""
-    noted = head_file.read()
-    own = parse_envelope(noted, f"The file {head_file.path}") if noted else None
+    own = [parse_envelope(line, f"The file {head_file.path}") for line in head_file.read()]
     shown = _shown(params, outcome)
     ours = bool(key and shown and shown.signers({key.keyid: key.pem}))
     return continue_chain(own, shown, shown_is_ours=ours)
@@ -215,6 +215,8 @@ def _shown(params: Params, outcome: Outcome) -> Envelope | None:
         vault = statement["predicate"].get("vault")
         if kind != "run" or comparable_url(vault) != comparable_url(params["vault_url"]):
             raise Malformed(where, f"it is no manifest of {params['vault_url']}")
+        if statement["predicate"]["number"] > statements.MOST_RUNS // 2:
+            raise Malformed(where, "its number leaves no room for those of later runs")
     except Malformed as error:
         outcome.warnings.append(str(error))
         return None
