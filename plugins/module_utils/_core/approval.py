@@ -26,7 +26,7 @@ Kind: t.TypeAlias = t.Literal["kek", "owner-root", "destroy", "plan"]
 KINDS: t.Mapping[str, str] = {
     "kek": "the KEK's fingerprint",
     "owner-root": "the SHA-256 of the root certificate of a Managed HSM's owner",
-    "destroy": "the SHA-256 of the thumbprint or CKA_ID, or of the cloud key's identifier, as text",
+    "destroy": "the SHA-256 of the thumbprint or CKA_ID as text",
     "plan": "the digest of the plan",
 }
 

@@ -135,7 +135,7 @@ def test_people_approve_the_kek_of_a_run(
     keep(vault, trust="approved", allowed_signers=signers, rule={"kek_approvals": 2})
     kek = vault.run("byok_kek", name="kek-of-the-vault", size=2048)
     given = {"kek_id": kek["kek_id"], "approved_keks": [kek["kek_fingerprint"]]}
-    line, declared = f"kek {kek['kek_fingerprint']}", key()
+    line, declared = f"kek {kek['kek_fingerprint']} {vault.url}", key()
     one, both = [anna.sign(line)], [anna.sign(line), bob.sign(line)]
     # The role makes the generation before the token's host is shown the KEK; the next run takes it.
     (failed,) = vault.rotate(declared, **given, approvals=one)["failures"]
@@ -159,7 +159,7 @@ def test_approvals_are_files_beside_the_inventory(
     given["approvals_directory"] = str(folder)
     assert vault.transfer(declared, **given)["failures"][0]["code"] == "approvals_missing"
     digest = kek["kek_fingerprint"]
-    (folder / f"{digest}.anna.sig").write_text(anna.sign(f"kek {digest}"))
+    (folder / f"{digest}.anna.sig").write_text(anna.sign(f"kek {digest} {vault.url}"))
     assert only(vault.transfer(declared, **given))["changed"]
 
 
