@@ -493,6 +493,7 @@ def test_options_can_demand_approvals_of_a_root(host: Host) -> None:
     ("required", "why"),
     [
         ({"keks": 2}, "required_approvals has keks: 2"),
+        ({"plan": 2}, "required_approvals has plan: 2"),
         ({"kek": -1}, "required_approvals has kek: -1"),
         ({"kek": True}, "required_approvals has kek: True"),
         ({"kek": "two"}, "required_approvals has kek: two"),

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import (
-    KINDS,
+    DEMANDED,
     NAMESPACE,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
@@ -404,14 +404,14 @@ def _required(given: t.Mapping[str, t.Any], signers: _Signers) -> dict[str, int]
     for kind, number in given.items():
         text = str(number)  # before ansible-core 2.19 a template makes a text of it
         if (
-            kind not in KINDS
+            kind not in DEMANDED
             or isinstance(number, bool)
             or not text.isascii()
             or not text.isdigit()
         ):
             raise ByokError(
                 f"required_approvals has {kind}: {number}",
-                f"Give a number of people for some of {', '.join(KINDS)}",
+                f"Give a number of people for some of {', '.join(DEMANDED)}",
             )
         read[kind] = int(text)
     if any(read.values()) and not signers.allowed_signers:
