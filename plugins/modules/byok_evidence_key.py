@@ -42,6 +42,7 @@ options:
         public key, for somebody who can judge it. The file can have at most 1 MiB.
     type: path
 seealso:
+  - module: keyferry.azure.byok_sign
   - module: keyferry.azure.byok_wrap
 """
 

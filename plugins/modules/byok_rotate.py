@@ -118,6 +118,13 @@ options:
     description: Identifier of a permanent KEK. If not given, a KEK is made for this run and deleted
       at its end.
     type: str
+  receipt_directory:
+    description:
+      - Existing directory for the evidence of imports, as
+        O(keyferry.azure.byok_import#module:receipt_directory) has it.
+      - If not given, C(/var/lib/keyferry/receipts) if that directory exists, and otherwise
+        C(~/.local/share/keyferry/receipts), which the module makes.
+    type: path
   approved_keks:
     description: Fingerprints of KEKs that somebody compared with the vault. If any are given, no
       other KEK is used.
@@ -267,6 +274,15 @@ rotations:
     receipt:
       description: The receipt.
       type: dict
+    envelope:
+      description: What this module states of the import, as one line; see
+        RV(keyferry.azure.byok_import#module:imports[].envelope).
+      type: str
+      returned: with another O(stage) than V(retire)
+    wrapped_sha256:
+      description: SHA-256 of what it stated of the package, to which that refers.
+      type: str
+      returned: with another O(stage) than V(retire)
     imported:
       description: Whether this run imported it, or would.
       type: bool
@@ -299,6 +315,8 @@ rotations:
       identity: public_key
       proof: null
       receipt: null
+      envelope: null
+      wrapped_sha256: null
       imported: true
       locked: false
 rotation:
@@ -412,6 +430,7 @@ def main() -> None:
             "kek_id": {"type": "str"},
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             **ATTESTATION_OPTIONS,
+            "receipt_directory": {"type": "path"},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "kek_prefix": {"type": "str", "default": "keyferry-kek-"},
             "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},

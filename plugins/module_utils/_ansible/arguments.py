@@ -42,10 +42,15 @@ HOST_OPTIONS: Spec = {
     "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
 
-#: What a module takes that judges what a Managed HSM's hardware attests
-ATTESTATION_OPTIONS: Spec = {
+#: Whose attestations count
+ATTESTATION_ROOTS: Spec = {
     "attestation_owner_roots": {"type": "dict", "default": {}},
     "attestation_maker_roots": {"type": "list", "elements": "str", "default": []},
+}
+
+#: What a module takes that judges what a Managed HSM's hardware attests of a KEK
+ATTESTATION_OPTIONS: Spec = {
+    **ATTESTATION_ROOTS,
     "required_kek_trust": {
         "type": "list",
         "elements": "str",

@@ -25,6 +25,7 @@ _SHARED = (
     *("approval_namespace", "approved_keks"),
     *("attestation_maker_roots", "attestation_owner_roots"),
     *("auth_source", "client_id", "cloud_environment", "delete_timeout", "escrow_fingerprint"),
+    *("evidence_key", "evidence_key_proof", "evidence_token"),
     *("escrow_public_key", "federated_token_file", "hsm_profile", "hsm_profile_file"),
     *("kek_id", "kek_public_key"),
     *("library_environment", "library_parameters", "library_timeout"),

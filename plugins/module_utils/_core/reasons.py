@@ -102,6 +102,7 @@ FAILURES: t.Mapping[str, str] = {
     "key.",
     "evidence_key": "The evidence key is not fit to sign, or a given key is no evidence key.",
     "evidence_malformed": "An envelope, a statement or a manifest is not as Keyferry writes it.",
+    "evidence_unkept": "Receipts of a run could not be signed or stored.",
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",
@@ -147,6 +148,8 @@ DEVIATIONS: t.Mapping[str, str] = {
     "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
     "clock_of_host": "When it was is known by clocks of hosts alone.",
+    "expired": "The newest version that the evidence knows has expired.",
+    "escrow_untested": "An escrow copy exists, and nothing tells of a key restored from one.",
 }
 
 #: Why evidence is incomplete or broken (playbooks/verify.yml); codes of failures occur too
@@ -167,6 +170,7 @@ PROBLEMS: t.Mapping[str, str] = {
     "nothing_there": "Incomplete: the folder has no evidence.",
     "other_key": "Broken: a statement is of another key than its file.",
     "other_vault": "Broken: a statement is of another vault than its directory.",
+    "stamp_wrong": "Broken: a time stamp is of something else, or of nobody who is trusted.",
     "strange_file": "Incomplete: a file or link is no part of a receipt folder.",
     "strange_statement": "Broken: a statement of this kind does not belong into its file.",
     "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",

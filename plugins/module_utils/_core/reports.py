@@ -29,6 +29,8 @@ class RotatedKey(Shape):
 
     :ivar replaced: the version that was the newest before
     :ivar identity: as ImportedKey has it; None where nothing was imported or updated
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what it stated of the package
     """
 
     name: str
@@ -47,6 +49,8 @@ class RotatedKey(Shape):
     receipt: Mapping[str, t.Any] | None = None
     imported: bool = False
     locked: bool = False
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ class VaultInfo(Shape):
     :ivar clock: what time it is for runs with this vault: ``source`` (``vault``, ``entra`` or
         ``host``), ``time``, and ``difference``, by how many seconds it is ahead of this host
     :ivar missing: operations that are required and were refused
+    :ivar owner_roots: of a Managed HSM the SHA-256 of what may be its owner's root certificate
     """
 
     url: str
@@ -255,6 +260,7 @@ class VaultInfo(Shape):
     missing: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    owner_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,20 @@ class Package(Shape):
 
 
 @dataclass(frozen=True)
+class EvidenceSignature(Shape):
+    """A signature of the evidence key, as byok_sign returns it.
+
+    :ivar sha256: of the statement's payload
+    :ivar keyid: SHA-256 of the evidence key's SubjectPublicKeyInfo
+    :ivar sig: DER, as base64
+    """
+
+    sha256: str
+    keyid: str
+    sig: str
+
+
+@dataclass(frozen=True)
 class ImportedKey(Shape):
     """A key in the vault after byok_import.
 
@@ -190,6 +204,8 @@ class ImportedKey(Shape):
     :ivar created: when the vault made the version
     :ivar interrupted_at: when an interrupted run sent the import that this run finished; None for
         an import of this run
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what byok_wrap stated of the package
     """
 
     name: str
@@ -210,6 +226,8 @@ class ImportedKey(Shape):
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
     interrupted_at: datetime | None = None
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
 
 
 @dataclass(frozen=True)

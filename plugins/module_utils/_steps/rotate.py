@@ -25,6 +25,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -57,7 +58,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Transfer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.run_record import (
+    Recorded,
+    RunRecord,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence import Evidence
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
 )
@@ -77,7 +83,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import 
     plan,
     warn_of_unknown,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.receipts import (
+    look_at_receipts,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.retire import retire_versions
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.run_evidence import (
+    keep_evidence,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import find_or_make
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import (
     Means,
@@ -137,9 +149,12 @@ class _Driver:
 
     :ivar results: what is returned of each key, by its name
     :ivar evidence_key: signs the receipts; None where nobody does
+    :ivar last: the run as far as it has come, for its manifest; None before both sides were seen
+    :ivar record: the rest of its evidence
     """
 
     evidence_key: EvidenceKey | None = None
+    last: Transfer | None = None
 
     def __init__(
         self, vault: Vault, token: Token, params: Params, check_mode: bool, outcome: Outcome
@@ -150,6 +165,8 @@ class _Driver:
         self.check_mode = check_mode
         self.outcome = outcome
         self.journal = Journal(params["state_directory"], vault.address.url)
+        self.evidence = Evidence.of(params, vault.address.url, None)
+        self.record = RunRecord(host_clock())
         self.results: dict[str, RotatedKey] = {}
         self.gate = open_gate(params)
 
@@ -158,11 +175,22 @@ class _Driver:
         self.declarations = {declaration.name: declaration for declaration in declarations}
         try:
             self._run(items)
+        except Exception:  # and not where the process is about to end
+            self._keep_evidence()
+            raise
+        else:
+            self._keep_evidence()
         finally:
             self.outcome.result["rotations"] = [key.to_dict() for key in self.results.values()]
 
+    def _keep_evidence(self) -> None:
+        """Sign and store what was done so far, whatever comes of the run."""
+        if self.last and not self.check_mode:
+            record, key = self.record.approved(self.outcome.result), self.evidence_key
+            keep_evidence(self.last, record, self.token, key, self.params, self.outcome)
+
     def _run(self, items: t.Sequence[Item]) -> None:
-        run = self._observe(items)
+        run = self.last = self._observe(items)
         if run.to_bring():
             with self._step() as rehearsed:
                 wanted = self._declared(run.to_bring())
@@ -171,19 +199,19 @@ class _Driver:
                 if self.params["stage"] != "prepare":
                     url, made = self.vault.address.url, not self.params["kek_id"]
                     self.gate.refuse_before_kek(wanted, url, made, rehearsed.failures)
-            run = run.rehearsed(_result(rehearsed))
+            run = self.last = run.rehearsed(_result(rehearsed))
         if self.params["stage"] == "prepare":
-            self._make(run.all_at_once())
+            self.last = self._make(run.all_at_once()).transfer
             return
         run = self._bring(run)
-        self._lock(run)
+        self.last = self._lock(run)
 
     def _observe(self, items: t.Sequence[Item]) -> Transfer:
         """Look at both sides, and plan."""
         params = self.params
         request = Request(
             job="prepare" if params["stage"] == "prepare" else "rotate",
-            vault_url=str(self.vault.address),
+            vault_url=self.vault.address.url,
             looks_only=self.check_mode,
             rotates=True,
             force=tuple(params["force"]),
@@ -205,11 +233,22 @@ class _Driver:
             soon = parse_duration(params["expires_soon"])
             asked = Asked(force, params["on_deleted"], self.journal, soon)
             plan(self.vault, run.in_token(), in_token, asked, outcome=planned)
+            warn, entries = planned.warnings.append, planned.result["plan"]
+            planned.result["receipts"] = look_at_receipts(self.evidence.folder, entries, warn)
         warn_of_unknown(force, in_token, self.outcome)
         run = run.planned(_result(planned))
+        recorded = self.record.planned(run, _result(seen), _result(planned), host_clock())
+        run = self._take(recorded, run)
         for entry in run.plan:
             self._begin(entry)
         return run
+
+    def _take(self, recorded: Recorded, run: Transfer) -> Transfer:
+        """Take in the evidence of a step, and fail the keys of which it contradicts the token."""
+        self.record = recorded.record
+        for lie in recorded.lies:
+            self.outcome.failures.add(lie.name, lie)
+        return run.contradicted(recorded.contradictions)
 
     def _begin(self, entry: PlannedKey) -> None:
         """Report what is planned for a key."""
@@ -249,6 +288,7 @@ class _Driver:
                 outcome=made,
                 orders=orders,
             )
+        self.record = self.record.made(made.result)
         for key in map(TargetKey.from_dict, made.result["target_keys"]):
             self.results[key.name] = replace(
                 self.results[key.name], generation=key.generation, thumbprint=key.thumbprint
@@ -259,12 +299,14 @@ class _Driver:
         """Make, wrap and import what is planned, under a KEK that lives for this run."""
         if not self.check_mode:
             self.journal.prepare()
+            self.evidence.folder.prepare()
         kek_name = None
         needs_kek = bool(run.to_bring()) and not self.check_mode
         if needs_kek and not self.params["kek_id"]:
             kek_name = f"{self.params['kek_prefix']}{self._stamp()}"
         try:
             kek = self._kek(name=kek_name, kek_id=self.params["kek_id"]) if needs_kek else {}
+            self.evidence = replace(self.evidence, kek_attestation=kek.get("kek_attestation"))
             recipient = self._recipient(kek) if kek else None
             run = self._let_out(run, recipient) if recipient else run
             for batch in run.batches():
@@ -324,12 +366,13 @@ class _Driver:
             params["on_deleted"],
             params["delete_timeout"],
             self.journal,
+            self.evidence,
             believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
         items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]
-        with self._step() as imported:
-            imported.result["imports"] = []
+        imported = Outcome({"imports": []})
+        try:
             each_key(
                 self.vault,
                 items,
@@ -337,9 +380,18 @@ class _Driver:
                 lambda item, part: bring(importing, item, packages.get(item["name"]), part),
             )
             warn_of_rivals(importing, imported)
+        finally:
+            self.outcome.absorb(imported)
+            self.last = self._imported(batch, imported)
+        return self.last
+
+    def _imported(self, batch: Batch, imported: Outcome) -> Transfer:
+        """Take in what was imported, also where an error follows it."""
+        result = _result(imported)
+        recorded = self.record.brought(batch, {"packages": batch.returned_packages}, result)
         for key in map(ImportedKey.from_dict, imported.result["imports"]):
             self._finish(key)
-        return batch.imported(_result(imported))
+        return self._take(recorded, batch.imported(result))
 
     def _finish(self, key: ImportedKey) -> None:
         """Report what came of a key."""
@@ -354,15 +406,15 @@ class _Driver:
             result = replace(result, next_due=due)
         self.results[key.name] = result
 
-    def _lock(self, run: Transfer) -> None:
+    def _lock(self, run: Transfer) -> Transfer:
         """Lock what goes to no further vault, where this run was told that there is none."""
         if not self.params["last_vault"]:
             for name in run.lockable():
                 self.outcome.warnings.append(f"{name}: {_STAYS_OPEN}")
-            return
+            return run
         wanted = run.to_lock(())
         if not wanted.target_keys:
-            return
+            return run
         with self._step() as locked:
             find_or_make(
                 self.token,
@@ -372,8 +424,10 @@ class _Driver:
                 outcome=locked,
                 transferred=wanted.transferred,
             )
+        self.record = self.record.locking_done(locked.result)
         for key in map(TargetKey.from_dict, locked.result["target_keys"]):
             self.results[key.name] = replace(self.results[key.name], locked=key.locked)
+        return run.locking_done(_result(locked))
 
     def _stamp(self) -> str:
         return f"{self.vault.now:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
@@ -455,6 +509,8 @@ _ARRIVED_FACTS = (
     "proof",
     "receipt",
     "imported",
+    "envelope",
+    "wrapped_sha256",
 )
 
 

@@ -45,6 +45,7 @@ RETURNED: dict[tuple[str, str], type[Shape]] = {
     ("byok_plan", "rotations"): results.MakeOrder,
     ("byok_plan", "unmanaged"): reports.UnmanagedKey,
     ("byok_plan", "versions"): reports.VaultVersions,
+    ("byok_sign", "signatures"): results.EvidenceSignature,
     ("byok_target_key", "target_keys"): results.TargetKey,
     ("byok_target_key", "target_key"): results.TargetKey,
     ("byok_target_key", "destroyed"): results.NamedGeneration,
