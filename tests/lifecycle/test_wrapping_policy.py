@@ -13,6 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    parse_envelope,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
     summarise,
     to_markdown,
@@ -224,7 +227,16 @@ def test_people_approve_what_the_plan_showed(
     assert vault.generations(declared) == []
     lab.forward(hours=3)  # the plan of another time that does the same is the same
     both = [each.sign(f"plan {shown['digest']}") for each in (anna, bob)]
-    assert only(vault.rotate(declared, **demand, approvals=both))["changed"]
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    given = {**demand, "approvals": both, "receipt_directory": str(folder)}
+    assert only(vault.rotate(declared, **given))["changed"]
+    (line,) = (folder / vault.host / "runs.intoto.jsonl").read_text().splitlines()
+    run_of_plan = parse_envelope(line, "runs").statement()["predicate"]
+    assert run_of_plan["plan"] == shown["digest"]
+    assert run_of_plan["approvals"] == [
+        {"subject": "plan", "digest": shown["digest"], "principals": ["anna", "bob"]}
+    ]
     # What does nothing needs no approval, and what does something else needs its own.
     assert plan_of(vault, declared)["digest"] is None
     assert not only(vault.rotate(declared, **demand))["changed"]
