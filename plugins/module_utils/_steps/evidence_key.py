@@ -27,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_bytes
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import (
     CURVE,
     EvidenceKey,
@@ -66,6 +67,8 @@ def ensure_evidence_key(params: Params, check_mode: bool, outcome: Outcome) -> N
         with lock:
             key = find_evidence_key(token, label)
             created = key is None
+            if created:
+                open_gate(params).check_making(label)
             if key is None and not check_mode:
                 key = make_evidence_key(token, label, host_clock())
         if created:
