@@ -730,6 +730,24 @@ def test_a_version_with_another_public_key_than_was_brought_is_broken() -> None:
     assert verification.exit == 2
 
 
+def test_versions_of_a_key_that_was_deleted_are_not_missed() -> None:
+    def folder(time: str | None) -> set[str]:
+        made = small()
+        file = f"{POOL}/keys/web.intoto.jsonl"
+        predicates = [each.statement()["predicate"] for each in made.lines[file]]
+        newest = predicates[-1]["kid"]
+        event = {"key": "web", "what": "deleted", "generation": None, "kid": newest, "time": time}
+        made.run(POOL, [], events=[event])
+        host, gone = POOL, replace(WEB[0], name="Web")
+        document = json.loads(export(host, (gone, newest))[f"{host}.json"])
+        document[0]["versions"]["target_keys"][0] |= {"deleted": True, "versions": []}
+        return codes(verified(made.files(), trust(made), {}, {"export": json.dumps(document)}))
+
+    assert folder("2026-11-10T00:00:00Z") == set()
+    assert folder(None) == set()
+    assert folder("2026-11-01T18:00:00Z") == {"version_gone"}  # the rotation was later
+
+
 @pytest.mark.parametrize(
     ("listings", "vaults", "says"),
     [
