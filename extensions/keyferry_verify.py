@@ -76,6 +76,7 @@ def arguments() -> Arguments:
         help="the last run manifest of a vault that you know; can be repeated",
     )
     parser.add_argument("--json", metavar="OUT", help="write the whole result to this file")
+    parser.add_argument("--html", metavar="OUT", help="write the evidence report to this file")
     return parser
 
 
@@ -84,7 +85,9 @@ def main() -> int:
     options = arguments().parse_args()
     find_collection()
     from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import as_byok_error
+    from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
     from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import summary
+    from ansible_collections.keyferry.azure.plugins.module_utils._host.files import write_private
     from ansible_collections.keyferry.azure.plugins.module_utils._steps.verify import verify
 
     try:
@@ -94,6 +97,8 @@ def main() -> int:
         if options.json:
             text = json.dumps(verification.to_dict(), indent=2)
             Path(options.json).write_text(f"{text}\n", encoding="utf-8")
+        if options.html:
+            write_private(options.html, files_of(verification)["evidence.html"])
     except OSError as error:
         print(f"{options.json} cannot be written ({error.strerror})", file=sys.stderr)
         return FAILED

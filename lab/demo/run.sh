@@ -31,5 +31,5 @@ if grep -q 'changed=[1-9]' "$folder/second-run.log"; then
 fi
 
 step 'What arrived where, and what proves it:'
-python lab/demo/table.py "$folder"/receipts/*.json
+python lab/demo/table.py "$folder"/receipts/*/keys/*.intoto.jsonl
 printf '\nThe receipts are in %s.\nTo go on by hand: make lab\n' "${folder#"$PWD"/}/receipts"

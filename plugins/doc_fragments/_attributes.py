@@ -34,6 +34,7 @@ attributes:
         C(group/keyferry.azure.byok_vault) have the
         modules that take the options of the host (O(ignore:lock_directory),
         O(ignore:lock_timeout), O(ignore:state_directory)), of the token and of the
-        vault.
+        vault. C(group/keyferry.azure.byok_evidence) has those that sign
+        (O(ignore:evidence_key), O(ignore:evidence_token)).
     support: full
 """

@@ -140,7 +140,7 @@ def hsm_config(
         raise AnsibleFilterError(
             f"hsm_config takes the text of an HsmConfig.ini, and not {type(text).__name__}."
         )
-    trusted = bool(places) and user_id is not None and is_only_ours(places, user_id)
+    trusted = is_only_ours(places, user_id)
     try:
         return transfer_variables(parse_hsm_config(text), pkcs11_library, name, trusted=trusted)
     except ByokError as error:

@@ -23,12 +23,17 @@ requirements:
   - cryptography
 extends_documentation_fragment:
   - keyferry.azure._attributes
+  - keyferry.azure._evidence
   - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._declaration.needed_keys
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
+    membership:
+      - keyferry.azure.byok
+      - keyferry.azure.byok_evidence
+      - keyferry.azure.byok_host
+      - keyferry.azure.byok_token
 options:
   rehearse:
     description:
@@ -207,6 +212,55 @@ hsm:
       description: How many key objects have neither label nor CKA_ID, as an interrupted run can
         leave them; V(null) without a login.
       type: int
+    evidence_key:
+      description:
+        - The key that O(evidence_key) names, after it signed something; V(null) without
+          O(evidence_key) or a login, and where the key is missing or not fit, which
+          RV(hsm.problems) tells.
+        - With O(rehearse=true) the module fails if the key is missing or not fit. In check mode, it
+          only warns if the key is missing, because byok_evidence_key may make it first.
+      type: dict
+      contains:
+        label:
+          description: Its label.
+          type: str
+        keyid:
+          description: SHA-256 of its SubjectPublicKeyInfo in hexadecimal digits.
+          type: str
+        public_key:
+          description: Its public key as PEM.
+          type: str
+        attributes:
+          description: What the token tells of its private key, by CKA_*.
+          type: dict
+        token:
+          description: The token that holds it.
+          type: dict
+    wrapping_policy:
+      description: What this host lets out of the token.
+      type: dict
+      contains:
+        told:
+          description: Whether there is a wrapping policy, in a sentence.
+          type: str
+        files:
+          description: The wrapping policies, which must all agree.
+          type: list
+          elements: dict
+          contains:
+            path:
+              description: Where the policy is.
+              type: str
+            sha256:
+              description: SHA-256 of the file.
+              type: str
+            owner:
+              description: Who can change it, V(root) or V(the acting user).
+              type: str
+            demands:
+              description: What it demands, in words.
+              type: list
+              elements: str
   sample:
     token:
       label: byok
@@ -251,6 +305,19 @@ hsm:
         1."
     notes: []
     nameless_objects: 0
+    evidence_key: null
+    wrapping_policy:
+      told: /etc/keyferry/policy.yml decides what may leave the token, whatever the options of
+        modules say
+      files:
+        - path: /etc/keyferry/policy.yml
+          sha256: 0b1f3b0c9f7b3ad0f0a5bd2c8de5a3f94a9f0ab19bd4e7c6ae9d2f14c55a7c21
+          owner: root
+          demands:
+            - payments-* to https://contoso.vault.azure.net under a KEK that is attested
+            - "escrow keys: none"
+            - "may be made and changed in the token: payments-*"
+            - "may be destroyed: nothing"
 listing:
   description:
     - All keys of the token by their labels, with public facts only. It is stored as JSON for
@@ -327,6 +394,7 @@ failures:
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
     DECLARATION_OPTIONS,
+    EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     TOKEN_OPTIONS,
     key_list,
@@ -342,6 +410,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **EVIDENCE_OPTIONS,
             "declarations": key_list(DECLARATION_OPTIONS, former="target_keys"),
             "rehearse": {"type": "bool", "default": False},
             **ALLOW_TRAILING_ZEROS,

@@ -108,11 +108,60 @@ options:
       receipt:
         description: The receipt.
         type: dict
+      envelope:
+        description:
+          - What M(keyferry.azure.byok_wrap) stated of the package, in its envelope, with or without
+            a signature. Then C(receipt) is not needed.
+          - If not given, the module looks for a file of the name of the package with
+            C(.intoto.jsonl) added, beside the package.
+        type: jsonarg
   receipt_directory:
     description:
-      - Existing directory to which a copy of each import's receipt is written, named after vault,
-        key and version.
+      - Existing directory for the evidence of imports. For each key it gets, under the host of the
+        vault, a file C(keys/NAME.intoto.jsonl) to which each import adds what
+        M(keyferry.azure.byok_wrap) stated of the package and what this module states of the import.
+      - If not given, C(/var/lib/keyferry/receipts) if that directory exists, and otherwise
+        C(~/.local/share/keyferry/receipts), which the module makes.
+      - The module fails before the first import if it cannot write there. All files are readable by
+        their owner only, and hold no secret.
     type: path
+  attestation_owner_roots:
+    description:
+      - For each Managed HSM the SHA-256 of its owner's root certificate in hexadecimal digits, by
+        the name, the host or the URL of the Managed HSM.
+      - After an import into a Managed HSM, the module asks its hardware about the key, keeps the
+        answer and judges it. The verdict is in the evidence of the import, and fails nothing.
+    type: dict
+    default: {}
+  attestation_maker_roots:
+    description:
+      - Root certificates as PEM of makers of HSM adapters beside Marvell, such as that of the lab.
+    type: list
+    elements: str
+    default: []
+  kek_attestation:
+    description:
+      - What the hardware states of the KEK, as M(keyferry.azure.byok_kek) returns it. The module
+        keeps it with the evidence if it is the one by which M(keyferry.azure.byok_wrap) judged the
+        KEK.
+    type: jsonarg
+  evidence_key_id:
+    description:
+      - Identifier, with the version, of an EC-HSM key on P-256 in the vault that signs what this
+        module states of each import. Its operations must include C(sign), and the identity must be
+        allowed to sign with it.
+      - If the key is not fit, the module fails before the first import. If the vault does not sign
+        after an import, the statement stays unsigned and the module warns.
+      - If not given, this side signs nothing. The token's side can sign the same statement later.
+    type: str
+  trusted_evidence_keys:
+    description:
+      - Public keys as PEM of evidence keys. If one of them signed what M(keyferry.azure.byok_wrap)
+        stated of a package, that statement tells which key the package must hold
+        (RV(imports[].origin) is V(receipt)), so neither O(thumbprint) nor O(sha256) is needed.
+      - Get such a key from the people who have the token, by another way than the packages come.
+    type: list
+    elements: str
   wrapped_in_this_run:
     description:
       - Whether O(packages) is what M(keyferry.azure.byok_wrap) returned in this very run,
@@ -198,7 +247,8 @@ imports:
     origin:
       description: Why the package is believed to hold the key. V(token) when
         M(keyferry.azure.byok_wrap) returned it in this run (O(wrapped_in_this_run)), V(declared)
-        when O(sha256) or, for RSA and EC keys, O(thumbprint) tells it, else V(unverified). The
+        when O(sha256) or, for RSA and EC keys, O(thumbprint) tells it, V(receipt) when an evidence
+        key of O(trusted_evidence_keys) signed its envelope, else V(unverified). The
         generation of an oct key is a name and proves nothing.
       type: str
     identity:
@@ -235,6 +285,15 @@ imports:
       description: When an interrupted run sent the import that this run finished, by the clock of
         its host; V(null) for an import of this run.
       type: str
+    envelope:
+      description: What this module states of the import, as one line (imported/v1 of in-toto, in an
+        envelope of DSSE, signed only with O(evidence_key_id)); V(null) if this run neither imported
+        the key nor finished its import.
+      type: str
+    wrapped_sha256:
+      description: SHA-256 of what M(keyferry.azure.byok_wrap) stated of the package, to which that
+        refers; V(null) where there is none.
+      type: str
   sample:
     - name: signing-key
       kid: https://contoso.vault.azure.net/keys/signing-key/0123456789abcdef0123456789abcdef
@@ -262,6 +321,8 @@ imports:
       replaced: null
       receipt: {}
       interrupted_at: null
+      envelope: '{"payload":"eyJ...","payloadType":"application/vnd.in-toto+json","signatures":[]}'
+      wrapped_sha256: 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
 deletions:
   description: The keys that were deleted, purged or recovered, or would be.
   returned: always
@@ -334,6 +395,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    ATTESTATION_ROOTS,
     HOST_OPTIONS,
     PACKAGE_RESULT,
     VAULT_OPTIONS,
@@ -375,7 +437,11 @@ def main() -> None:
             "purge": {"type": "bool", "default": False},
             "delete_timeout": {"type": "int", "default": 300},
             "packages": {"type": "list", "elements": "dict", "options": PACKAGE_RESULT},
+            **ATTESTATION_ROOTS,
             "receipt_directory": {"type": "path"},
+            "kek_attestation": {"type": "jsonarg", "no_log": False},
+            "evidence_key_id": {"type": "str", "no_log": False},
+            "trusted_evidence_keys": {"type": "list", "elements": "str", "no_log": False},
             "wrapped_in_this_run": {"type": "bool", "default": False},
             "allow_unverified_origin": {"type": "bool", "default": False},
         },

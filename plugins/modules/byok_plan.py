@@ -126,6 +126,13 @@ options:
         the expired keys whose names begin with this prefix as RV(expired_keks).
         M(keyferry.azure.byok_kek) deletes them if they are KEKs.
     type: str
+  receipt_directory:
+    description:
+      - Directory with the evidence of imports, as
+        O(keyferry.azure.byok_import#module:receipt_directory) has it. It is read for RV(receipts).
+      - If not given, C(/var/lib/keyferry/receipts) if that directory exists, and otherwise
+        C(~/.local/share/keyferry/receipts).
+    type: path
 notes:
   - No PKCS#11 library is needed, so token and vault may be reached from two hosts.
 seealso:
@@ -389,6 +396,29 @@ kek:
     kid: https://contoso.vault.azure.net/keys/keyferry-kek-approved/0123456789abcdef0123456789abcdef
     expires: "2027-01-31T12:00:00Z"
     state: null
+receipts:
+  description: What the evidence folder tells of the declared keys.
+  returned: always
+  type: dict
+  contains:
+    without:
+      description: The newest versions that stay in place and have no receipt, each with C(name),
+        C(kid), C(version) and C(thumbprint).
+      type: list
+      elements: dict
+    loose:
+      description: Statements of imports and of versions that were found in place, which no manifest
+        of a run names; at most 5000, each in its envelope as one line.
+      type: list
+      elements: str
+    last_run:
+      description: The last manifest of a run in its envelope, as one line; V(null) where there is
+        none.
+      type: str
+  sample:
+    without: []
+    loose: []
+    last_run: null
 imports:
   description: The declarations of the keys to transfer or update, for
     M(keyferry.azure.byok_import).
@@ -478,6 +508,7 @@ def main() -> None:
             "kek_name": {"type": "str"},
             "kek_id": {"type": "str"},
             "expired_prefix": {"type": "str"},
+            "receipt_directory": {"type": "path"},
         },
         **KEY_CONSTRAINTS,
     )

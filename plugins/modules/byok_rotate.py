@@ -35,6 +35,7 @@ requirements:
 extends_documentation_fragment:
   - keyferry.azure._attestation
   - keyferry.azure._attributes
+  - keyferry.azure._evidence
   - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._vault
@@ -45,6 +46,7 @@ attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
       - keyferry.azure.byok_vault
@@ -116,6 +118,13 @@ options:
     description: Identifier of a permanent KEK. If not given, a KEK is made for this run and deleted
       at its end.
     type: str
+  receipt_directory:
+    description:
+      - Existing directory for the evidence of imports, as
+        O(keyferry.azure.byok_import#module:receipt_directory) has it.
+      - If not given, C(/var/lib/keyferry/receipts) if that directory exists, and otherwise
+        C(~/.local/share/keyferry/receipts), which the module makes.
+    type: path
   approved_keks:
     description: Fingerprints of KEKs that somebody compared with the vault. If any are given, no
       other KEK is used.
@@ -265,6 +274,15 @@ rotations:
     receipt:
       description: The receipt.
       type: dict
+    envelope:
+      description: What this module states of the import, as one line; see
+        RV(keyferry.azure.byok_import#module:imports[].envelope).
+      type: str
+      returned: with another O(stage) than V(retire)
+    wrapped_sha256:
+      description: SHA-256 of what it stated of the package, to which that refers.
+      type: str
+      returned: with another O(stage) than V(retire)
     imported:
       description: Whether this run imported it, or would.
       type: bool
@@ -297,6 +315,8 @@ rotations:
       identity: public_key
       proof: null
       receipt: null
+      envelope: null
+      wrapped_sha256: null
       imported: true
       locked: false
 rotation:
@@ -304,6 +324,27 @@ rotation:
   returned: when O(name) is given
   type: dict
   contains: *rotation
+approvals:
+  description: Who approved what, as this host has checked it.
+  returned: always, and empty if no approvals are demanded
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: What was approved, V(kek), V(owner-root) or V(destroy).
+      type: str
+    digest:
+      description: Its digest, which people signed.
+      type: str
+    principals:
+      description: The names of those who approved, as the file of allowed signers has them. Each
+        person is there once.
+      type: list
+      elements: str
+  sample:
+    - subject: kek
+      digest: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+      principals: [anna@contoso.example, bob@contoso.example]
 aborted:
   description:
     - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
@@ -340,6 +381,7 @@ failures:
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
+    EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TARGET_KEY_RESULT,
@@ -359,6 +401,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **EVIDENCE_OPTIONS,
             **VAULT_OPTIONS,
             **key_options(
                 "rotations",
@@ -387,6 +430,7 @@ def main() -> None:
             "kek_id": {"type": "str"},
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             **ATTESTATION_OPTIONS,
+            "receipt_directory": {"type": "path"},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "kek_prefix": {"type": "str", "default": "keyferry-kek-"},
             "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},

@@ -345,6 +345,27 @@ token:
     model: LunaSA 7.4.0
     firmware: "7.4"
     library: /usr/safenet/lunaclient/lib/libCryptoki2_64.so
+approvals:
+  description: Who approved what, as this host has checked it.
+  returned: always, and empty if no approvals are demanded
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: What was approved, V(kek), V(owner-root) or V(destroy).
+      type: str
+    digest:
+      description: Its digest, which people signed.
+      type: str
+    principals:
+      description: The names of those who approved, as the file of allowed signers has them. Each
+        person is there once.
+      type: list
+      elements: str
+  sample:
+    - subject: kek
+      digest: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+      principals: [anna@contoso.example, bob@contoso.example]
 aborted:
   description:
     - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done

@@ -222,6 +222,15 @@ vault:
       description: What else one should know.
       type: list
       elements: str
+    owner_roots:
+      description:
+        - For a Managed HSM, the SHA-256 of what may be its owner's root certificate, as its
+          hardware shows it with the attestation of one of its keys. Empty for a vault, and where a
+          note says why it is not known.
+        - Let two people compare it by two ways before you pin it as C(attestation_owner_roots), as
+          docs/attestation.md describes.
+      type: list
+      elements: str
   sample:
     url: https://contoso.vault.azure.net
     name: contoso
@@ -255,6 +264,7 @@ vault:
         Officer, or one of your own with the data actions in the result; a new assignment takes some
         minutes.
     notes: []
+    owner_roots: []
 vault_keys:
   description:
     - All keys of the vault with their newest versions, sorted by name. V(null) without

@@ -26,6 +26,7 @@ requirements:
 extends_documentation_fragment:
   - keyferry.azure._attestation
   - keyferry.azure._attributes
+  - keyferry.azure._evidence
   - keyferry.azure._host
   - keyferry.azure._token
   - keyferry.azure._declaration
@@ -33,7 +34,11 @@ extends_documentation_fragment:
   - keyferry.azure._declaration.packages
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
+    membership:
+      - keyferry.azure.byok
+      - keyferry.azure.byok_evidence
+      - keyferry.azure.byok_host
+      - keyferry.azure.byok_token
   idempotent:
     support: partial
     details: Wrapping is random. A package is kept only if O(path) or O(declarations[].path) holds
@@ -212,6 +217,13 @@ packages:
     receipt:
       description: The receipt, an in-toto Statement v1; docs/receipt.schema.json describes it.
       type: dict
+    envelope:
+      description:
+        - The receipt in an envelope (DSSE 1.0), as one line of JSON. O(evidence_key) has signed
+          it. Without O(evidence_key), nobody has. It is also beside the package, with
+          C(.intoto.jsonl) appended.
+        - V(null) in check mode, where it would be signed.
+      type: str
   sample:
     - name: signing-key
       generation: 01a2032eafaa71a4a5d1e84832f381a3
@@ -227,6 +239,8 @@ packages:
       wrapped: true
       challenge: null
       receipt: {}
+      envelope: >-
+        {"payload":"...","payloadType":"application/vnd.in-toto+json","signatures":[]}
 escrows:
   description:
     - The same for the escrow packages, with V(null) as RV(escrows[].kek_id) and
@@ -255,6 +269,27 @@ rehearsal:
     mechanism: CKM_AES_KWP (0x80000171)
     parameter: a65959a6
     finding: RFC 5649 over PKCS#8
+approvals:
+  description: Who approved what, as this host has checked it.
+  returned: always, and empty if no approvals are demanded
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: What was approved, V(kek), V(owner-root) or V(destroy).
+      type: str
+    digest:
+      description: Its digest, which people signed.
+      type: str
+    principals:
+      description: The names of those who approved, as the file of allowed signers has them. Each
+        person is there once.
+      type: list
+      elements: str
+  sample:
+    - subject: kek
+      digest: 3d8fcfbe00fdbe0012c200a7c5b8c0deccd73f0bcf12b0b7b46a1cfdeadd755c
+      principals: [anna@contoso.example, bob@contoso.example]
 aborted:
   description:
     - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
@@ -291,6 +326,7 @@ failures:
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
     ATTESTATION_OPTIONS,
+    EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     TOKEN_OPTIONS,
@@ -307,6 +343,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **EVIDENCE_OPTIONS,
             **ATTESTATION_OPTIONS,
             **key_options("packages", path={"type": "path"}, escrow_path={"type": "path"}),
             "kek_id": {"type": "str"},

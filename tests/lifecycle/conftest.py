@@ -27,6 +27,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments 
     TOKEN_OPTIONS,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core import clock as _clock
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statements
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    parse_envelope,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._host.evidence_folder import (
+    EvidenceFolder,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault import client as _client
@@ -184,6 +191,13 @@ class Vault:
         body = {"kty": f"{key['type']}-HSM", "key_size": key.get("size"), "crv": key.get("curve")}
         made: Result = self.lab.control("POST", f"/keys/{self.host}/{key['name']}", body)
         return made
+
+    def stated(self, directory: Path, key: Result) -> list[tuple[str, Result]]:
+        """The statements of a key in the evidence folder: their kinds, and what they say."""
+        lines = EvidenceFolder(str(directory), self.url).receipts(key["name"])
+        assert lines.torn == ""
+        envelopes = (parse_envelope(line, "A line") for line in lines.whole)
+        return [statements.read(envelope, "A line") for envelope in envelopes]
 
     def fault(self, **members: Any) -> None:
         self.lab.control("POST", "/faults", {"vault": self.host, **members})

@@ -9,6 +9,7 @@ import importlib
 import os
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -48,6 +49,10 @@ def params_of(spec: dict[str, Any], options: Result, **constraints: Any) -> dict
         # a host has one of each: a test that plays another host gives it locks of its own
         locks = options.get("lock_directory", lock_directory)
         options = {"lock_directory": locks, "state_directory": locks, **options}
+        if "receipt_directory" in spec and "receipt_directory" not in options:
+            receipts = Path(locks, "receipts")
+            receipts.mkdir(exist_ok=True)
+            options["receipt_directory"] = str(receipts)
     checked = ArgumentSpecValidator(spec, **constraints).validate(options)
     assert not checked.error_messages, checked.error_messages
     params = dict(checked.validated_parameters)

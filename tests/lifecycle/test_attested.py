@@ -156,7 +156,10 @@ def test_byok_wrap_judges_by_itself(
     options = {"declarations": [declared], "allow_trailing_zeros": True, **given, **pinned}
     wrapped = run("byok_wrap", **options, kek_attestation_path=str(path))
     (package,) = wrapped["packages"]
-    assert package["receipt"]["predicate"]["kek"]["trust"] == "attested"
+    told = package["receipt"]["predicate"]["kek"]
+    assert (told["trust"], told["maker"]) == ("attested", "not Marvell")
+    assert told["attestation"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["owner_root"] in pinned["attestation_owner_roots"].values()
     with pytest.raises(ByokError, match="There is no file"):
         run("byok_wrap", **options, kek_attestation_path=str(tmp_path / "none"))
     with pytest.raises(ByokError, match="is not attested, and the root of its pool is pinned"):
@@ -166,6 +169,19 @@ def test_byok_wrap_judges_by_itself(
 def test_a_vault_has_no_attestation(vault: Vault) -> None:
     kek = kek_of(vault)
     assert (kek["kek_attestation"], kek["kek_owner_roots"]) == (None, [])
+
+
+def test_a_look_at_a_pool_shows_the_root_to_compare(hsm: Vault, vault: Vault) -> None:
+    def looked(at: Vault) -> Result:
+        return dict(at.run("byok_vault_info", work=["show"])["vault"])
+
+    empty = looked(hsm)
+    assert empty["owner_roots"] == []
+    assert any("as there is no key to ask of" in note for note in empty["notes"])
+    root = owner_root(hsm)
+    assert looked(hsm)["owner_roots"] == [root]
+    kek_of(vault)
+    assert looked(vault)["owner_roots"] == []
 
 
 def test_the_roots_stay_when_partitions_change(hsm: Vault, lab: Lab) -> None:

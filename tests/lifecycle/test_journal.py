@@ -187,10 +187,10 @@ def test_a_run_that_dies_after_an_import_leaves_its_receipt_and_its_report_to_th
         each["code"] == "interrupted_import" for each in checked["rotations"]
     ]
     assert finished["changes"] == checked["changes"]
-    assert len(list(receipts.iterdir())) == 2 + len(keys)
-    for path in receipts.iterdir():
-        imported = json.loads(path.read_text())["predicate"]["import"]
-        assert imported["proof"] == {"operation": "sign", "algorithm": "ES256"}
+    for declared in (first, watched, *keys):
+        wrapped, imported = vault.stated(receipts, declared)
+        assert (wrapped[0], imported[0]) == ("wrapped", "imported")
+        assert imported[1]["predicate"]["proof"] == {"operation": "sign", "algorithm": "ES256"}
     assert noted(state) == []
     assert vault.rotate(*keys, **options)["changed"] is False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     OPERATIONS,
@@ -41,10 +42,15 @@ HOST_OPTIONS: Spec = {
     "state_directory": {"type": "path", "default": "~/.local/state/keyferry"},
 }
 
-#: What a module takes that judges what a Managed HSM's hardware attests
-ATTESTATION_OPTIONS: Spec = {
+#: Whose attestations count
+ATTESTATION_ROOTS: Spec = {
     "attestation_owner_roots": {"type": "dict", "default": {}},
     "attestation_maker_roots": {"type": "list", "elements": "str", "default": []},
+}
+
+#: What a module takes that judges what a Managed HSM's hardware attests of a KEK
+ATTESTATION_OPTIONS: Spec = {
+    **ATTESTATION_ROOTS,
     "required_kek_trust": {
         "type": "list",
         "elements": "str",
@@ -73,6 +79,30 @@ TOKEN_OPTIONS: Spec = {
     },
     "hsm_profile_file": {"type": "path"},
     "sessions": {"type": "int", "default": 1},
+    # What the token's host lets out
+    "policy_file": {"type": "path"},
+    "approvals": {"type": "list", "elements": "str", "default": []},
+    "allowed_signers": {"type": "path"},
+    "required_approvals": {"type": "dict", "default": {}},
+    "approval_namespace": {"type": "str", "default": NAMESPACE},
+}
+
+#: What a module takes that signs in the token. The other token has a PIN of its own, and no
+#: environment variable sets it.
+EVIDENCE_OPTIONS: Spec = {
+    "evidence_key": {"type": "str", "no_log": False},
+    "evidence_token": {
+        "type": "dict",
+        "no_log": False,
+        "options": {
+            "token_label": {"type": "str", "no_log": False},
+            "token_serial": {"type": "str", "no_log": False},
+            "token_slot": {"type": "int", "no_log": False},
+            "token_uri": {"type": "str", "no_log": False},
+            "pin_file": {"type": "path"},
+            "pin": {"type": "str", "no_log": True},
+        },
+    },
 }
 
 #: Of modules that wrap; whoever enters a lab of SoftHSM tokens sets it for the shell
@@ -140,6 +170,7 @@ VAULT_OPTIONS: Spec = {
 
 #: By their names in meta/runtime.yml
 OPTION_GROUPS: dict[str, Spec] = {
+    "byok_evidence": EVIDENCE_OPTIONS,
     "byok_host": HOST_OPTIONS,
     "byok_token": TOKEN_OPTIONS,
     "byok_vault": VAULT_OPTIONS,
@@ -213,6 +244,7 @@ PACKAGE_RESULT: Spec = {
     "wrapped": {"type": "bool"},
     "challenge": {"type": "dict"},
     "receipt": {"type": "dict"},
+    "envelope": {"type": "jsonarg"},
 }
 
 

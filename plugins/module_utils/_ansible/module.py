@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -109,8 +110,9 @@ def _too_old(version: str) -> ByokError | None:
 def _exposed(params: Params) -> list[str]:
     """Return a warning for each file with a secret that every user of this host can read."""
     warnings = []
-    for option in _SECRET_FILES:
-        path = params.get(option)
+    named = (params, params.get("evidence_token") or {})
+    for option, options in itertools.product(_SECRET_FILES, named):
+        path = options.get(option)
         if path and _others_can_read(Path(path).resolve()):
             warnings.append(
                 f"Every user of this host can read {path} ({option}). Let only its owner read it: "

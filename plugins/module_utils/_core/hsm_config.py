@@ -178,11 +178,15 @@ def parse_hsm_config(text: str) -> HsmConfig:
     return config
 
 
-def is_only_ours(places: t.Iterable[t.Mapping[str, t.Any]], user_id: int) -> bool:
+def is_only_ours(places: t.Sequence[t.Mapping[str, t.Any]], user_id: int | None) -> bool:
     """Tell whether nobody but root and one user can write where these places are.
 
-    :param places: as ansible.builtin.stat describes each, without following a link
+    :param places: as ansible.builtin.stat describes each, without following a link; of none it is
+        not known
+    :param user_id: None where the user is not known
     """
+    if not places or user_id is None:
+        return False
     return all(
         place["exists"]
         and not place["islnk"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
@@ -132,10 +132,13 @@ class Verdict:
 
     :ivar trust: the word that results and receipts have for it
     :ivar reason: the same for people
+    :ivar attested: what a receipt tells of the attestation that was judged: ``attestation`` (the
+        SHA-256 of the raw answer), ``owner_root`` and ``maker``
     """
 
     trust: Trust
     reason: str
+    attested: t.Mapping[str, str] = field(default_factory=dict)
 
 
 class Policy(t.Protocol):
@@ -242,6 +245,7 @@ class KekRules:
     :ivar asserted: byok_wrap's deprecated option ``kek_trust``
     :ivar hardware: believes what a Managed HSM's hardware attests; None where no root is pinned
     :ivar demanded: words of DEMANDS, of which one has to be met; none demands nothing
+    :ivar people: believes what people approved on this host; None where nobody did
     """
 
     approved: t.Sequence[str]
@@ -250,6 +254,7 @@ class KekRules:
     asserted: str | None = None
     hardware: Policy | None = None
     demanded: tuple[str, ...] = ()
+    people: Policy | None = None
 
     def policies(self) -> tuple[Policy, ...]:
         """Return the chain; the first policy that decides wins.
@@ -264,6 +269,7 @@ class KekRules:
             Approved(fingerprints, self.wording),
             NotByWord(self.asserted),
             *((self.hardware,) if self.hardware else ()),
+            *((self.people,) if self.people else ()),
             CreatedByThisRun(),
             last,
         )

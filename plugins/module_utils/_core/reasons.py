@@ -78,6 +78,16 @@ RETIREMENTS: t.Mapping[str, str] = {
 FAILURES: t.Mapping[str, str] = {
     "failed": "The key failed for a reason that has no code of its own; the sentence tells it.",
     "unexpected": "An error that Keyferry does not know; the sentence tells its type and place.",
+    "approval_ambiguous_signer": (
+        "A signature belongs to several names or a pattern in allowed_signers, so to no one person."
+    ),
+    "approval_damaged": "What is given as an approval is no signature of ssh-keygen.",
+    "approval_expired": "The key of an approval has expired in allowed_signers.",
+    "approval_not_yet_valid": "The key of an approval is not valid yet in allowed_signers.",
+    "approval_other_subject": "A signature approves something else, or was changed.",
+    "approval_unknown_signer": "An approval is by nobody in allowed_signers.",
+    "approval_wrong_namespace": "A signature was not made for approvals, or may not be.",
+    "approvals_missing": "Fewer people approved than have to.",
     "attestation_expired": "A certificate of an attestation is not in force.",
     "attestation_maker": "An attestation is of no adapter whose maker is known.",
     "attestation_malformed": "An attestation cannot be read to its last byte.",
@@ -92,17 +102,23 @@ FAILURES: t.Mapping[str, str] = {
     "key.",
     "evidence_key": "The evidence key is not fit to sign, or a given key is no evidence key.",
     "evidence_malformed": "An envelope, a statement or a manifest is not as Keyferry writes it.",
+    "evidence_unkept": "Receipts of a run could not be signed or stored.",
     "forbidden": "The identity has no permission for it, or the vault refuses this host.",
     "kek_unverified": "Nothing shows that the KEK is the vault's own.",
     "last_copy": "The generation is not destroyed, because a vault has it or may have it.",
     "library_crashed": "The PKCS#11 library crashed, or did not answer in time.",
     "locked": "The key was locked in the token, so it can go to no further vault.",
     "missing_library": "A Python library is not installed on this host.",
+    "missing_program": "A program, such as ssh-keygen, is missing on this host, or too old.",
     "not_found": "A key, a package or a file is not there.",
     "not_our_key": (
         "The vault has another key than the token's, or nothing shows that it is the same."
     ),
     "not_proved": "A proof was asked for, and the vault cannot prove that it has the key.",
+    "policy_refused": "The wrapping policy of the token's host does not allow it.",
+    "policy_unusable": (
+        "A file that decides for this host cannot be read, or others could have written it."
+    ),
     "throttled": "The vault or Entra ID throttles requests for longer than throttle_timeout.",
     "token_refused": "A PKCS#11 function of the token returned an error.",
     "uncertain": "A change may or may not have been made, and reading back did not tell.",
@@ -132,6 +148,8 @@ DEVIATIONS: t.Mapping[str, str] = {
     "target_not_fetched": "The key in the pool is not attested: no attestation was fetched.",
     "maker_not_marvell": "The adapter that attests is of a maker that the user pinned.",
     "clock_of_host": "When it was is known by clocks of hosts alone.",
+    "expired": "The newest version that the evidence knows has expired.",
+    "escrow_untested": "An escrow copy exists, and nothing tells of a key restored from one.",
 }
 
 #: Why evidence is incomplete or broken (playbooks/verify.yml); codes of failures occur too
@@ -152,6 +170,7 @@ PROBLEMS: t.Mapping[str, str] = {
     "nothing_there": "Incomplete: the folder has no evidence.",
     "other_key": "Broken: a statement is of another key than its file.",
     "other_vault": "Broken: a statement is of another vault than its directory.",
+    "stamp_wrong": "Broken: a time stamp is of something else, or of nobody who is trusted.",
     "strange_file": "Incomplete: a file or link is no part of a receipt folder.",
     "strange_statement": "Broken: a statement of this kind does not belong into its file.",
     "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",

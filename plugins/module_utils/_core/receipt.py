@@ -274,6 +274,11 @@ def path_beside(package_path: str) -> str:
     return f"{package_path}.receipt.json"
 
 
+def envelope_beside(package_path: str) -> str:
+    """Return where the receipt of a package is in its envelope."""
+    return f"{package_path}.intoto.jsonl"
+
+
 def public_key_beside(escrow_path: str) -> str:
     """Return where the public key of an escrow package is, as PEM."""
     return f"{escrow_path}.pub.pem"

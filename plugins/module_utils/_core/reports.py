@@ -29,6 +29,8 @@ class RotatedKey(Shape):
 
     :ivar replaced: the version that was the newest before
     :ivar identity: as ImportedKey has it; None where nothing was imported or updated
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what it stated of the package
     """
 
     name: str
@@ -47,6 +49,8 @@ class RotatedKey(Shape):
     receipt: Mapping[str, t.Any] | None = None
     imported: bool = False
     locked: bool = False
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ class VaultInfo(Shape):
     :ivar clock: what time it is for runs with this vault: ``source`` (``vault``, ``entra`` or
         ``host``), ``time``, and ``difference``, by how many seconds it is ahead of this host
     :ivar missing: operations that are required and were refused
+    :ivar owner_roots: of a Managed HSM the SHA-256 of what may be its owner's root certificate
     """
 
     url: str
@@ -255,6 +260,7 @@ class VaultInfo(Shape):
     missing: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    owner_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -302,6 +308,61 @@ class KeyTypeFacts(Shape):
 
 
 @dataclass(frozen=True)
+class EvidenceKeyFacts(Shape):
+    """The key that signs evidence; None for what is known only when it is made.
+
+    :ivar keyid: SHA-256 of the SubjectPublicKeyInfo, by which signatures name it
+    :ivar attributes: of the private key, by CKA_*
+    :ivar token: the token that holds it
+    """
+
+    label: str
+    keyid: str | None
+    public_key: str | None
+    attributes: Mapping[str, t.Any] | None
+    token: Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class DeviceProof(Shape):
+    """A device's own proof of the evidence key, as it was given.
+
+    :ivar content: as base64
+    """
+
+    path: str
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True)
+class PolicyFileFacts(Shape):
+    """A wrapping policy.
+
+    :ivar sha256: of its text
+    :ivar owner: who can change it: ``root`` or ``the acting user``
+    :ivar demands: in words
+    """
+
+    path: str
+    sha256: str
+    owner: str
+    demands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrappingPolicyFacts(Shape):
+    """What a host lets out of its token.
+
+    :ivar told: in a sentence
+    :ivar files: the policies, which have to agree; empty where there is none
+    """
+
+    told: str
+    files: tuple[PolicyFileFacts, ...]
+
+
+@dataclass(frozen=True)
 class HsmInfo(Shape):
     """What byok_hsm_info finds of a token.
 
@@ -309,6 +370,8 @@ class HsmInfo(Shape):
     :ivar free_memory: bytes for ``public`` and ``private`` objects
     :ivar rehearsal: None where there was none or it failed
     :ivar nameless_objects: keys with neither label nor CKA_ID; None where they were not counted
+    :ivar evidence_key: None where none was asked for, or it is missing or not fit
+    :ivar wrapping_policy: what this host lets out of the token
     """
 
     token: Mapping[str, t.Any]
@@ -326,3 +389,5 @@ class HsmInfo(Shape):
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     nameless_objects: int | None
+    evidence_key: EvidenceKeyFacts | None
+    wrapping_policy: WrappingPolicyFacts

@@ -163,6 +163,7 @@ class Package(Shape):
     :ivar sha256_spoken: the same in groups, to be read aloud
     :ivar wrapped: by this run; False for a package that was kept
     :ivar challenge: what proves an oct key in the vault
+    :ivar envelope: the receipt in a DSSE envelope, signed if there is an evidence key
     """
 
     name: str
@@ -176,6 +177,21 @@ class Package(Shape):
     receipt: Mapping[str, t.Any] | None
     challenge: Mapping[str, t.Any] | None = None
     sha256_spoken: str | None = None
+    envelope: str | None = None
+
+
+@dataclass(frozen=True)
+class EvidenceSignature(Shape):
+    """A signature of the evidence key, as byok_sign returns it.
+
+    :ivar sha256: of the statement's payload
+    :ivar keyid: SHA-256 of the evidence key's SubjectPublicKeyInfo
+    :ivar sig: DER, as base64
+    """
+
+    sha256: str
+    keyid: str
+    sig: str
 
 
 @dataclass(frozen=True)
@@ -188,6 +204,8 @@ class ImportedKey(Shape):
     :ivar created: when the vault made the version
     :ivar interrupted_at: when an interrupted run sent the import that this run finished; None for
         an import of this run
+    :ivar envelope: what this run states of the import (imported/v1); None where it imported nothing
+    :ivar wrapped_sha256: digest of what byok_wrap stated of the package
     """
 
     name: str
@@ -208,3 +226,19 @@ class ImportedKey(Shape):
     replaced: str | None = None
     receipt: Mapping[str, t.Any] | None = None
     interrupted_at: datetime | None = None
+    envelope: str | None = None
+    wrapped_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Approval(Shape):
+    """Who approved something, as the host that acts has checked it.
+
+    :ivar subject: one of KINDS of ``_core/approval.py``
+    :ivar digest: SHA-256 in hexadecimal digits
+    :ivar principals: names in allowed_signers, each once
+    """
+
+    subject: str
+    digest: str
+    principals: tuple[str, ...]

@@ -34,7 +34,8 @@ class SentImport(Shape):
     :ivar prove: whether the key is proved where its public key can be compared as well
     :ivar receipt: what is known of the transfer so far
     :ivar receipt_path: where it goes as well
-    :ivar receipt_told_by: ``run``, or ``carrier`` for a receipt that came beside the package
+    :ivar receipt_told_by: ``run``, ``receipt`` or ``carrier``, as Import has it
+    :ivar envelope: in which the receipt came
     """
 
     vault_url: str
@@ -50,6 +51,7 @@ class SentImport(Shape):
     receipt: Mapping[str, t.Any] | None
     receipt_path: str | None
     receipt_told_by: str = "run"
+    envelope: str | None = None
 
     def seconds_left(self, now: datetime, answered_within: float, settle_time: float) -> float:
         """Return for how many seconds from now on the import may still be carried out.

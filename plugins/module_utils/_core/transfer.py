@@ -40,7 +40,7 @@ Item = Mapping[str, t.Any]
 #: The whole result of a module
 Result = Mapping[str, t.Any]
 
-Job = t.Literal["transfer", "rotate", "prepare", "plan", "show", "retire"]
+Job = t.Literal["transfer", "rotate", "prepare", "plan", "show", "retire", "delete", "recover"]
 
 #: What is brought, and what byok_import has to do anything about
 _BROUGHT = ("transfer", "rotate")
@@ -209,6 +209,7 @@ class Transfer(Shape):
     :ivar now: the vault's time, which the CKA_IDs of new generations tell
     :ivar locked: names of keys that this run locked, or would
     :ivar failures: keys that failed while others went on
+    :ivar unkept: what of this run could not be signed or stored as evidence
     """
 
     request: Request
@@ -219,6 +220,7 @@ class Transfer(Shape):
     progress: Progress = field(default_factory=Progress)
     locked: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    unkept: tuple[Failure, ...] = ()
 
     @classmethod
     def begin(cls, request: Request, declared: Iterable[Item]) -> Transfer:
@@ -279,6 +281,14 @@ class Transfer(Shape):
         locked = tuple(key.name for key in keys if key.locked)
         return replace(self, locked=locked)._failed(result)
 
+    def contradicted(self, failures: Sequence[Failure]) -> Transfer:
+        """Take in which keys Azure's host states something of that cannot be true."""
+        return self._with(failures)
+
+    def evidence_kept(self, failures: Sequence[Failure]) -> Transfer:
+        """Take in what could not be signed or stored; what was done with the keys stays done."""
+        return replace(self, unkept=(*self.unkept, *failures))
+
     # What comes next
 
     def found(self, result: Result) -> list[Item]:
@@ -319,6 +329,10 @@ class Transfer(Shape):
             Batch(self, tuple(names[first : first + size])) for first in range(0, len(names), size)
         ]
 
+    def labels(self) -> dict[str, str]:
+        """Return, by names of keys, their labels in the token where these are other ones."""
+        return {item["name"]: item["label"] for item in self.declared if item.get("label")}
+
     def all_at_once(self) -> Batch:
         """Return one batch of all that is to be made, for a run that only makes."""
         return Batch(self, tuple(item["name"] for item in self.to_bring()))
@@ -353,13 +367,17 @@ class Transfer(Shape):
         return [entry for entry in self.plan if entry.action == "conflict"]
 
     def problems(self) -> list[Failure]:
-        """Return what has to be told at the end: failures and conflicts."""
+        """Return what has to be told at the end: failures, conflicts, and lost evidence."""
+        return [*self.unfinished(), *self.unkept]
+
+    def unfinished(self) -> list[Failure]:
+        """Return the keys that failed, and those that somebody has to decide on."""
         conflicts = [Failure(entry.name, entry.told, entry.code) for entry in self.conflicts]
         return [*self.failures, *conflicts]
 
     def standing(self) -> dict[str, str | None]:
         """Return the generation that the vault has of each key that is all right."""
-        failed = {failure.name for failure in self.problems()}
+        failed = {failure.name for failure in self.unfinished()}
         standing: dict[str, str | None] = {}
         for entry in self.plan:
             if entry.action in _IN_PLACE:

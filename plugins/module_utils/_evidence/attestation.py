@@ -216,6 +216,15 @@ def judge(
     )
 
 
+def refuse_other_key(answer: Answer, kid: KeyId, key: PublicKey | None) -> None:
+    """Refuse the statement of another key, whoever signed it.
+
+    :raises NotAttested: for the statement of another key, version or public key
+    :raises ByokError: when it cannot be read
+    """
+    _compare(_described_key(answer.statement), kid, key)
+
+
 def normalised(fingerprint: str, pool: str) -> str:
     """Return a SHA-256 as 64 hexadecimal digits in lower case, without colons.
 

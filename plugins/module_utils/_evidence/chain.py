@@ -82,6 +82,73 @@ def head_of(envelope: Envelope, where: str) -> Head:
     return _read(envelope, where).head
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """Where a chain goes on.
+
+    :ivar head: the last manifest; None where the next one is the first
+    :ivar unstored: manifests that were signed and never reached the host that keeps them
+    :ivar warning: what differs between both hosts; None where nothing does
+    """
+
+    head: Head | None
+    unstored: tuple[Envelope, ...] = ()
+    warning: str | None = None
+
+
+def continue_chain(
+    own: Envelope | None, shown: Envelope | None, *, shown_is_ours: bool
+) -> Continuation:
+    """Return where the token's side goes on with a chain that another host keeps.
+
+    What this host noted counts before what the other one shows, which may show an older manifest as
+    the last.
+
+    :param own: the last manifest that this host signed
+    :param shown: the last one that the other host has
+    :param shown_is_ours: the evidence key that is in use signed ``shown``
+    :raises Malformed: for an envelope that is no manifest
+    """
+    mine = _read(own, "The last manifest that this host noted") if own else None
+    theirs = _read(shown, "The last manifest (last_run)") if shown else None
+    if mine is None and theirs is None:
+        return Continuation(None)
+    if mine is None and theirs:
+        return Continuation(theirs.head, warning=None if shown_is_ours else _unsigned(theirs.head))
+    mine, own = t.cast("_Link", mine), t.cast(Envelope, own)
+    if theirs and theirs.head == mine.head:
+        return Continuation(mine.head)
+    if (theirs.head.sha256 if theirs else None) == mine.previous:
+        return Continuation(
+            mine.head,
+            (own,),
+            f"The manifest {mine.head.number} was signed and never stored, because a run was "
+            "interrupted. It is returned again",
+        )
+    if theirs and shown_is_ours and theirs.head.number > mine.head.number:
+        return Continuation(
+            theirs.head,
+            warning=f"The last manifest is {theirs.head.number}, and this host noted "
+            f"{mine.head.number}: another host signs with the same key, or this host was restored "
+            f"from a backup. The chain goes on from {theirs.head.number}",
+        )
+    has = f"manifest {theirs.head.number} ({theirs.head.sha256})" if theirs else "none"
+    return Continuation(
+        mine.head,
+        warning=f"The host that reaches Azure shows {has} as the last manifest, and this host "
+        f"signed {mine.head.number} ({mine.head.sha256}): manifests were lost or replaced there. "
+        f"The chain goes on from {mine.head.number}",
+    )
+
+
+def _unsigned(head: Head) -> str:
+    return (
+        f"This host noted no manifest, and the last one, {head.number} ({head.sha256}), is not "
+        "signed by the evidence key in use. The chain goes on from it, which says nothing of what "
+        "is before"
+    )
+
+
 def judge_chain(envelopes: Sequence[Envelope], known_heads: Iterable[Head]) -> ChainVerdict:
     """Judge the manifests of one vault, whoever signed them.
 

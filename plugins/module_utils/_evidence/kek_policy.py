@@ -28,6 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestati
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
     read_bundle,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import NOT_MARVELL
 
 #: In the host of each Managed HSM, whatever its cloud
 _MANAGED_HSM = ".managedhsm."
@@ -66,6 +67,11 @@ class AttestedByHardware:
             "attested",
             f"an adapter by {by} (serial number {attested.adapter}) states that it was made in the "
             f"pool {attested.pool} and cannot leave it",
+            {
+                "attestation": attested.sha256,
+                "owner_root": attested.owner_root,
+                "maker": attested.maker or NOT_MARVELL,
+            },
         )
 
 
@@ -99,5 +105,7 @@ def policy_for(
                 code="attestation_owner_unpinned",
             )
         return None
-    makers = tuple(certificate for text in maker_roots for certificate in read_bundle(text))
+    certificates = [certificate for text in maker_roots for certificate in read_bundle(text)]
+    # One that is given twice would be two makers.
+    makers = tuple({each.fingerprint: each for each in certificates}.values())
     return AttestedByHardware(Roots(owner_roots, makers), now)

@@ -24,6 +24,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certifica
 #: Who made an adapter whose chain ends in one of these
 MARVELL = "Marvell"
 
+#: How receipts call any other maker whose root the user pinned
+NOT_MARVELL = "not Marvell"
+
 _ROOTS = (
     "MIIDvzCCAqegAwIBAgIBADANBgkqhkiG9w0BAQsFADCBkTELMAkGA1UEBhMCVVMxEzARBgNVBAgMCkNhbGlmb3Ju"
     "aWExETAPBgNVBAcMCFNhbiBKb3NlMRUwEwYDVQQKDAxDYXZpdW0sIEluYy4xFzAVBgNVBAsMDkxpcXVpZFNlY3Vy"

@@ -76,7 +76,7 @@ _GENERATION_OR_NULL = Either((GENERATION, NULL))
 _CLOCK = one_of(VAULT, ENTRA, HOST)
 _KEY: t.Final = {"name": KEY_NAME, "generation": _GENERATION_OR_NULL, "thumbprint": TEXT_OR_NULL}
 _TOOLS = Members(TEXT)
-_SOURCES = one_of("run", "carrier")
+_SOURCES = one_of("run", "receipt", "carrier")
 
 _PREDICATES: t.Mapping[str, t.Mapping[str, t.Any]] = {
     IMPORTED: {
@@ -94,7 +94,7 @@ _PREDICATES: t.Mapping[str, t.Mapping[str, t.Any]] = {
         },
         "compared": one_of("thumbprint", "challenge"),
         "identity": one_of("public_key", "proved", "tag_only", "unverified"),
-        "origin": one_of("token", "declared", "unverified"),
+        "origin": one_of("token", "declared", "receipt", "unverified"),
         "proof": Either((Members(TEXT), NULL)),
         "replaced": TEXT_OR_NULL,
         "request_id": TEXT_OR_NULL,

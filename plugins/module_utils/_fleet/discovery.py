@@ -206,6 +206,8 @@ def _adopt(key: _Facts, holdings: _Holdings, taken: t.Container[str]) -> _Declar
             "It cannot leave the token (CKA_EXTRACTABLE is false), so it can go to no further "
             "vault."
         )
+        if any(each.evidence["CKA_EXTRACTABLE"] for each in generations):
+            notes.append("The next run locks its older generations that are not locked yet.")
     if _chosen(options, generations) is not generation:
         is_alone = sum(other.id == generation.id for other in generations) == 1
         options["generation"] = (

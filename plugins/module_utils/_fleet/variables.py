@@ -36,6 +36,7 @@ OTHER_VARIABLES: dict[str, tuple[str, ...]] = {
         "byok_log_to",
         "byok_log_vault",
     ),
+    "the playbook evidence": ("byok_evidence_report_directory",),
     "the playbook verify": (
         "byok_receipt_directory",
         "byok_trust_directory",
@@ -48,6 +49,7 @@ OTHER_VARIABLES: dict[str, tuple[str, ...]] = {
         "byok_arrived",
         "byok_behind",
         "byok_discovered",
+        "byok_evidence_public_key",
         "byok_held_back",
         "byok_plan",
         "byok_planned",

@@ -60,9 +60,20 @@ def read_text(path: str, what: str = "file") -> str | None:
     :param what: what the file is, for an error
     :raises ByokError: when it is there and cannot be read, or is no UTF-8
     """
+    content = read_bytes(path, what)
+    return None if content is None else decode_text(content, f"The {what} {path}")
+
+
+def read_bytes(path: str, what: str = "file", most: int | None = None) -> bytes | None:
+    """Return what a file from elsewhere holds; None when there is none.
+
+    :param what: what the file is, for an error
+    :param most: how many bytes it can have; None for any number
+    :raises ByokError: when it is there and cannot be read, or is larger
+    """
     try:
         with open(path, "rb") as file:
-            content = file.read()
+            content = file.read() if most is None else file.read(most + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -70,4 +81,8 @@ def read_text(path: str, what: str = "file") -> str | None:
             f"The {what} {path} cannot be read ({error.strerror})",
             "Check that it is the right file and that the user who runs the module can read it",
         ) from None
-    return decode_text(content, f"The {what} {path}")
+    if most is not None and len(content) > most:
+        raise ByokError(
+            f"The {what} {path} has more than {most} bytes", "Check that it is the right file"
+        )
+    return content

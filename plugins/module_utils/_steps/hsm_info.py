@@ -30,12 +30,18 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
+    EvidenceKeyFacts,
     HsmInfo,
     KeyTypeFacts,
     MechanismFacts,
     PolicyFacts,
     ProfileFacts,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
+    evidence_facts,
+    open_evidence_key,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     KEY_CLASSES,
     Key,
@@ -133,6 +139,7 @@ class _Findings:
     :ivar unmet: policies that are not as they must be, each with a reason for a verdict
     :ivar no_wrap: why the rehearsal failed
     :ivar nameless: how many keys have neither label nor CKA_ID; None where that is not known
+    :ivar no_evidence: why nothing can be signed, where that was asked for
     """
 
     policies: list[PolicyFacts] = field(default_factory=list)
@@ -145,16 +152,20 @@ class _Findings:
     fips: bool | None = None
     fips_source: str = ""
     nameless: int | None = None
+    evidence_key: EvidenceKeyFacts | None = None
+    no_evidence: ByokError | None = None
     verdicts: list[_Verdict] = field(default_factory=list)
 
 
 def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Look at the token and change nothing, not even in normal mode.
 
-    :raises ByokError: when the token cannot be opened; keys that cannot be made or wrapped are in
-        the outcome's failures
+    :raises ByokError: when the token cannot be opened, and in a rehearsal for an evidence key that
+        is missing or not fit; keys that cannot be made or wrapped are in the outcome's failures
     """
     declarations = [parse_declaration(item) for item in params["declarations"] or []]
+    gate = open_gate(params)
+    gate.refuse_leaving(declarations, None, outcome.failures)
 
     def login(slot: Slot) -> bool:
         blocking = CKF_USER_PIN_LOCKED
@@ -181,14 +192,35 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         if usable:
             _count_nameless(token, findings)
         listing = _list_keys(token, usable) if params["list_keys"] else None
-    hsm = _describe(token, pin, logged_in, findings)
+        if usable:  # last, because a token may not end a signature that fails
+            _look_at_evidence_key(token, params, check_mode, outcome, findings)
+    hsm = _describe(token, pin, logged_in, findings, gate)
     outcome.result.update(hsm=hsm.to_dict(), listing=listing)
     outcome.warnings += findings.problems
     _refuse(token, declarations, in_token, findings.verdicts, outcome.failures)
+    if findings.no_evidence and params["rehearse"]:
+        raise findings.no_evidence
 
 
-def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> HsmInfo:
-    """Return what is told of a token.
+def _look_at_evidence_key(
+    token: Token,
+    params: t.Mapping[str, t.Any],
+    check_mode: bool,
+    outcome: Outcome,
+    findings: _Findings,
+) -> None:
+    """Find the evidence key, and let it sign something."""
+    try:
+        with open_evidence_key(token, params, check_mode, outcome) as key:
+            if key:
+                findings.evidence_key = evidence_facts(key.token, key.label, key)
+    except ByokError as error:
+        findings.no_evidence = error
+        findings.problems.append(str(error))
+
+
+def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings, gate: Gate) -> HsmInfo:
+    """Return what is told of a token, and of what its host lets out.
 
     :param pin: the state of the user PIN, one of those of _PIN_STATES, or ``ok``
     """
@@ -212,6 +244,8 @@ def _describe(token: Token, pin: str, logged_in: bool, findings: _Findings) -> H
         problems=tuple(map(printable, findings.problems)),
         notes=tuple(map(printable, findings.notes)),
         nameless_objects=findings.nameless,
+        evidence_key=findings.evidence_key,
+        wrapping_policy=gate.facts(),
     )
 
 

@@ -58,11 +58,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.version impor
     drift,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
-    see_directory,
     write_private,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence import Evidence
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
@@ -81,6 +81,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key imp
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors import (
     AzureError,
     UnreadableAnswer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.evidence_signer import (
+    open_signer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import (
     NotOurKey,
@@ -116,6 +119,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_impor
 
 Params = t.Mapping[str, t.Any]
 
+#: What is found out of a version that a dead run left unchecked
+_FOUND = ("identity", "proof", "receipt", "envelope", "wrapped_sha256")
+
 #: Why it is not known whether there is a deleted key
 _UNSEEN = (
     "cannot be seen, because this identity may not look at deleted keys (a Managed HSM wants "
@@ -130,7 +136,7 @@ class Importing:
     :ivar on_deleted: ``fail``, ``recover`` or ``purge`` where a deleted key holds a name
     :ivar timeout: seconds that a deletion or recovery may take
     :ivar journal: the imports of the vault that are on their way
-    :ivar receipt_directory: where receipts are written as well
+    :ivar evidence: what imports leave
     :ivar believed: whose word counts on what is imported
     :ivar keks: the KEKs that were looked at
     :ivar versions: for each key that was imported, the new version and those that were there
@@ -142,7 +148,7 @@ class Importing:
     on_deleted: str
     timeout: float
     journal: Journal
-    receipt_directory: str | None = None
+    evidence: Evidence
     believed: Believed = field(default_factory=Believed)
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
     versions: dict[str, set[str]] = field(default_factory=dict)
@@ -159,19 +165,20 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     vault = open_vault(params, outcome.warnings.append)
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
+    evidence_key = params["evidence_key_id"] if params["state"] == "present" else None
+    signer = open_signer(vault, evidence_key) if evidence_key else None
     importing = Importing(
         vault,
         check_mode,
         params["on_deleted"],
         params["delete_timeout"],
         Journal(params["state_directory"], vault.address.url),
-        params["receipt_directory"],
+        Evidence.of(params, vault.address.url, params["kek_attestation"], signer),
         Believed(params["wrapped_in_this_run"], params["allow_unverified_origin"]),
     )
     if params["state"] == "present" and not check_mode:
         importing.journal.prepare()
-    if importing.receipt_directory and not check_mode:
-        see_directory(importing.receipt_directory, "the receipts")
+        importing.evidence.folder.prepare()
     with _writing(importing, params, outcome):
         each_key(vault, items, outcome, _work(importing, params))
         warn_of_rivals(importing, outcome)
@@ -236,7 +243,9 @@ def bring(importing: Importing, item: Params, wrapped: Params | None, outcome: O
     refuse_type(vault.address, declaration)
     if declaration.rotation:
         refuse_notification(vault.address, declaration.name, declaration.rotation)
-    wanted = read_import(declaration, item, wrapped, importing.believed)
+    path = item["path"] or (wrapped or {}).get("path")
+    stated = importing.evidence.stated(declaration.name, wrapped, path)
+    wanted = read_import(declaration, item, wrapped, importing.believed, stated)
     if finish_interrupted(importing, wanted, outcome):
         return
     # Azure refuses the import where a deleted key holds the name (recorded: 409).
@@ -270,7 +279,7 @@ def _keep(
         _describe(wanted, version),
         current=current,
         updated=bool(after),
-        **{fact: found[fact] for fact in ("identity", "proof", "receipt")},
+        **{fact: found[fact] for fact in _FOUND},
     )
     entry = outcome.add("imports", kept)
     if wanted.prove and kept.proof is None and not importing.check_mode:
@@ -303,7 +312,7 @@ def _bring_in_line(
         if not importing.check_mode:
             if version.unchecked:
                 version = _verify(vault, wanted, version, found)
-                _complete_receipt(importing, wanted, version, found)
+                _complete_receipt(importing, wanted, version, found, outcome)
             else:
                 version = update(vault, name, version, after)
         outcome.changes.append(change)
@@ -510,6 +519,7 @@ def _import(importing: Importing, wanted: Import, in_vault: InVault, outcome: Ou
     vault, name, current = importing.vault, wanted.declaration.name, in_vault.current
     _refuse_to_supersede(vault, wanted, in_vault)
     _check_package(importing, wanted)
+    importing.evidence.folder.receipts(name)  # what cannot be read is told before the import
     facts = wanted.facts(vault.now)
     before: dict[str, t.Any] = {"version": current.version} if current else {}
     change = Change(f"key {name} in the {vault}", before, facts)
@@ -557,11 +567,11 @@ def _accept(
         raise
     except ByokError as error:  # it has arrived, and whoever asks must find that it has
         entry["proof"] = {"unprovable": str(error)}
-        _complete_receipt(importing, wanted, version, entry)
+        _complete_receipt(importing, wanted, version, entry, outcome)
         if isinstance(error, NotProved):  # the next run finds it in the vault
             importing.journal.done(name)
         raise
-    _complete_receipt(importing, wanted, version, entry)
+    _complete_receipt(importing, wanted, version, entry, outcome)
     importing.journal.done(name)
     return version
 
@@ -665,15 +675,21 @@ def _with_proof(key: ImportedKey, proof: dict[str, t.Any]) -> ImportedKey:
 
 
 def _complete_receipt(
-    importing: Importing, wanted: Import, version: Version, entry: dict[str, t.Any]
+    importing: Importing,
+    wanted: Import,
+    version: Version,
+    entry: dict[str, t.Any],
+    outcome: Outcome,
 ) -> None:
-    """Add what Azure's side tells to the receipt of a package, and write it.
+    """Write what both sides state of an import, and add this side's part to the receipt.
 
     :param entry: the ImportedKey of the results; gets the receipt
     """
+    vault, name, warn = importing.vault, wanted.declaration.name, outcome.warnings.append
+    attestation = importing.evidence.attest(vault, name, version, warn)
+    importing.evidence.record(vault, wanted, version, entry, attestation, warn)
     if not wanted.receipt:
         return
-    vault, directory = importing.vault, importing.receipt_directory
     told = ("thumbprint", "origin", "identity", "proof", "replaced", "request_id")
     imported = {
         "kid": version.kid,
@@ -687,12 +703,8 @@ def _complete_receipt(
         **{fact: entry[fact] for fact in told},
     }
     entry["receipt"] = complete(wanted.receipt, imported)
-    paths = [wanted.receipt_path]
-    if directory:
-        name = f"{vault.address.name}-{wanted.declaration.name}-{version.version}.json"
-        paths.append(os.path.join(directory, name))
-    for path in filter(None, paths):
-        write_private(path, to_text(entry["receipt"]))
+    if wanted.receipt_path:
+        write_private(wanted.receipt_path, to_text(entry["receipt"]))
 
 
 def _refuse_to_supersede(vault: Vault, wanted: Import, in_vault: InVault) -> None:
@@ -793,6 +805,7 @@ def _sent(vault: Vault, wanted: Import, before: InVault) -> SentImport:
         receipt=wanted.receipt,
         receipt_path=wanted.receipt_path,
         receipt_told_by=wanted.receipt_told_by,
+        envelope=wanted.envelope,
     )
 
 
@@ -912,6 +925,7 @@ def _as_sent(wanted: Import, sent: SentImport, outcome: Outcome) -> Import:
         sha256=sent.package_sha256,
         receipt=dict(sent.receipt) if sent.receipt else None,
         receipt_told_by=sent.receipt_told_by,
+        envelope=sent.envelope,
         receipt_path=path,
         challenge=dict(sent.challenge) if sent.challenge else None,
         prove=wanted.prove or sent.prove,

@@ -144,8 +144,8 @@ def _read_fit(vault: Vault, kid: str) -> Version:
     version = read_version(vault, key_id.name, key_id.version)
     if version is None:
         raise ByokError(
-            f"The KEK {kid} is not in the {vault} any more",
-            "Wrap the key again under a KEK that exists",
+            f"The KEK {kid} does not exist in the {vault}",
+            "Check its identifier, or wrap the key again under a KEK that exists",
         )
     _refuse_no_kek(vault, key_id.name, [version])
     _refuse_unusable(vault, key_id.name, version)

@@ -58,7 +58,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.validity impo
     Dated,
     state_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._host.evidence_folder import (
+    EvidenceFolder,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.receipts import (
+    look_at_receipts,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -216,6 +222,9 @@ def plan_keys(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome)
         _tell_of_kek(vault, params["kek_name"], params["kek_id"], asked.soon, outcome)
     if lists and not outcome.failures:
         outcome.result["expired_keks"] = lists.expired_keks(params["expired_prefix"], outcome)
+    folder = EvidenceFolder(params["receipt_directory"], vault.address.url)
+    warn = outcome.warnings.append
+    outcome.result["receipts"] = look_at_receipts(folder, outcome.result["plan"], warn)
     versions = None
     if params["all_versions"]:
         versions = take_inventory(vault, items, params["target_keys"], outcome, asked.soon)

@@ -25,6 +25,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
     check_unique,
@@ -33,6 +34,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration i
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     BYOK_ROTATE,
+    Kek,
     KekRules,
     judge,
 )
@@ -41,6 +43,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
     parse_moment,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import RotatedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import (
     ImportedKey,
@@ -55,7 +58,16 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Transfer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.run_record import (
+    Recorded,
+    RunRecord,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence import Evidence
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
+    open_evidence_key,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import ByPeople, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
 )
@@ -71,9 +83,21 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.plan import 
     plan,
     warn_of_unknown,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.receipts import (
+    look_at_receipts,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.retire import retire_versions
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.run_evidence import (
+    keep_evidence,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.target_key import find_or_make
-from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import read_kek, wrap_for
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.wrap import (
+    Means,
+    Recipient,
+    read_kek,
+    wrap_for,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import EvidenceKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
@@ -97,7 +121,7 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     :raises ByokError: when token or vault cannot be used at all; what fails for one key is in the
         outcome's failures
     """
-    outcome.result["rotations"] = []
+    outcome.result.update(rotations=[], approvals=[])
     items = items_of(params, "declarations")
     declarations = [parse_declaration(item) for item in items]
     check_unique(declaration.name for declaration in declarations)
@@ -112,9 +136,11 @@ def rotate_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
         if retires:
             retire_versions(vault, token, params, check_mode, outcome)
         elif token:
-            driver = _Driver(vault, token, params, check_mode, outcome)
-            with nullcontext() if check_mode else driver.journal.until_told():
-                driver.run(items, declarations)
+            with open_evidence_key(token, params, check_mode, outcome) as evidence_key:
+                driver = _Driver(vault, token, params, check_mode, outcome)
+                driver.evidence_key = evidence_key
+                with nullcontext() if check_mode else driver.journal.until_told():
+                    driver.run(items, declarations)
     add_singles(params, "declarations", outcome, rotation="rotations")
 
 
@@ -122,7 +148,13 @@ class _Driver:
     """One run that replaces what is due, or makes it ahead.
 
     :ivar results: what is returned of each key, by its name
+    :ivar evidence_key: signs the receipts; None where nobody does
+    :ivar last: the run as far as it has come, for its manifest; None before both sides were seen
+    :ivar record: the rest of its evidence
     """
+
+    evidence_key: EvidenceKey | None = None
+    last: Transfer | None = None
 
     def __init__(
         self, vault: Vault, token: Token, params: Params, check_mode: bool, outcome: Outcome
@@ -133,36 +165,53 @@ class _Driver:
         self.check_mode = check_mode
         self.outcome = outcome
         self.journal = Journal(params["state_directory"], vault.address.url)
+        self.evidence = Evidence.of(params, vault.address.url, None)
+        self.record = RunRecord(host_clock())
         self.results: dict[str, RotatedKey] = {}
+        self.gate = open_gate(params)
 
     def run(self, items: t.Sequence[Item], declarations: t.Sequence[Declaration]) -> None:
         """Take the engine's steps, one after the other."""
         self.declarations = {declaration.name: declaration for declaration in declarations}
         try:
             self._run(items)
+        except Exception:  # and not where the process is about to end
+            self._keep_evidence()
+            raise
+        else:
+            self._keep_evidence()
         finally:
             self.outcome.result["rotations"] = [key.to_dict() for key in self.results.values()]
 
+    def _keep_evidence(self) -> None:
+        """Sign and store what was done so far, whatever comes of the run."""
+        if self.last and not self.check_mode:
+            record, key = self.record.approved(self.outcome.result), self.evidence_key
+            keep_evidence(self.last, record, self.token, key, self.params, self.outcome)
+
     def _run(self, items: t.Sequence[Item]) -> None:
-        run = self._observe(items)
+        run = self.last = self._observe(items)
         if run.to_bring():
             with self._step() as rehearsed:
                 wanted = self._declared(run.to_bring())
                 zeros = self.params["allow_trailing_zeros"]
                 refuse_untransferable(self.token, wanted, zeros, rehearsed)
-            run = run.rehearsed(_result(rehearsed))
+                if self.params["stage"] != "prepare":
+                    url, made = self.vault.address.url, not self.params["kek_id"]
+                    self.gate.refuse_before_kek(wanted, url, made, rehearsed.failures)
+            run = self.last = run.rehearsed(_result(rehearsed))
         if self.params["stage"] == "prepare":
-            self._make(run.all_at_once())
+            self.last = self._make(run.all_at_once()).transfer
             return
         run = self._bring(run)
-        self._lock(run)
+        self.last = self._lock(run)
 
     def _observe(self, items: t.Sequence[Item]) -> Transfer:
         """Look at both sides, and plan."""
         params = self.params
         request = Request(
             job="prepare" if params["stage"] == "prepare" else "rotate",
-            vault_url=str(self.vault.address),
+            vault_url=self.vault.address.url,
             looks_only=self.check_mode,
             rotates=True,
             force=tuple(params["force"]),
@@ -184,11 +233,22 @@ class _Driver:
             soon = parse_duration(params["expires_soon"])
             asked = Asked(force, params["on_deleted"], self.journal, soon)
             plan(self.vault, run.in_token(), in_token, asked, outcome=planned)
+            warn, entries = planned.warnings.append, planned.result["plan"]
+            planned.result["receipts"] = look_at_receipts(self.evidence.folder, entries, warn)
         warn_of_unknown(force, in_token, self.outcome)
         run = run.planned(_result(planned))
+        recorded = self.record.planned(run, _result(seen), _result(planned), host_clock())
+        run = self._take(recorded, run)
         for entry in run.plan:
             self._begin(entry)
         return run
+
+    def _take(self, recorded: Recorded, run: Transfer) -> Transfer:
+        """Take in the evidence of a step, and fail the keys of which it contradicts the token."""
+        self.record = recorded.record
+        for lie in recorded.lies:
+            self.outcome.failures.add(lie.name, lie)
+        return run.contradicted(recorded.contradictions)
 
     def _begin(self, entry: PlannedKey) -> None:
         """Report what is planned for a key."""
@@ -228,6 +288,7 @@ class _Driver:
                 outcome=made,
                 orders=orders,
             )
+        self.record = self.record.made(made.result)
         for key in map(TargetKey.from_dict, made.result["target_keys"]):
             self.results[key.name] = replace(
                 self.results[key.name], generation=key.generation, thumbprint=key.thumbprint
@@ -238,48 +299,64 @@ class _Driver:
         """Make, wrap and import what is planned, under a KEK that lives for this run."""
         if not self.check_mode:
             self.journal.prepare()
+            self.evidence.folder.prepare()
         kek_name = None
         needs_kek = bool(run.to_bring()) and not self.check_mode
         if needs_kek and not self.params["kek_id"]:
             kek_name = f"{self.params['kek_prefix']}{self._stamp()}"
         try:
             kek = self._kek(name=kek_name, kek_id=self.params["kek_id"]) if needs_kek else {}
+            self.evidence = replace(self.evidence, kek_attestation=kek.get("kek_attestation"))
+            recipient = self._recipient(kek) if kek else None
+            run = self._let_out(run, recipient) if recipient else run
             for batch in run.batches():
                 made = self._make(replace(batch, transfer=run))
-                wrapped = self._wrap(made, kek) if kek else made
+                wrapped = self._wrap(made, recipient) if recipient else made
                 run = self._import(wrapped)
         finally:
             if not (self.check_mode or self.params["kek_id"]):
                 self._delete_keks(kek_name)
         return run
 
-    def _wrap(self, batch: Batch, kek: Params) -> Batch:
-        items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
-        if not items:
-            return batch
+    def _recipient(self, kek: Params) -> Recipient | None:
+        """Judge the KEK, before anything is made for it."""
         params = self.params
-        hardware = policy_for(
-            self.vault.address.url,
-            params["attestation_owner_roots"],
-            params["attestation_maker_roots"],
-            self.vault.now,
-        )
+        url = self.vault.address.url
+        makers = [*params["attestation_maker_roots"], *self.gate.maker_roots()]
+        hardware = policy_for(url, self.gate.owner_roots(url), makers, self.vault.now)
         rules = KekRules(
             params["approved_keks"],
             params["allow_unverified_kek"],
             BYOK_ROTATE,
             hardware=hardware,
             demanded=tuple(params["required_kek_trust"]),
+            people=self._by_people(kek),
         )
         # This very process made the KEK, so there is no other host to mistrust.
         options = judge(kek, rules, azure_host_trusted=True).to_dict()
         attesting = {option: params[option] for option in ATTESTATION_OPTIONS}
-        recipient = read_kek({**options, **attesting}, False, None)
-        recipients = [recipient] if recipient else []
-        zeros = self.params["allow_trailing_zeros"]
+        return read_kek({**options, **attesting}, False, None, self.gate)
+
+    def _let_out(self, run: Transfer, recipient: Recipient) -> Transfer:
+        """Leave out the keys that the wrapping policy of this host does not let out."""
+        with self._step() as judged:
+            wanted = self._declared(run.to_bring())
+            self.gate.refuse_leaving(wanted, recipient.kek, judged.failures)
+        self.gate.report(self.outcome)
+        return run.rehearsed(_result(judged))
+
+    def _wrap(self, batch: Batch, recipient: Recipient) -> Batch:
+        items = [{"path": None, "escrow_path": None, **item} for item in batch.to_wrap()]
+        if not items:
+            return batch
+        means = Means(self.params["allow_trailing_zeros"], self.evidence_key)
         with self._step(with_changes=False) as wrapped:  # packages are on their way only
-            wrap_for(self.token, items, recipients, zeros, False, outcome=wrapped)
+            wrap_for(self.token, items, [recipient], means, False, outcome=wrapped)
         return batch.wrapped(_result(wrapped))
+
+    def _by_people(self, kek: Params) -> ByPeople | None:
+        """Return that people approved the KEK, for which nothing but its PEM is needed."""
+        return self.gate.by_people(Kek(str(kek["kek_id"]), fingerprint(kek["kek_public_key"])))
 
     def _import(self, batch: Batch) -> Transfer:
         params = self.params
@@ -289,12 +366,13 @@ class _Driver:
             params["on_deleted"],
             params["delete_timeout"],
             self.journal,
+            self.evidence,
             believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}
         items = [{**_IMPORT_DEFAULTS, **item} for item in batch.to_import()]
-        with self._step() as imported:
-            imported.result["imports"] = []
+        imported = Outcome({"imports": []})
+        try:
             each_key(
                 self.vault,
                 items,
@@ -302,9 +380,18 @@ class _Driver:
                 lambda item, part: bring(importing, item, packages.get(item["name"]), part),
             )
             warn_of_rivals(importing, imported)
+        finally:
+            self.outcome.absorb(imported)
+            self.last = self._imported(batch, imported)
+        return self.last
+
+    def _imported(self, batch: Batch, imported: Outcome) -> Transfer:
+        """Take in what was imported, also where an error follows it."""
+        result = _result(imported)
+        recorded = self.record.brought(batch, {"packages": batch.returned_packages}, result)
         for key in map(ImportedKey.from_dict, imported.result["imports"]):
             self._finish(key)
-        return batch.imported(_result(imported))
+        return self._take(recorded, batch.imported(result))
 
     def _finish(self, key: ImportedKey) -> None:
         """Report what came of a key."""
@@ -319,15 +406,15 @@ class _Driver:
             result = replace(result, next_due=due)
         self.results[key.name] = result
 
-    def _lock(self, run: Transfer) -> None:
+    def _lock(self, run: Transfer) -> Transfer:
         """Lock what goes to no further vault, where this run was told that there is none."""
         if not self.params["last_vault"]:
             for name in run.lockable():
                 self.outcome.warnings.append(f"{name}: {_STAYS_OPEN}")
-            return
+            return run
         wanted = run.to_lock(())
         if not wanted.target_keys:
-            return
+            return run
         with self._step() as locked:
             find_or_make(
                 self.token,
@@ -337,8 +424,10 @@ class _Driver:
                 outcome=locked,
                 transferred=wanted.transferred,
             )
+        self.record = self.record.locking_done(locked.result)
         for key in map(TargetKey.from_dict, locked.result["target_keys"]):
             self.results[key.name] = replace(self.results[key.name], locked=key.locked)
+        return run.locking_done(_result(locked))
 
     def _stamp(self) -> str:
         return f"{self.vault.now:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
@@ -420,6 +509,8 @@ _ARRIVED_FACTS = (
     "proof",
     "receipt",
     "imported",
+    "envelope",
+    "wrapped_sha256",
 )
 
 

@@ -35,6 +35,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import NamedGeneration
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_text
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.choice import (
     in_words,
@@ -130,6 +131,7 @@ class _Run:
     """What a run has to do with.
 
     :ivar token: None where nothing is changed: in check mode, which a stored listing is enough for
+    :ivar gate: what this host allows
     :ivar at_hand: the token, where it can be asked to use a key; that changes nothing
     """
 
@@ -137,6 +139,7 @@ class _Run:
     token: Token | None
     steps: Steps
     outcome: Outcome
+    gate: Gate
     at_hand: Token | None = None
 
     def where(self, name: str) -> str:
@@ -150,7 +153,7 @@ def ensure_target_keys(params: Params, check_mode: bool, outcome: Outcome) -> No
     :raises ByokError: when the token cannot be opened or searched; what fails for one key is in the
         outcome's failures
     """
-    outcome.result.update(target_keys=[], destroyed=[], withdrawn=[])
+    outcome.result.update(target_keys=[], destroyed=[], withdrawn=[], approvals=[])
     declarations = [parse_declaration(item) for item in items_of(params, "declarations")]
     check_unique(declaration.name for declaration in declarations)
     if params["listing"]:
@@ -181,14 +184,31 @@ def _open_and_work(
     with open_token(params, lambda slot: not is_closed(slot), read_only=looks) as token:
         outcome.result["token"] = token.info.to_dict()
         if params["state"] == "absent":
+            allowed = _may_be_destroyed(declarations, params, outcome)
             with _one_maker(token, params, check_mode):
-                destroy_generations(token, declarations, params, check_mode, outcome)
+                destroy_generations(token, allowed, params, check_mode, outcome)
         elif is_closed(token.slot):
-            run = _Run(token.info, None, _steps(params), outcome)
+            run = _Run(token.info, None, _steps(params), outcome, open_gate(params))
             _look_without_login(run, token, declarations)
         else:
             steps = vars(_steps(params))
             find_or_make(token, declarations, params, check_mode, outcome=outcome, **steps)
+
+
+def _may_be_destroyed(
+    declarations: t.Sequence[Declaration], params: Params, outcome: Outcome
+) -> list[Declaration]:
+    """Return the keys of which this host lets generations be destroyed; the others fail.
+
+    :raises ByokError: when too few people approved one of the destructions
+    """
+    gate = open_gate(params)
+    for declaration in declarations:
+        with outcome.failures.of(declaration.name):
+            gate.check_change(declaration, "destroyed")
+    gate.check_destruction(params["destroy"])
+    gate.report(outcome)
+    return [each for each in declarations if each.name not in outcome.failures]
 
 
 def _steps(params: Params) -> Steps:
@@ -218,7 +238,10 @@ def _look_into_listing(
     _refuse_other_token(listing, params)
     outcome.result["token"] = listing.info.to_dict()
     listed = of_declared(listing.found, declarations)
-    _settle(_Run(listing.info, None, _steps(params), outcome), listed, declarations)
+    # A listing is looked into on any host, so the path of a policy on the token's means nothing.
+    gate = open_gate({**params, "policy_file": None})
+    run = _Run(listing.info, None, _steps(params), outcome, gate)
+    _settle(run, listed, declarations)
     warning = listing.age_warning(host_clock())
     if warning:
         outcome.warnings.append(warning)
@@ -284,13 +307,14 @@ def find_or_make(
 ) -> Outcome:
     """List the declared keys and make those that are missing or must get a newer generation.
 
-    :param params: the lock's options
+    :param params: the options of the lock, and those of open_gate()
     :param outcome: is filled as this goes, and returned; a new one where none is given
     :param steps: the members of Steps
     :raises ByokError: when the token cannot be searched, or an identity to withdraw is unknown
     """
     outcome = Outcome() if outcome is None else outcome
-    run = _Run(token.info, None if check_mode else token, Steps(**steps), outcome, token)
+    changed = None if check_mode else token
+    run = _Run(token.info, changed, Steps(**steps), outcome, open_gate(params), token)
     with _one_maker(token, params, check_mode):
         _settle(run, list_declared(token, declarations), declarations)
     return outcome
@@ -304,14 +328,14 @@ def _settle(run: _Run, listed: Listed, declarations: t.Sequence[Declaration]) ->
     outcome = run.outcome
     for name in ("target_keys", "withdrawn"):
         outcome.result.setdefault(name, [])
-    _withdraw(run, listed)
+    _withdraw(run, listed, {declaration.name: declaration for declaration in declarations})
     orders = {order["name"]: order for order in run.steps.orders}
     keys = []
     for declaration in declarations:
         name = declaration.name
         key = _Key(declaration, listed[name], orders.get(name))
         with outcome.failures.of(name):
-            _choose(run.info, key)
+            _choose(run, key)
         keys.append(key)
     _make_missing(run, [key for key in keys if key.created and key.name not in outcome.failures])
     for key in keys:
@@ -334,7 +358,7 @@ def _one_maker(
     )
 
 
-def _withdraw(run: _Run, listed: Listed) -> None:
+def _withdraw(run: _Run, listed: Listed, declared: t.Mapping[str, Declaration]) -> None:
     """Mark the generations of these identities, so that they are never chosen again.
 
     :raises ByokError: before the first is marked, when one of them is unknown or was adopted
@@ -344,6 +368,7 @@ def _withdraw(run: _Run, listed: Listed) -> None:
         if generation.withdrawn:
             continue
         with run.outcome.failures.of(name):
+            run.gate.check_change(declared[name], "withdrawn")
             if run.token:
                 withdraw(run.token, name, generation)
             generations = listed[name].generations
@@ -372,7 +397,8 @@ def _find(run: _Run, listed: Listed, identity: str) -> tuple[str, Generation]:
     )
 
 
-def _choose(info: TokenInfo, key: _Key) -> None:
+def _choose(run: _Run, key: _Key) -> None:
+    info = run.info
     key.current = choose(key.declaration, key.found.generations)
     if key.current is None:
         refuse_alike(key.declaration, key.found, info)
@@ -384,6 +410,7 @@ def _choose(info: TokenInfo, key: _Key) -> None:
     key.created = key.current is None or _is_too_old(key.current, key.rotation)
     if key.created:
         key.current = None
+        run.gate.check_change(key.declaration, "made")
         _refuse_wrong_moment(key)
 
 
@@ -509,6 +536,8 @@ def _finish(run: _Run, key: _Key) -> None:
     if current is not None:
         refuse_unfit(key.declaration, current, run.info)
         to_lock = _to_lock(run, key, current)
+    if to_lock:
+        run.gate.check_change(key.declaration, "locked")
     for generation in to_lock:
         if run.token:
             lock(run.token, key.name, generation)
@@ -571,6 +600,7 @@ def _tidy(run: _Run, key: _Key, where: str) -> None:
                 "hour."
             )
             continue
+        run.gate.check_change(key.declaration, "cleared of a public key alone")
         if run.token:
             clear_away(run.token, key.name, leftover)
         run.outcome.changes.append(Change(where, {"public key alone": leftover.id.hex()}, {}))

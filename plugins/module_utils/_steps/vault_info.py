@@ -32,11 +32,17 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.reports impor
     PermissionFacts,
     VaultInfo,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    parse_answer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,
     refuse_type,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.all_keys import list_all_keys
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.attestation import (
+    fetch_attestation,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
     Vault,
     is_about_token,
@@ -117,7 +123,7 @@ class _Answer:
     :ivar words: Azure's
     :ivar code: Azure's, where it did not carry out what was asked, and so ``status``
     :ivar carried_out: whether Azure did it, which only a list is meant for
-    :ivar listed: the attributes of the keys of a list
+    :ivar listed: the names and attributes of the keys of a list
     """
 
     granted: bool | None
@@ -162,6 +168,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
     recovery_level = attributes.get("recoveryLevel")
     purge_protection = None if recovery_level is None else not can_be_purged(recovery_level)
     retention = attributes.get("recoverableDays")
+    owner_roots = _owner_roots(vault, findings)
     if purge_protection:
         _judge_purge_protection(vault, work, params["ephemeral_kek"], retention, findings)
     required = (operation for operation, need in needs.items() if need.must)
@@ -180,6 +187,7 @@ def vault_info(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome
         missing=tuple(operation for operation in required if _refused(operation, findings)),
         problems=tuple(map(printable, findings.problems)),
         notes=tuple(map(printable, findings.notes)),
+        owner_roots=owner_roots,
     )
     outcome.result["vault"] = described.to_dict()
     outcome.warnings += findings.problems
@@ -248,7 +256,7 @@ def _probe(vault: Vault, operation: str, name: str) -> _Answer:
 
 
 def _read_list(vault: Vault, items: t.Any) -> list[t.Mapping[str, t.Any]]:
-    """Return the attributes of the keys that a list has, as far as this module looks at them.
+    """Return names and attributes of the keys that a list has, as far as this module looks at them.
 
     :raises OddAnswer: when it is no list of keys of this vault
     """
@@ -259,11 +267,12 @@ def _read_list(vault: Vault, items: t.Any) -> list[t.Mapping[str, t.Any]]:
         attributes = item.get("attributes") if isinstance(item, dict) else None
         if not isinstance(attributes, dict):
             raise OddAnswer("one of its keys has no attributes")
-        identified(vault, item.get("kid"), None)
+        name, _version = identified(vault, item.get("kid"), None)
         level = attributes.get("recoveryLevel")
         platform = attributes.get("hsmPlatform", "0")
         read.append(
             {
+                "name": name,
                 "recoveryLevel": level if isinstance(level, str) else None,
                 "recoverableDays": days(attributes.get("recoverableDays")),
                 "in_hsm": isinstance(platform, str) and platform != "0",
@@ -386,6 +395,32 @@ def _key_attributes(address: Address, findings: _Findings) -> t.Mapping[str, t.A
             f"{command} shows them."
         )
     return items[0] if items else {}
+
+
+def _owner_roots(vault: Vault, findings: _Findings) -> tuple[str, ...]:
+    """Return the SHA-256 of what may be the owner's root of a Managed HSM, for people to compare.
+
+    Its hardware shows the root with what it states of a key, and any key will do.
+    """
+    unknown = "The root certificate of the Managed HSM's owner is not known"
+    if not vault.address.managed_hsm or findings.stopped or "list" not in findings.answers:
+        return ()
+    name = next((item["name"] for item in _listed(findings)), None)
+    if name is None:
+        why = "keys cannot be listed" if _refused("list", findings) else "there is no key to ask of"
+        findings.notes.append(f"{unknown}, as {why}. byok_kek makes a key and shows the root.")
+        return ()
+    refusals: list[str] = []
+    attestation = fetch_attestation(vault, name, "", refusals.append)
+    if attestation is None:
+        refused = refusals or ["this api-version does not offer attestations"]
+        findings.notes.append(f"{unknown}: {refused[0].rstrip('.')}.")
+        return ()
+    try:
+        return parse_answer(attestation).shown_roots
+    except ByokError as error:
+        findings.notes.append(f"{unknown}: {error}")
+        return ()
 
 
 def _kind(address: Address, findings: _Findings) -> str:

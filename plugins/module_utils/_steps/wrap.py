@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     add_singles,
@@ -49,17 +49,26 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     begin,
+    envelope_beside,
     generator,
     package_sha256,
     path_beside,
     public_key_beside,
     to_text,
     with_challenge,
+    wrapped_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     parse as parse_receipt,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.results import Package
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    Envelope,
+    Malformed,
+    envelope_of,
+    parse_envelope,
+    signed,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import (
     AttestedByHardware,
     policy_for,
@@ -68,8 +77,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
     read_text,
     write_private,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
+    open_evidence_key,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate, open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.challenge import make_challenge
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import Session
+from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import EvidenceKey
 from ansible_collections.keyferry.azure.plugins.module_utils._token.generations import (
     Found,
     Generation,
@@ -94,8 +108,10 @@ class Recipient:
 
     :ivar kid: the KEK's identifier; None for an escrow key
     :ivar trust: why the KEK is believed to be the vault's own, as judged on this host
+    :ivar attested: as Verdict of ``_core/kek.py`` has it
     :ivar results: the return value that lists its packages
     :ivar path_option: the option of a key that says where its package goes
+    :ivar kek: as it was presented; None for an escrow key
     """
 
     kid: str | None
@@ -104,6 +120,8 @@ class Recipient:
     trust: str
     results: str = "packages"
     path_option: str = "path"
+    attested: t.Mapping[str, str] = field(default_factory=dict)
+    kek: Kek | None = None
 
     def __str__(self) -> str:
         return self.kid or f"escrow key {self.fingerprint}"
@@ -115,6 +133,7 @@ class Recipient:
             "fingerprint": self.fingerprint,
             "trust": self.trust,
             "size": self.public_key.size,
+            **self.attested,
         }
 
     def package(self, ciphertext: bytes, made_by: str) -> str:
@@ -140,29 +159,60 @@ class _Order:
     challenge: t.Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class Means:
+    """What there is to wrap with.
+
+    :ivar allow_trailing_zeros: use a mechanism that leaves zeros behind the key
+    :ivar evidence_key: signs the receipts; None where nobody does
+    """
+
+    allow_trailing_zeros: bool
+    evidence_key: EvidenceKey | None = None
+
+
 def wrap_packages(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Outcome) -> None:
     """Wrap the wanted generations; keep a package that is there and is what this run would make.
 
     :raises ByokError: for a KEK that cannot be trusted, a token that cannot be opened, or a
         rehearsal that fails; what fails for one key is in the outcome's failures
     """
-    outcome.result.update(packages=[], escrows=[], rehearsal=None)
+    outcome.result.update(packages=[], escrows=[], rehearsal=None, approvals=[])
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
-    escrow = _read_escrow(params)
-    kek = read_kek(params, check_mode, escrow)
+    gate = open_gate(params)
+    escrow = _read_escrow(params, gate)
+    kek = read_kek(params, check_mode, escrow, gate)
     recipients = [recipient for recipient in (kek, escrow) if recipient]
-    with open_token(params) as token:
-        zeros = params["allow_trailing_zeros"]
-        wrap_for(token, items, recipients, zeros, check_mode, outcome=outcome)
+    if kek or not escrow:
+        items = let_out(items, kek, gate, outcome)
+    with (
+        open_token(params) as token,
+        open_evidence_key(token, params, check_mode, outcome) as evidence_key,
+    ):
+        means = Means(params["allow_trailing_zeros"], evidence_key)
+        wrap_for(token, items, recipients, means, check_mode, outcome=outcome)
     add_singles(params, "declarations", outcome, package="packages", escrow="escrows")
+
+
+def let_out(
+    items: t.Sequence[t.Mapping[str, t.Any]], kek: Recipient | None, gate: Gate, outcome: Outcome
+) -> list[t.Mapping[str, t.Any]]:
+    """Return those of the keys that this host lets out; the others are in the outcome's failures.
+
+    :param kek: None in check mode, when it would be made
+    """
+    declarations = [parse_declaration(item) for item in items]
+    gate.refuse_leaving(declarations, kek.kek if kek else None, outcome.failures)
+    gate.report(outcome)
+    return [item for item in items if item["name"] not in outcome.failures]
 
 
 def wrap_for(
     token: Token,
     items: t.Sequence[t.Mapping[str, t.Any]],
     recipients: t.Sequence[Recipient],
-    allow_trailing_zeros: bool,
+    means: Means,
     check_mode: bool,
     *,
     outcome: Outcome | None = None,
@@ -188,6 +238,7 @@ def wrap_for(
                 path = item[recipient.path_option]
                 kept = generation and _kept(path, declaration, generation, recipient)
                 if generation and kept:
+                    kept = _with_envelope(kept, means.evidence_key, check_mode, outcome)
                     outcome.add(recipient.results, kept)
                     continue
                 if check_mode:
@@ -195,16 +246,27 @@ def wrap_for(
                 if generation:
                     todo[recipient.results].append(_Order(declaration, generation, path))
     if any(todo.values()):
-        rehearsal = rehearse(token, allow_trailing_zeros)
+        rehearsal = rehearse(token, means.allow_trailing_zeros)
         outcome.result["rehearsal"] = rehearsal.as_result()
         for recipient in recipients:
             if not check_mode:
-                _wrap_all(token, recipient, rehearsal, todo[recipient.results], outcome)
+                wrapping = _Wrapping(token, recipient, rehearsal, means.evidence_key)
+                _wrap_all(wrapping, todo[recipient.results], outcome)
     return outcome
 
 
+@dataclass(frozen=True)
+class _Wrapping:
+    """What is the same for all packages of one recipient."""
+
+    token: Token
+    recipient: Recipient
+    rehearsal: Rehearsal
+    evidence_key: EvidenceKey | None
+
+
 def read_kek(
-    params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None
+    params: t.Mapping[str, t.Any], check_mode: bool, escrow: Recipient | None, gate: Gate
 ) -> Recipient | None:
     """Read the KEK, and judge on this host, which is the token's, whether it may be used.
 
@@ -234,30 +296,30 @@ def read_kek(
         made=asserted == "created" or (created and asserted != "unverified"),
         maker_trusted=created,
     )
-    attestation = _attestation_of(params)
-    kek = replace(kek, public_key=public_key, attestation=attestation)
+    kek = replace(kek, public_key=public_key, attestation=_attestation_of(params))
     rules = KekRules(
         params["approved_keks"],
         bool(params.get("allow_unverified_kek")),
         BYOK_WRAP,
         asserted,
-        _hardware_policy(params, kid),
+        _hardware_policy(params, kid, gate),
         tuple(params.get("required_kek_trust") or ()),
+        gate.by_people(kek),
     )
-    return Recipient(kid, public_key, computed, rules.judge(kek).trust)
+    verdict = rules.judge(kek)
+    return Recipient(kid, public_key, computed, verdict.trust, attested=verdict.attested, kek=kek)
 
 
-def _hardware_policy(params: t.Mapping[str, t.Any], kid: str) -> AttestedByHardware | None:
+def _hardware_policy(
+    params: t.Mapping[str, t.Any], kid: str, gate: Gate
+) -> AttestedByHardware | None:
     """Return the policy for the pool of a KEK; None where its root is not pinned.
 
-    :param params: ``attestation_owner_roots`` and ``attestation_maker_roots``, if they are given
+    :param params: ``attestation_maker_roots``, if it is given
     """
-    return policy_for(
-        parse_kid(kid).vault,
-        params.get("attestation_owner_roots") or {},
-        params.get("attestation_maker_roots") or (),
-        host_clock(),
-    )
+    vault = parse_kid(kid).vault
+    makers = [*(params.get("attestation_maker_roots") or ()), *gate.maker_roots()]
+    return policy_for(vault, gate.owner_roots(vault), makers, host_clock())
 
 
 def _attestation_of(params: t.Mapping[str, t.Any]) -> str | None:
@@ -278,8 +340,11 @@ def _attestation_of(params: t.Mapping[str, t.Any]) -> str | None:
     return text
 
 
-def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
-    """Read the escrow key, which is trusted by its pinned fingerprint alone."""
+def _read_escrow(params: t.Mapping[str, t.Any], gate: Gate) -> Recipient | None:
+    """Read the escrow key, which is trusted by its pinned fingerprint alone.
+
+    :raises ByokError: for one that is not that, or that the policy of this host does not list
+    """
     pem, expected = params["escrow_public_key"], params["escrow_fingerprint"]
     if not pem:
         return None
@@ -290,6 +355,7 @@ def _read_escrow(params: t.Mapping[str, t.Any]) -> Recipient | None:
             "Compare it with the escrow HSM's own, then set escrow_fingerprint to it",
         )
     public_key, computed = _read_public_key("escrow key", pem, expected)
+    gate.check_escrow(computed)
     return Recipient(None, public_key, computed, "pinned", "escrows", "escrow_path")
 
 
@@ -375,23 +441,62 @@ def _is_public_key_there(escrow_path: str, generation: Generation) -> bool:
     return read_text(public_key_beside(escrow_path)) == to_pem(generation.public_key)
 
 
-def _write(order: _Order, recipient: Recipient, text: str, receipt: t.Mapping[str, t.Any]) -> None:
-    """Write a package, its receipt, and beside an escrow package the public key: a token that the
-    key is restored to does not know an EC key by its private half alone.
+def _with_envelope(
+    kept: Package, evidence_key: EvidenceKey | None, check_mode: bool, outcome: Outcome
+) -> Package:
+    """Return a kept package with the envelope of its receipt: the one beside it, if the evidence
+    key signed it, else another one, which is written there.
+
+    :raises ByokError: when the token refuses to sign, or the file cannot be written
+    """
+    path = envelope_beside(kept.path or "")
+    receipt = t.cast("dict[str, t.Any]", kept.receipt)
+    wanted = envelope_of(wrapped_of(receipt))
+    there = _read_envelope(path, wanted.payload)
+    if there and (evidence_key is None or _is_signed(there, evidence_key)):
+        return replace(kept, envelope=there.to_line())
+    keyid = evidence_key.keyid if evidence_key else None
+    outcome.changes.append(Change(f"receipt {path}", {}, {"key": kept.name, "signed by": keyid}))
+    if check_mode:
+        return kept
+    envelope = there or wanted
+    if evidence_key:
+        envelope = signed(envelope, evidence_key)
+    write_private(path, envelope.to_line() + "\n")
+    return replace(kept, envelope=envelope.to_line())
+
+
+def _read_envelope(path: str, payload: bytes) -> Envelope | None:
+    """Return the envelope in a file; None where there is none, or one of something else."""
+    text = read_text(path)
+    try:
+        envelope = parse_envelope(text or "", f"The file {path}")
+    except Malformed:
+        return None
+    return envelope if envelope.payload == payload else None
+
+
+def _is_signed(envelope: Envelope, evidence_key: EvidenceKey) -> bool:
+    return bool(envelope.signers({evidence_key.keyid: evidence_key.pem}))
+
+
+def _write(order: _Order, recipient: Recipient, package: Package) -> None:
+    """Write a package, its receipt in both forms, and beside an escrow package the public key: a
+    token that the key is restored to does not know an EC key by its private half alone.
     """
     if not order.path:
         return
     public_key = order.generation.public_key
     if recipient.kid is None and public_key:
         write_private(public_key_beside(order.path), to_pem(public_key))
-    write_private(order.path, text)
-    write_private(path_beside(order.path), to_text(receipt))
+    write_private(order.path, package.content)
+    write_private(path_beside(order.path), to_text(package.receipt or {}))
+    write_private(envelope_beside(order.path), f"{package.envelope}\n")
 
 
-def _wrap_all(
-    token: Token, recipient: Recipient, rehearsal: Rehearsal, todo: list[_Order], outcome: Outcome
-) -> None:
+def _wrap_all(wrapping: _Wrapping, todo: list[_Order], outcome: Outcome) -> None:
     """Make the packages for one recipient; what fails for one key is in the outcome's failures."""
+    token, recipient = wrapping.token, wrapping.recipient
     with kek_object(token, recipient.public_key) as kek_handle:
 
         def make(session: Session, order: _Order) -> Package:
@@ -400,16 +505,21 @@ def _wrap_all(
                 session,
                 kek_handle,
                 order.generation.handle,
-                rehearsal.mechanism,
+                wrapping.rehearsal.mechanism,
                 f"the key {order.declaration.name}",
             )
             check_wrapped_length(
                 len(ciphertext) - recipient.public_key.size // 8, order.declaration.spec
             )
             text = recipient.package(ciphertext, generator(vars(token.info)))
-            receipt = _begin_receipt(token, order, recipient, rehearsal, text)
-            _write(order, recipient, text, receipt)
-            return _result(order, recipient, text, receipt, wrapped=True)
+            receipt = _begin_receipt(wrapping, order, text)
+            envelope = envelope_of(receipt)
+            if wrapping.evidence_key:
+                envelope = signed(envelope, wrapping.evidence_key)
+            package = _result(order, recipient, text, receipt, wrapped=True)
+            package = replace(package, envelope=envelope.to_line())
+            _write(order, recipient, package)
+            return package
 
         ready = []
         for order in todo:
@@ -424,9 +534,7 @@ def _wrap_all(
                 outcome.add(recipient.results, made)
 
 
-def _begin_receipt(
-    token: Token, order: _Order, recipient: Recipient, rehearsal: Rehearsal, text: str
-) -> dict[str, t.Any]:
+def _begin_receipt(wrapping: _Wrapping, order: _Order, text: str) -> dict[str, t.Any]:
     """Return the receipt of a package, as far as the token's side knows it.
 
     :param text: the package itself
@@ -444,13 +552,13 @@ def _begin_receipt(
             "sha256": sha256,
         },
         package_sha256=digest(text),
-        token=vars(token.info),
+        token=vars(wrapping.token.info),
         evidence={"origin": generation.origin, **generation.evidence},
-        kek=recipient.as_result(),
+        kek=wrapping.recipient.as_result(),
         wrap={
             "oaep": "SHA-1, MGF1 with SHA-1",
             "aes_bits": 256,
-            "rehearsal": rehearsal.as_result(),
+            "rehearsal": wrapping.rehearsal.as_result(),
             "time": format_moment(host_clock()),
         },
     )

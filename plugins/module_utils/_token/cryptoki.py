@@ -78,6 +78,8 @@ _POSITIONS = {
     "C_FindObjectsFinal": 28,
     "C_EncryptInit": 29,
     "C_Encrypt": 30,
+    "C_SignInit": 42,
+    "C_Sign": 43,
     "C_GenerateKey": 58,
     "C_GenerateKeyPair": 59,
     "C_WrapKey": 60,
@@ -135,6 +137,7 @@ _NONE: t.Mapping[t.Any, str] = MappingProxyType({})
 
 _ATTRIBUTE_BYTES = 4096
 _WRAPPED_BYTES = 16384
+_SIGNATURE_BYTES = 1024
 _FOUND_AT_ONCE = 1000
 CKM_AES_CBC_PAD = 0x1085
 
@@ -750,6 +753,14 @@ class Session:
         self._call("C_EncryptInit", _Mechanism.of(CKM_AES_CBC_PAD, iv), key)
         self._call("C_Encrypt", data, len(data), encrypted, ctypes.byref(length))
         return encrypted.raw[: length.value]
+
+    def sign(self, mechanism: int, key: Key, data: bytes) -> bytes:
+        """Sign by a mechanism without a parameter."""
+        signature = ctypes.create_string_buffer(_SIGNATURE_BYTES)
+        length = ctypes.c_ulong(_SIGNATURE_BYTES)
+        self._call("C_SignInit", _Mechanism.of(mechanism, None), key)
+        self._call("C_Sign", data, len(data), signature, ctypes.byref(length))
+        return signature.raw[: length.value]
 
     def wrap(self, mechanism: int, parameter: bytes | None, wrapping_key: Key, key: Key) -> bytes:
         """Wrap ``key``.

@@ -194,11 +194,54 @@ def open_token(
     :param read_only: for a look that makes nothing, not even a session object
     :raises ByokError: for a missing library or token, two tokens of one label, or a refused login
     """
+
+    def load() -> Library:
+        _set_environment(options["library_environment"] or {})
+        path = options["pkcs11_library"]
+        if not path:
+            raise ByokError(
+                "No PKCS#11 library is given",
+                "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
+            )
+        # Until the token says what it is, the name of its library does.
+        _name, guess = _choose_profile(options, "", "")
+        return _load(path, options["library_parameters"], guess)
+
+    with _opened(load, options, login, final_try, read_only) as token:
+        yield token
+
+
+@contextmanager
+def open_beside(token: Token, options: t.Mapping[str, t.Any]) -> t.Iterator[Token]:
+    """Open another token of the same library, by a login of its own, and log out at the end.
+
+    :param token: an open one; if it is the same as the wanted one, it is yielded itself, because a
+        token takes one login of a process
+    :param options: the token options of a module, which name the other token and its PIN
+    :raises ByokError: for a missing token, two tokens of one label, or a refused login
+    """
+    path = options["pkcs11_library"]
+    if _find(token.library, path, token.profile, options).id == token.slot.id:
+        yield token
+        return
+    with _opened(lambda: token.library, options, lambda slot: True, False, False) as other:
+        yield other
+
+
+@contextmanager
+def _opened(
+    load: t.Callable[[], Library],
+    options: t.Mapping[str, t.Any],
+    login: t.Callable[[Slot], bool],
+    final_try: bool,
+    read_only: bool,
+) -> t.Iterator[Token]:
+    """Open a token of a library, and close it at the end."""
     path = options["pkcs11_library"]
     # One process at a time: SoftHSM rewrites the token at a login, and who initialises just then
     # sees no token.
     with process_lock(f"open {path}", options["lock_directory"], options["lock_timeout"]):
-        token, logged_in = _open(options, login, final_try, read_only)
+        token, logged_in = _open(load(), options, login, final_try, read_only)
     try:
         with token.calling("A call"):  # of which nobody said what it is for
             yield token
@@ -212,22 +255,15 @@ def open_token(
 
 
 def _open(
+    library: Library,
     options: t.Mapping[str, t.Any],
     login: t.Callable[[Slot], bool],
     final_try: bool,
     read_only: bool,
 ) -> tuple[Token, bool]:
     """Return the open token, and whether this process has to log out of it."""
-    _set_environment(options["library_environment"] or {})
     path = options["pkcs11_library"]
-    if not path:
-        raise ByokError(
-            "No PKCS#11 library is given",
-            "Set pkcs11_library, or the environment variable BYOK_PKCS11_LIBRARY",
-        )
-    # Until the token says what it is, the name of its library does.
     _name, guess = _choose_profile(options, "", "")
-    library = _load(path, options["library_parameters"], guess)
     slot = _find(library, path, guess, options)
     info = _info(slot, path)
     profile_name, profile = _choose_profile(options, slot.manufacturer, slot.model)

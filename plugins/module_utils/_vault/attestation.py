@@ -22,6 +22,7 @@ def fetch_attestation(
     A vault has none (recorded: 400), and neither has an api-version before 7.6, so a 400 is no
     fault. Whoever needs the attestation says that it is missing.
 
+    :param version: empty for the newest, as Azure takes it
     :param warn: is told why Azure refused it
     """
     if not vault.address.managed_hsm:

@@ -27,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt impor
     check_challenge,
     package_sha256,
     path_beside,
+    wrapped_of,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
     parse as parse_receipt,
@@ -66,13 +67,27 @@ class Believed:
 
 
 @dataclass(frozen=True)
+class WrappedStatement:
+    """What byok_wrap stated of a package, as it came in an envelope.
+
+    :ivar statement: wrapped/v1
+    :ivar line: the envelope
+    :ivar signed: by an evidence key that is trusted here
+    """
+
+    statement: dict[str, t.Any]
+    line: str
+    signed: bool
+
+
+@dataclass(frozen=True)
 class Import:
     """One key to import: what is declared, what it must be, and the package, if there is one.
 
     :ivar thumbprint: what the key must have; None for oct keys and where nobody told who counts
     :ivar generation: CKA_ID in the token
-    :ivar origin: why the package is believed to hold our key: ``token``, ``declared`` or
-        ``unverified``
+    :ivar origin: why the package is believed to hold our key: ``token``, ``declared``, ``receipt``
+        or ``unverified``
     :ivar replaces: the version that this one may supersede
     :ivar text: the package itself; None before the key is wrapped
     :ivar receipt: as docs/receipt.schema.json describes it
@@ -81,8 +96,10 @@ class Import:
     :ivar told: without a package, ``thumbprint`` and ``generation`` that nothing vouches for; they
         only say where to look
     :ivar wrapped_now: this run wrapped this very package, so it was in no file that others write
-    :ivar receipt_told_by: ``run``, or ``carrier`` for a receipt that came beside the package
+    :ivar receipt_told_by: ``run``; ``receipt`` for one that a trusted evidence key signed;
+        ``carrier`` for any other that came beside the package
     :ivar sha256: of the package; None before the key is wrapped
+    :ivar envelope: in which the receipt came
     """
 
     declaration: Declaration
@@ -99,6 +116,7 @@ class Import:
     wrapped_now: bool = False
     receipt_told_by: str = "run"
     sha256: str | None = None
+    envelope: str | None = None
 
     def is_in(self, version: Version) -> bool:
         """Tell whether ``version`` is this key, or looks like it where nothing shows that."""
@@ -147,7 +165,7 @@ class Import:
 
         The word of whoever carried the package becomes none.
         """
-        told_here = self.receipt if self.receipt_told_by == "run" else None
+        told_here = None if self.receipt_told_by == "carrier" else self.receipt
         wrapped = (told_here or {}).get("predicate", {})
         tags = {
             GENERATION_TAG: self.generation,
@@ -163,13 +181,18 @@ class Import:
 
 
 def read_import(
-    declaration: Declaration, item: Facts, wrapped: Facts | None, believed: Believed
+    declaration: Declaration,
+    item: Facts,
+    wrapped: Facts | None,
+    believed: Believed,
+    stated: WrappedStatement | None = None,
 ) -> Import:
     """Put together what the options, the results of byok_wrap and the receipt say; they must not
     contradict.
 
     :param item: the options of byok_import for this key
     :param wrapped: byok_wrap's result for it, see PACKAGE_RESULT of ``_ansible/arguments.py``
+    :param stated: what came in an envelope with it
     :raises ByokError: when they contradict, or nothing says which key the package must hold
     """
     name, wrapped = declaration.name, wrapped or {}
@@ -185,8 +208,8 @@ def read_import(
         )
     elif path and not text:
         raise ByokError(f"The package {path} is empty", "Transfer the file again")
-    receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed)
-    carried = told_by == "carrier"
+    receipt, told_by = _receipt(name, wrapped, path and path_beside(path), believed, stated)
+    carried, signed = told_by == "carrier", bool(stated and stated.signed)
     told = _predicate(receipt).get("key", {})
     declared = {"thumbprint": item["thumbprint"], "generation": declaration.named_id}
     named = {"thumbprint": declaration.named_thumbprint}
@@ -195,10 +218,11 @@ def read_import(
         declared,
         named,
         *([wrapped, {} if carried else told] if believed.in_this_run else []),
+        *([told] if signed else []),
     ]
     agreed = {fact: _agreed(name, fact, sources) for fact in declared}
     known = {fact: _agreed(name, fact, trusted) for fact in declared}
-    if receipt and carried:
+    if receipt and (carried or stated):
         _refuse_contradicting(declaration, text, receipt)
     if text and receipt and package_sha256(receipt) != digest(text):
         raise ByokError(
@@ -206,7 +230,11 @@ def read_import(
             "The package was edited, truncated or substituted: transfer package and receipt again",
         )
     wrapped_now = _is_returned_by_byok_wrap(name, text, wrapped, believed)
-    origin = _origin(declaration, item, wrapped if believed.in_this_run else {}, text, wrapped_now)
+    returned = wrapped if believed.in_this_run else {}
+    origin = _origin(declaration, item, returned, text, wrapped_now)
+    # Of an oct key, the statement names the package that was compared with it just now.
+    if origin == "unverified" and signed and (text if _is_oct(declaration) else told["thumbprint"]):
+        origin = "receipt"
     if origin == "unverified" and text and not believed.unverified:
         raise _unverified(declaration)
     challenge = (
@@ -231,18 +259,35 @@ def read_import(
         wrapped_now=wrapped_now,
         receipt_told_by=told_by,
         sha256=digest(text) if text else None,
+        envelope=stated.line if stated else None,
     )
 
 
+def _is_oct(declaration: Declaration) -> bool:
+    return declaration.spec.type == "oct"
+
+
 def _receipt(
-    name: str, wrapped: Facts, path: str | None, believed: Believed
+    name: str,
+    wrapped: Facts,
+    path: str | None,
+    believed: Believed,
+    stated: WrappedStatement | None,
 ) -> tuple[dict[str, t.Any] | None, str]:
-    """Return the receipt, and who told it: ``run`` or ``carrier``; None where there is none.
+    """Return the receipt, and who told it, as Import has it; None where there is none.
 
     :param path: where it would lie beside the package
-    :raises ByokError: for what is no receipt
+    :raises ByokError: for what is no receipt, and for one that its envelope contradicts
     """
     receipt = wrapped.get("receipt")
+    if stated:
+        if receipt and wrapped_of(receipt) != stated.statement:
+            raise ByokError(
+                f"The receipt of {name} in packages says something else than its envelope",
+                _SUBSTITUTED,
+            )
+        told_by = "receipt" if stated.signed else "carrier"
+        return stated.statement, "run" if believed.in_this_run else told_by
     if receipt:
         check(receipt, f"The receipt of {name} in packages")
         return receipt, "run" if believed.in_this_run else "carrier"
@@ -284,7 +329,7 @@ def _origin(
             f"SHA-256 is {digest(text)}",
             _SUBSTITUTED,
         )
-    is_oct = declaration.spec.type == "oct"
+    is_oct = _is_oct(declaration)
     if wrapped_now or (returned.get("thumbprint") and not is_oct):
         return "token"
     if is_oct and not text:  # nothing is brought, and the name tells which one is looked for
@@ -295,7 +340,7 @@ def _origin(
 
 def _unverified(declaration: Declaration) -> ByokError:
     remedy = "Give thumbprint as byok_target_key returned it"
-    if declaration.spec.type == "oct":
+    if _is_oct(declaration):
         remedy = (
             "Give sha256 as byok_wrap returned it, by another way than the package came. If "
             "byok_wrap returned packages in this very run, set wrapped_in_this_run: true"

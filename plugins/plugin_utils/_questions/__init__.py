@@ -16,7 +16,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import
 
 #: Files of questions, the lighter first: each is imported when it may know the answer, because a
 #: task is a process of its own, in which importing takes longer than answering
-_FILES = ("variables", "run", "start", "fleet", "evidence")
+_FILES = ("variables", "run", "receipts", "start", "fleet", "evidence")
 
 
 def answer(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import (
     sentences,
     summary,
@@ -38,4 +39,22 @@ def _verify(
     }
 
 
-QUESTIONS: t.Mapping[str, t.Callable[..., t.Any]] = {"verify": _verify}
+def _evidence_report(
+    receipts: str,
+    trusted: str,
+    listings: Sequence[str] = (),
+    vaults: Sequence[str] = (),
+    heads: Sequence[str] = (),
+) -> Mapping[str, t.Any]:
+    """Verify a receipt folder, and return the files of the evidence report by their names.
+
+    :raises ByokError: where an input cannot be read
+    """
+    verification = verify(receipts, trusted, listings, vaults, heads)
+    return {"summary": summary(verification), "files": files_of(verification)}
+
+
+QUESTIONS: t.Mapping[str, t.Callable[..., t.Any]] = {
+    "evidence_report": _evidence_report,
+    "verify": _verify,
+}

@@ -103,7 +103,7 @@ def _batches(run: Transfer) -> list[Item]:
     return parts
 
 
-def _read(kept: t.Any) -> Transfer:
+def read_run(kept: t.Any) -> Transfer:
     """Return the run that was kept.
 
     :raises ByokError: when none was
@@ -164,7 +164,7 @@ def _make(run: Transfer, keys: Sequence[str], hosts: Hosts = (), host: str = "")
     :param hosts: in check mode, the variables of all hosts of the inventory: a key that several of
         them share is told by the first of them alone
     """
-    wanted = _batch(run, keys).to_make().target_keys
+    wanted = batch_of(run, keys).to_make().target_keys
     told = made_by_another(hosts, host)
     return [item for item in wanted if item["name"] not in told]
 
@@ -174,13 +174,14 @@ def _orders(
 ) -> list[dict[str, t.Any]]:
     """Return the orders for the keys of _make()."""
     told = made_by_another(hosts, host)
-    orders = _batch(run, keys).to_make().orders
+    orders = batch_of(run, keys).to_make().orders
     return _dicts(order for order in orders if order.name not in told)
 
 
-def _batch(
+def batch_of(
     run: Transfer, keys: Sequence[str], made: Result | None = None, wrapped: Result | None = None
 ) -> Batch:
+    """Return a batch of a run, as far as its tasks have come."""
     batch = Batch(run, tuple(keys))
     if made is not None:
         batch = batch.made(made)
@@ -192,16 +193,10 @@ def _batch(
 def _packages(run: Transfer, *batch: t.Any) -> list[Item]:
     """Return the packages to import, with their receipts as texts, which tasks take whole."""
     packages: list[Item] = []
-    for package in _dicts(_batch(run, *batch).packages()):
+    for package in _dicts(batch_of(run, *batch).packages()):
         receipt = package["receipt"] and json.dumps(plain(package["receipt"]))
         packages.append({**package, "receipt": receipt})
     return packages
-
-
-def _imported(
-    run: Transfer, keys: Sequence[str], made: Result, wrapped: Result, imported: Result
-) -> Kept:
-    return keep(_batch(run, keys, made, wrapped).imported(imported))
 
 
 def _dicts(shapes: Iterable[Shape]) -> list[dict[str, t.Any]]:
@@ -224,9 +219,8 @@ def _retire(run: Transfer, token: Result, data_reencrypted: t.Any) -> list[Item]
     return [{**item, "data_reencrypted": item["name"] in reencrypted} for item in items]
 
 
-def _retired(run: Transfer, token: Result, retired: Result) -> list[str]:
-    seen = run.seen_in_token(token).rehearsed(retired)
-    return _problems(seen)
+def _retired(run: Transfer, token: Result, retired: Result) -> Kept:
+    return keep(run.seen_in_token(token).rehearsed(retired))
 
 
 def _problems(run: Transfer) -> list[str]:
@@ -238,16 +232,19 @@ def _told(failures: Iterable[Failure]) -> list[str]:
     return [as_set_in_role(line) for line in told(failures)]
 
 
-def _of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+def of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Return a question about what the role keeps of a run, for one about the run."""
+
     @wraps(question)
     def asked(kept: t.Any, *positional: t.Any, **named: t.Any) -> t.Any:
-        return question(_read(kept), *positional, **named)
+        return question(read_run(kept), *positional, **named)
 
     return asked
 
 
 _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "declarations": lambda run: list(run.declared),
+    "labels": lambda run: run.labels(),
     "listing": _listing,
     "looks_only": lambda run: run.request.looks_only,
     "rotates": lambda run: run.request.rotates,
@@ -263,10 +260,9 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "make": _make,
     "orders": _orders,
     "all_made": _all_made,
-    "wrap": lambda run, *batch: _batch(run, *batch).to_wrap(),
-    "import": lambda run, *batch: _batch(run, *batch).to_import(),
+    "wrap": lambda run, *batch: batch_of(run, *batch).to_wrap(),
+    "import": lambda run, *batch: batch_of(run, *batch).to_import(),
     "packages": _packages,
-    "imported": _imported,
     "awaited": _awaited,
     "lock": lambda run, awaited: run.to_lock(awaited).target_keys,
     "transferred": lambda run, awaited: run.to_lock(awaited).transferred,
@@ -274,7 +270,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
     "failures": lambda run: _told(run.failures),
     "problems": _problems,
     "retire": _retire,
-    "not_retired": _retired,
+    "retired": _retired,
 }
 
-QUESTIONS = {name: _of_a_run(question) for name, question in _ABOUT_A_RUN.items()}
+QUESTIONS = {name: of_a_run(question) for name, question in _ABOUT_A_RUN.items()}

@@ -409,6 +409,13 @@ def test_what_is_no_character_leaves_the_file_readable() -> None:
         assert yaml.load(io.StringIO(text), loader)["keys"][0]["tags"] == {"x": "\ufffd"}
 
 
+def test_what_the_next_run_locks_is_told() -> None:
+    locked = generation(OURS[1], EC_KEYS[1], EXTRACTABLE=False)
+    vault, note = {"key": version_of("key", EC_KEYS[1])}, "The next run locks its older generations"
+    assert note not in text_of(vault, {"key": [locked]})
+    assert note in text_of(vault, {"key": [generation(OURS[0], EC_KEYS[0]), locked]})
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
@@ -452,10 +459,9 @@ def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
             "thumbprint": chosen.thumbprint,
             "generations": [each.as_result() for each in generations],
         }
-        assert (
-            plan_key(declaration, in_the_token(declaration, observed), InVault(version)).action
-            == "none"
-        )
+        planned = plan_key(declaration, in_the_token(declaration, observed), InVault(version))
+        expected = "lock" if "The next run locks its older generations" in text else "none"
+        assert planned.action in ("none", expected)
     if "keys: []" in text:
         assert f'# - "{name}" (' in text
 

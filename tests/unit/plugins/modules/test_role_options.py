@@ -34,22 +34,31 @@ GROUPS: dict[str, list[str]] = yaml.safe_load((ROOT / "meta/runtime.yml").read_t
 #: Why a task does not hand over an option for which the role has a variable
 DELETES = "nothing is imported"
 LOOKS = "nothing is wrapped"
+REHEARSES = ("allow_trailing_zeros", "evidence_key", "evidence_token")
 MAKES = "a listing is for runs that only look"
+RECEIPTS = "what has no receipt is told to runs that keep some"
+IMPORTS = (
+    "attestation_maker_roots",
+    "attestation_owner_roots",
+    "on_deleted",
+    "receipt_directory",
+)
 NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
     ("batch.yml", "byok_target_key"): {"listing": MAKES},
     ("batch.yml", "byok_wrap"): {
         "kek_trust": "deprecated; byok_kek_trust demands, and is required_kek_trust there"
     },
-    ("delete.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
-    ("discover.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
+    ("delete.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
+    ("discover.yml", "byok_hsm_info"): dict.fromkeys(REHEARSES, LOOKS),
     ("discover.yml", "byok_vault_info"): {"prove": LOOKS},
-    ("list.yml", "byok_hsm_info"): {"allow_trailing_zeros": LOOKS},
+    ("list.yml", "byok_hsm_info"): dict.fromkeys(REHEARSES, LOOKS),
     ("observe.yml", "byok_plan"): dict.fromkeys(
         ("unmanaged", "kek_name", "kek_id"),
         "only a plan reports what nobody declared, and a KEK that ends",
     ),
+    ("plan.yml", "byok_plan"): {"receipt_directory": RECEIPTS},
     ("prepare.yml", "byok_target_key"): {"listing": MAKES},
-    ("recover.yml", "byok_import"): dict.fromkeys(("on_deleted", "receipt_directory"), DELETES),
+    ("recover.yml", "byok_import"): dict.fromkeys(IMPORTS, DELETES),
     ("retire.yml", "byok_rotate"): dict.fromkeys(
         (
             "allow_trailing_zeros",
@@ -67,11 +76,12 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "kek_size",
             "on_deleted",
             "prove",
+            "receipt_directory",
         ),
         DELETES,
     ),
     ("show.yml", "byok_plan"): dict.fromkeys(
-        ("force", "unmanaged"),
+        ("force", "receipt_directory", "unmanaged"),
         "only a plan is told what to replace and what to report",
     ),
     ("bring.yml", "byok_kek"): dict.fromkeys(
@@ -266,6 +276,8 @@ def test_every_option_reaches_a_module_or_says_where_modules_run() -> None:
         "byok_discover_overwrite",
         "byok_listing_directory",
         "byok_own_variables",
+        "byok_plan_allowed_signers",
+        "byok_plan_approvals",
         "byok_primary",
     }
 

@@ -28,7 +28,13 @@ Type: t.TypeAlias = "tuple[str, str | None]"
 
 #: Module and return value -> what it is made of
 RETURNED: dict[tuple[str, str], type[Shape]] = {
+    ("byok_evidence_key", "evidence_key"): reports.EvidenceKeyFacts,
+    ("byok_evidence_key", "proof"): reports.DeviceProof,
     ("byok_hsm_info", "hsm"): reports.HsmInfo,
+    **{
+        (f"byok_{module}", "approvals"): results.Approval
+        for module in ("rotate", "target_key", "wrap")
+    },
     ("byok_import", "imports"): results.ImportedKey,
     ("byok_import", "import"): results.ImportedKey,
     ("byok_import", "deletions"): reports.Deletion,
@@ -39,6 +45,7 @@ RETURNED: dict[tuple[str, str], type[Shape]] = {
     ("byok_plan", "rotations"): results.MakeOrder,
     ("byok_plan", "unmanaged"): reports.UnmanagedKey,
     ("byok_plan", "versions"): reports.VaultVersions,
+    ("byok_sign", "signatures"): results.EvidenceSignature,
     ("byok_target_key", "target_keys"): results.TargetKey,
     ("byok_target_key", "target_key"): results.TargetKey,
     ("byok_target_key", "destroyed"): results.NamedGeneration,

@@ -16,6 +16,8 @@ import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import chain, statements
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import envelope_of
 from ansible_collections.keyferry.azure.plugins.plugin_utils import _questions
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import answer
 
@@ -86,6 +88,9 @@ def ask(value: t.Any, question: str, *positional: t.Any, **named: t.Any) -> t.An
     return answer(question, value, positional, named)
 
 
+EVIDENCE: Fields = ask(VAULT, "begin_evidence")
+
+
 def begin(job: str = "transfer", looks_only: bool = False, **request: t.Any) -> Fields:
     run: Fields = ask({**REQUEST, **request}, "begin", job, looks_only)
     return run
@@ -94,6 +99,53 @@ def begin(job: str = "transfer", looks_only: bool = False, **request: t.Any) -> 
 def observed(job: str = "transfer", **request: t.Any) -> Fields:
     run: Fields = ask(begin(job, **request), "planned", TOKEN, PLAN)
     return run
+
+
+def kid(name: str) -> str:
+    return f"{VAULT}/keys/{name}/{'1' * 32}"
+
+
+def arrived(package: Fields) -> Fields:
+    """What byok_import returns of a package that it imported."""
+    key = {fact: package[fact] for fact in ("name", "generation", "thumbprint")}
+    predicate: Fields = {
+        "key": key,
+        "vault": VAULT,
+        "kid": kid(key["name"]),
+        "type": "EC-HSM",
+        "attributes": {
+            "operations": [],
+            "enabled": True,
+            "not_before": None,
+            "expires": None,
+            "tags": {},
+        },
+        "compared": "thumbprint",
+        "identity": "public_key",
+        "origin": "token",
+        "source": "run",
+        "time": "2026-11-30T17:00:00Z",
+        "clock": "vault",
+        "environment": {"proxy": False, "ca_override": False},
+        "tools": {},
+        **dict.fromkeys(
+            ("hsm_platform", "proof", "replaced", "request_id", "interrupted_at", "attestation")
+        ),
+    }
+    stated = statements.imported(
+        predicate, package=package["sha256"], public_key="a" * 64, wrapped=None
+    )
+    return {
+        **key,
+        "kid": kid(key["name"]),
+        "version": "1" * 32,
+        "imported": True,
+        "updated": False,
+        "current": True,
+        "origin": "token",
+        "identity": "public_key",
+        "envelope": envelope_of(stated).to_line(),
+    }
 
 
 def names(items: t.Iterable[Fields]) -> list[str]:
@@ -257,7 +309,7 @@ def test_a_whole_run_by_its_questions() -> None:
     packages = []
     for key in made["target_keys"]:
         facts = {fact: key[fact] for fact in ("name", "generation", "thumbprint")}
-        rest = {"kek_id": "kek", "path": "/p", "content": "{}", "sha256": "0", "wrapped": True}
+        rest = {"kek_id": "kek", "path": "/p", "content": "{}", "sha256": "b" * 64, "wrapped": True}
         packages.append({**facts, **rest, "receipt": None})
     wrapped = {"packages": packages}
     imports = ask(run, "import", batch, made, wrapped)
@@ -266,16 +318,8 @@ def test_a_whole_run_by_its_questions() -> None:
     assert [item["prove"] for item in imports] == [True, True]
     on_their_way = ask(run, "packages", batch, made, wrapped)
     assert [package["path"] for package in on_their_way] == [None, None]
-    arrived = {"kid": "kid", "version": "1", "imported": True, "updated": False}
-    arrived.update(current=True, origin="token", identity="public_key")
-    results = [
-        {
-            **{fact: package[fact] for fact in ("name", "generation", "thumbprint")},
-            **arrived,
-        }
-        for package in packages
-    ]
-    run = ask(run, "imported", batch, made, wrapped, {"imports": results})
+    results = [arrived(package) for package in packages]
+    run = ask(run, "imported", batch, made, wrapped, {"imports": results}, EVIDENCE)
     assert run["standing"] == {"signing": "01", "new": "0a", "session": "03"}
     assert run["arrived"] == {"signing": "01", "new": "0a"}
     assert run["lockable"] == 1
@@ -288,8 +332,85 @@ def test_a_whole_run_by_its_questions() -> None:
     run = ask(run, "locked", {"target_keys": [{**held("signing", "01", "T1"), "locked": True}]})
     report = run["report"]
     assert report["locked"] == ["signing"]
-    assert report["imported"] == {"signing": "kid", "new": "kid"}
+    assert report["imported"] == {name: kid(name) for name in ("signing", "new")}
     assert (report["problems"], ask(run, "problems"), ask(run, "failures")) == ([], [], [])
+
+
+def brought() -> tuple[Fields, Fields]:
+    """A run that made and brought a key, and its evidence."""
+    run = ask(observed(), "uncontradicted", EVIDENCE, PLAN)
+    evidence = ask(EVIDENCE, "evidence_planned", run, TOKEN, PLAN)
+    made = {"target_keys": [{**held("new", "0a", "T10"), "created": True}]}
+    package: Fields = {"name": "new", "generation": "0a", "thumbprint": "T10"}
+    package.update(kek_id="kek", path=None, content="{}", wrapped=True, receipt=None)
+    package["sha256"] = "b" * 64
+    steps = (["new"], made, {"packages": [package]}, {"imports": [arrived(package)]})
+    return ask(run, "imported", *steps, evidence), ask(evidence, "evidence_imported", run, *steps)
+
+
+def test_the_evidence_of_a_run_stands_beside_it() -> None:
+    assert (EVIDENCE["count"], EVIDENCE["last_run"]) == (0, None)
+    run, evidence = brought()
+    assert evidence["state"].startswith("keyferry evidence {")
+    assert evidence["count"] == 2  # a receipt and an event
+    (line,) = ask(evidence, "to_sign")
+    assert json.loads(line)["signatures"] == []
+    assert ask(evidence, "to_store") == []
+    who = {"user": "ada", "job_id": 42, "commit": "", "ticket": None}
+    manifest = ask(evidence, "manifest", run, who)
+    chain.next_manifest(manifest, None, None)
+    told = manifest["who"]
+    assert (told["user"], told["job_id"], told["commit"], told["ticket"]) == (
+        "ada",
+        "42",
+        None,
+        None,
+    )
+    assert told["controller"]
+    assert ask(evidence, "manifest", run, {})["who"]["user"]
+    assert [each["what"] for each in manifest["events"]] == ["made"]
+
+
+def test_what_is_stored_of_a_run_is_what_was_signed() -> None:
+    run, evidence = brought()
+    skipped = {"skipped": True, "changed": False}
+    assert ask(evidence, "manifest_to_store", run, {}, skipped)["job"] == "transfer"
+    assert ask(evidence, "manifest_to_store", run, {}, {"run": "line"}) == "line"
+    assert ask(evidence, "manifest_to_store", run, {}, {"msg": "no PIN", "aborted": True}) is None
+
+
+def test_evidence_that_could_not_be_kept_is_told_at_the_end() -> None:
+    run, _evidence = brought()
+    done, skipped = {"aborted": False, "failures": []}, {"skipped": True}
+    assert ask(run, "evidence_kept", done, done) == run
+    assert ask(run, "evidence_kept", skipped, done) == run
+    refused = {"name": "new", "msg": "the token has no such generation", "code": "contradiction"}
+    lost = ask(run, "evidence_kept", {**done, "failures": [refused]}, {"msg": "Disk full"})
+    first, second = ask(lost, "problems")
+    assert first == "new: the token has no such generation"
+    assert second.startswith(f"{VAULT}: The receipts of this run were not stored: Disk full. ")
+    assert lost["standing"] == run["standing"]
+    assert [each["code"] for each in lost["report"]["failures"]] == [
+        "contradiction",
+        "evidence_unkept",
+    ]
+
+
+def test_a_run_in_a_vault_leaves_evidence_of_what_it_did_there() -> None:
+    run = ask(VAULT, "begin_in_vault", "delete", False)
+    deleted = {
+        "deletions": [{"name": "a", "state": "purged", "kid": kid("a")}],
+        "failures": [{"name": "b", "msg": "busy"}],
+    }
+    evidence = ask(EVIDENCE, "evidence_deleted", deleted)
+    manifest = ask(evidence, "manifest", ask(run, "rehearsed", deleted), {})
+    assert manifest["job"] == "delete"
+    assert [(each["what"], each["kid"]) for each in manifest["events"]] == [("purged", kid("a"))]
+    assert [each["name"] for each in manifest["failures"]] == ["b"]
+    retired = {"rotations": [{"name": "a", "retired": ["1" * 32]}, {"name": "b", "retired": []}]}
+    evidence = ask(EVIDENCE, "evidence_retired", f"{VAULT}/", retired)
+    events = ask(evidence, "manifest", ask(VAULT, "begin_in_vault", "recover", False), {})["events"]
+    assert [(each["what"], each["kid"]) for each in events] == [("retired", kid("a"))]
 
 
 def test_each_batch_tells_which_part_of_all_it_is() -> None:
@@ -317,7 +438,7 @@ def test_what_failed_on_the_way_is_told_once_and_in_order() -> None:
     made = {"target_keys": [held("signing", "01", "T1")]}
     assert ask(run, "import", batch, made, wrapped) == []
     nothing = {"msg": "Connection lost", "failures": [{"name": "signing", "msg": "later"}]}
-    run = ask(run, "imported", batch, made, wrapped, nothing)
+    run = ask(run, "imported", batch, made, wrapped, nothing, EVIDENCE)
     assert ask(run, "problems") == ["new: no such curve", "signing: no room"]
     assert run["batches"] == []
 
@@ -340,7 +461,8 @@ def test_retire_tells_which_data_were_reencrypted() -> None:
         ("session", True),
     ]
     retired = {"failures": [{"name": "session", "msg": "403"}]}
-    assert ask(begin("retire"), "not_retired", seen, retired) == ["new: unfit", "session: 403"]
+    run = ask(begin("retire"), "retired", seen, retired)
+    assert ask(run, "problems") == ["new: unfit", "session: 403"]
 
 
 # Questions about what people named

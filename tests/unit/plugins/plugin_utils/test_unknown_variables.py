@@ -21,6 +21,7 @@ FILTER = plugin.unknown_variables
 NO_VARIABLES = {
     *yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]["byok"],
     *(path.stem for kind in ("callback", "filter") for path in (ROOT / "plugins" / kind).glob("*")),
+    "byok_evidence",
     "byok_host",
     "byok_token",
     "byok_vault",

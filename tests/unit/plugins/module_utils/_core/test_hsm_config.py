@@ -418,3 +418,8 @@ def test_a_file_of_windows_is_read_or_named() -> None:
         text = written(tokenLabel="\u201cbyok\u201d").encode(encoding)
         with pytest.raises(ByokError, match=rf"The file HsmConfig\.ini is .*{told}"):
             parse_hsm_config(text.decode(errors="surrogateescape"))
+
+
+def test_whose_the_file_is_must_be_known() -> None:
+    assert not is_only_ours([], 1000)
+    assert not is_only_ours([PLACE], None)

@@ -8,7 +8,9 @@ import typing as t
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import (
+    Continuation,
     Head,
+    continue_chain,
     head_of,
     judge_chain,
     next_manifest,
@@ -155,3 +157,61 @@ def test_what_is_no_manifest_is_refused() -> None:
         head_of(Envelope(b"{}"), "It")
     with pytest.raises(Malformed, match="run/v1"):
         next_manifest({**RUN, "plan": "x"}, None, None)
+
+
+def test_a_chain_goes_on_where_both_hosts_agree() -> None:
+    assert continue_chain(None, None, shown_is_ours=False) == Continuation(None)
+    for ours in (True, False):
+        agreed = continue_chain(WHOLE[2], WHOLE[2], shown_is_ours=ours)
+        assert agreed == Continuation(HEADS[2])
+    assert continue_chain(None, WHOLE[2], shown_is_ours=True) == Continuation(HEADS[2])
+
+
+@pytest.mark.parametrize(
+    ("own", "shown", "ours", "head", "unstored", "why"),
+    [
+        (None, 2, False, 2, [], "not signed by the evidence key in use"),
+        (2, 1, True, 2, [2], "signed and never stored"),
+        (0, None, False, 0, [0], "signed and never stored"),
+        (1, 4, True, 4, [], "another host signs with the same key"),
+        (1, 4, False, 1, [], "were lost or replaced"),
+        (4, 1, True, 4, [], "were lost or replaced"),
+        (2, None, False, 2, [], "shows none as the last manifest"),
+    ],
+)
+def test_what_this_host_noted_counts_before_what_the_other_shows(
+    own: int | None, shown: int | None, ours: bool, head: int, unstored: list[int], why: str
+) -> None:
+    told = continue_chain(
+        None if own is None else WHOLE[own],
+        None if shown is None else WHOLE[shown],
+        shown_is_ours=ours,
+    )
+    assert told.head == HEADS[head]
+    assert told.unstored == tuple(WHOLE[place] for place in unstored)
+    assert told.warning is not None
+    assert why in told.warning
+
+
+def test_another_manifest_of_the_same_number_is_told() -> None:
+    told = continue_chain(WHOLE[2], other(2), shown_is_ours=True)
+    assert told.head == HEADS[2]
+    assert "lost or replaced" in (told.warning or "")
+
+
+@given(
+    own=st.none() | st.integers(min_value=0, max_value=4),
+    shown=st.none() | st.integers(min_value=0, max_value=4),
+    ours=st.booleans(),
+)
+def test_a_chain_never_goes_back_behind_what_this_host_signed(
+    own: int | None, shown: int | None, ours: bool
+) -> None:
+    told = continue_chain(
+        None if own is None else WHOLE[own],
+        None if shown is None else WHOLE[shown],
+        shown_is_ours=ours,
+    )
+    assert (told.head.number if told.head else 0) >= (0 if own is None else own + 1)
+    manifest = next_manifest(RUN, told.head, None)["predicate"]
+    assert manifest["number"] == (told.head.number + 1 if told.head else 1)

@@ -153,5 +153,7 @@ def test_strengths_are_those_of_nist(kind: str, bits: int | None) -> None:
 def test_each_code_has_its_meaning_and_each_meaning_its_code() -> None:
     tree = ast.parse(Path(deviations.__file__).read_text())
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert {each for each in DEVIATIONS if each in texts} == set(DEVIATIONS)
-    assert {code for code, _token, _azure in ALONE} | {"kek_trust_unverified"} == set(DEVIATIONS)
+    # The report tells these two, which no statements of a transfer tell themselves
+    of_transfers = set(DEVIATIONS) - {"expired", "escrow_untested"}
+    assert {each for each in DEVIATIONS if each in texts} == of_transfers
+    assert {code for code, _token, _azure in ALONE} | {"kek_trust_unverified"} == of_transfers

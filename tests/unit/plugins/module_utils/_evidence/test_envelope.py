@@ -156,7 +156,7 @@ SIGNATURE = json.loads(SIGNED.to_line())["signatures"][0]
         (spoilt(signatures=[{**SIGNATURE, "keyid": "x"}]), r"signatures\.keyid is not as DSSE"),
         (spoilt(signatures=[SIGNATURE, SIGNATURE]), "a signature is there twice"),
         (SIGNED.to_line().replace('"payload"', '"payload":"e30=","payload"'), "there twice"),
-        (" " * (1 << 20) + SIGNED.to_line(), "more than 1048576 characters"),
+        (" " * (1 << 24) + SIGNED.to_line(), "more than 16777216 characters"),
     ],
     ids=map(str, range(15)),
 )

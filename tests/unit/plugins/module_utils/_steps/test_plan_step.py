@@ -29,6 +29,7 @@ NOTHING_ROTATED: dict[str, t.Any] = {
     "kek_name": None,
     "kek_id": None,
     "expired_prefix": None,
+    "receipt_directory": "/nonexistent",
     "state_directory": "/nowhere",
 }
 

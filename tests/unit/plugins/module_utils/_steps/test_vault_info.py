@@ -9,14 +9,19 @@ import re
 import typing as t
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+    parse_answer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import vault_info as _vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
@@ -38,6 +43,16 @@ OPEN = {"recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90, "hsmPla
 SOFTWARE = {**OPEN, "hsmPlatform": "0"}
 ALL = list(WORK)
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+
+#: A real answer, and the owner's root in it
+RECORDED = yaml.safe_load((Path(__file__).parents[1] / "_evidence/recorded.yml").read_text())
+ATTESTATION = json.dumps(
+    {
+        member: "".join(RECORDED["azure"][0][member].split())
+        for member in ("version", "certificatePemFile", "privateKeyAttestation")
+    }
+)
+(OWNER_ROOT,) = parse_answer(ATTESTATION).shown_roots
 
 
 def refusal(
@@ -70,6 +85,7 @@ class Service:
         answers: dict[str, Exception] | None = None,
     ) -> None:
         self.keys, self.ahead, self.answers = keys, ahead, answers or {}
+        self.attestation = ATTESTATION
         self.careless: str | None = None
         self.dated = True
         self.url = VAULT
@@ -79,6 +95,8 @@ class Service:
         self, request: t.Any, raw_response_hook: t.Callable[[t.Any], None], **options: t.Any
     ) -> t.Any:
         self.asked.append((request.method, request.url, json.loads(request.content or "null")))
+        if request.url.endswith("/attestation"):
+            return self._attest(raw_response_hook)
         shape = re.sub("keyferry-probe-[0-9a-f]{16}", "{name}", request.url)
         operation = next(
             name
@@ -103,6 +121,16 @@ class Service:
             ]
         }
         return SimpleNamespace(status_code=200, json=lambda: body, raise_for_status=lambda: None)
+
+    def _attest(self, hook: t.Callable[[t.Any], None]) -> t.Any:
+        error = self.answers.get("attestation")
+        status = error.status_code if isinstance(error, HttpResponseError) else 200
+        hook(SimpleNamespace(http_response=SimpleNamespace(headers={}, status_code=status)))
+        if error:
+            raise error
+        return SimpleNamespace(
+            status_code=200, text=lambda: self.attestation, raise_for_status=lambda: None
+        )
 
 
 def look(
@@ -354,7 +382,7 @@ def test_a_vault_that_stops_serving_keeps_what_it_told(monkeypatch: pytest.Monke
             ("Recoverable", True, 90),
             1,
         ),
-        (HSM, (), "managed_hsm", (None, None, None), 1),
+        (HSM, (), "managed_hsm", (None, None, None), 2),
     ],
 )
 def test_what_its_keys_tell_of_a_vault(
@@ -369,7 +397,40 @@ def test_what_its_keys_tell_of_a_vault(
     assert (vault["url"], vault["name"], vault["kind"]) == (url, "contoso", kind)
     assert (vault["recovery_level"], vault["purge_protection"], vault["retention_days"]) == facts
     assert len(vault["notes"]) == notes
-    assert all("az keyvault show" in note or "purge protection" in note for note in vault["notes"])
+    told = ("az keyvault show", "purge protection", "as there is no key to ask of")
+    assert all(any(each in note for each in told) for note in vault["notes"])
+
+
+def test_any_key_of_a_managed_hsm_shows_its_owners_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(OPEN)
+    vault = look(monkeypatch, service, HSM).result["vault"]
+    assert vault["owner_roots"] == [OWNER_ROOT]
+    assert [url for _method, url, _body in service.asked if "attestation" in url] == [
+        "/keys/a//attestation"
+    ]
+    assert look(monkeypatch, Service(OPEN)).result["vault"]["owner_roots"] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (refusal(400, "BadParameter"), "this api-version does not offer attestations"),
+        (BY_RBAC, "could not be fetched"),
+        ("{}", "cannot be read"),
+    ],
+)
+def test_an_owners_root_that_is_not_shown_is_no_problem(
+    answer: HttpResponseError | str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(OPEN)
+    if isinstance(answer, str):
+        service.attestation = answer
+    else:
+        service.answers["attestation"] = answer
+    vault = look(monkeypatch, service, HSM).result["vault"]
+    (note,) = (each for each in vault["notes"] if "owner is not known" in each)
+    assert says in note
+    assert (vault["owner_roots"], vault["problems"]) == ([], [])
 
 
 def test_purge_protection_is_a_problem_for_a_purge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
