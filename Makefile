@@ -55,7 +55,8 @@ test-packages:
 	$(call install, \
 	command -v gcc >/dev/null || missing="gcc libc6-dev"; \
 	ls /usr/lib/*/libsoftokn3.so >/dev/null 2>&1 || missing="$$missing libnss3"; \
-	command -v certutil >/dev/null || missing="$$missing libnss3-tools";)
+	command -v certutil >/dev/null || missing="$$missing libnss3-tools"; \
+	command -v ssh-keygen >/dev/null || missing="$$missing openssh-client";)
 
 .venv/bin/python: | packages
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Keyferry needs Python 3.10 or newer: make PYTHON=python3.12")'

@@ -177,7 +177,7 @@ def bring(vault: Vault, declared: Result, tag: str) -> tuple[Result, list[Result
         **{fact: kek[fact] for fact in facts},
     )
     (package,) = wrapped["packages"]
-    packages = [dict(package, name=key["name"]) for key in keys]
+    packages = [dict(package, name=key["name"], envelope=None) for key in keys]
     imported = vault.run(
         "byok_import", imports=keys, packages=packages, settle_time=0, wrapped_in_this_run=True
     )

@@ -156,7 +156,10 @@ def test_byok_wrap_judges_by_itself(
     options = {"declarations": [declared], "allow_trailing_zeros": True, **given, **pinned}
     wrapped = run("byok_wrap", **options, kek_attestation_path=str(path))
     (package,) = wrapped["packages"]
-    assert package["receipt"]["predicate"]["kek"]["trust"] == "attested"
+    told = package["receipt"]["predicate"]["kek"]
+    assert (told["trust"], told["maker"]) == ("attested", "not Marvell")
+    assert told["attestation"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["owner_root"] in pinned["attestation_owner_roots"].values()
     with pytest.raises(ByokError, match="There is no file"):
         run("byok_wrap", **options, kek_attestation_path=str(tmp_path / "none"))
     with pytest.raises(ByokError, match="is not attested, and the root of its pool is pinned"):

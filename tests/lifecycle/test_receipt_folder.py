@@ -116,6 +116,7 @@ def test_a_plan_tells_what_has_no_receipt_and_what_no_manifest_names(
     elsewhere.mkdir()
     only(vault.rotate(stated, receipt_directory=str(receipts)))
     kept = only(vault.rotate(silent, receipt_directory=str(elsewhere)))
+    (receipts / vault.host / "runs.intoto.jsonl").unlink()  # as if the run had died before it
     at_first = told(vault, receipts, stated, silent, missing)
     assert at_first["without"] == [
         {
@@ -150,6 +151,7 @@ def test_a_plan_warns_of_what_cannot_be_read_and_goes_on(
     torn, unreadable = key(), key()
     for declared in (torn, unreadable):
         only(vault.rotate(declared, receipt_directory=str(receipts)))
+    (receipts / vault.host / "runs.intoto.jsonl").unlink()
     keys = receipts / vault.host / "keys"
     with (keys / f"{torn['name']}.intoto.jsonl").open("a") as file:
         file.write('{"payload')

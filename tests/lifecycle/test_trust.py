@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import envelope_of
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,
     Declare,
@@ -43,6 +44,7 @@ class Carried:
         self.declared = {name: declared[name] for name in declared if name != "rotation"}
         self.path = folder / f"{declared['name']}.byok"
         self.receipt_path = Path(f"{self.path}.receipt.json")
+        self.envelope_path = Path(f"{self.path}.intoto.jsonl")
         kek_name = f"kek-{declared['name']}"
         self.kek = vault.run("byok_kek", name=kek_name, size=2048)
         self.held = run("byok_target_key", target_keys=[self.declared])["target_keys"][0]
@@ -64,9 +66,11 @@ class Carried:
         return self.vault.run("byok_import", imports=[item], settle_time=0)
 
     def change_receipt(self, change: Callable[[Result], Any]) -> None:
+        """Change what byok_wrap told, in both files that lie beside the package."""
         receipt = json.loads(self.receipt_path.read_text())
         change(receipt)
         self.receipt_path.write_text(json.dumps(receipt))
+        self.envelope_path.write_text(envelope_of(receipt).to_line() + "\n")
 
     def substitute(self, plain: bytes) -> None:
         """Put another key into the package, and let its receipt and challenge fit.
@@ -137,8 +141,10 @@ def test_an_oct_key_of_packages_out_of_a_file_is_not_imported(
     text = carried.path.read_text()
     receipt = json.loads(carried.receipt_path.read_text())
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    content = {"content": text, "sha256": sha256, "receipt": receipt} if whole else {}
-    package = {**carried.told, "content": None, "receipt": None, **content}
+    envelope = carried.envelope_path.read_text()
+    content = {"content": text, "sha256": sha256, "receipt": receipt, "envelope": envelope}
+    nothing = dict.fromkeys(("content", "receipt", "envelope"))
+    package = {**carried.told, **(content if whole else nothing)}
     options: Result = {"imports": [carried.declared], "packages": [package]}
     assert "origin: unverified" in failure(carried.vault.run("byok_import", **options))
     if not whole:
@@ -276,6 +282,7 @@ def test_a_receipt_that_contradicts_what_is_known_is_an_error(
     carried = Carried(vault, key(), tmp_path)
     thumbprint = carried.told["thumbprint"]
     carried.change_receipt(lambda it: change(it["predicate"]["key"], it["predicate"]["kek"]))
+    carried.envelope_path.unlink()  # whose statement is judged as a whole
     assert says in failure(carried.bring(thumbprint=thumbprint))
     assert carried.in_vault() == []
 

@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import fingerprint
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import envelope_of
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.statements import found
 from ansible_collections.keyferry.azure.plugins.module_utils._token.cryptoki import (
     CryptokiError,
     Library,
@@ -34,6 +37,8 @@ SHAPES: tuple[Result, ...] = (
     {"type": "EC", "curve": "P-384"},
     {"type": "oct", "size": 256},
 )
+EVIDENCE = "proof"
+VAULT = "https://contoso.vault.azure.net"
 _plain_call = Library.call
 
 
@@ -74,7 +79,8 @@ def keys(prefix: str) -> list[Result]:
 def runs(injector: Injector, options: Result) -> Iterator[tuple[str, Callable[[str], Result]]]:
     """Yield what the modules do with a token; each is given a prefix for names of its own."""
     escrow = escrow_options(rsa.generate_private_key(65537, 2048))
-    wrapping: Result = {"allow_trailing_zeros": True, **escrow}
+    signing = {**options, "evidence_key": EVIDENCE}
+    wrapping: Result = {"allow_trailing_zeros": True, **escrow, **signing}
     there = keys("there")
 
     def info(_prefix: str) -> Result:
@@ -84,7 +90,7 @@ def runs(injector: Injector, options: Result) -> Iterator[tuple[str, Callable[[s
             rehearse=True,
             allow_trailing_zeros=True,
             list_keys=True,
-            **options,
+            **signing,
         )
 
     def look(_prefix: str) -> Result:
@@ -105,7 +111,24 @@ def runs(injector: Injector, options: Result) -> Iterator[tuple[str, Callable[[s
         return attempt("byok_target_key", False, declarations=[key], **given)
 
     def wrap(_prefix: str) -> Result:
-        return attempt("byok_wrap", declarations=there, **wrapping, **options)
+        return attempt("byok_wrap", declarations=there, **wrapping)
+
+    def make_evidence_key(prefix: str) -> Result:
+        return attempt("byok_evidence_key", evidence_key=prefix, **options)
+
+    def sign(prefix: str) -> Result:
+        state = os.path.join(options["lock_directory"], prefix)
+        made = injector.spared(
+            lambda: attempt("byok_target_key", True, declarations=there, **options)
+        )
+        given = statement_of(made["target_keys"][0])
+        return attempt(
+            "byok_sign",
+            vault_url=VAULT,
+            statements=[given],
+            state_directory=state,
+            **signing,
+        )
 
     yield from {
         "info": info,
@@ -114,7 +137,25 @@ def runs(injector: Injector, options: Result) -> Iterator[tuple[str, Callable[[s
         "wrap": wrap,
         "lock": lock,
         "make": make,
+        "make the evidence key": make_evidence_key,
+        "sign": sign,
     }.items()
+
+
+def statement_of(key: Result) -> str:
+    """Return the line of a statement that a key of the token was found in a vault."""
+    made = key["generations"][-1]
+    predicate = {
+        "key": {name: key[name] for name in ("name", "generation", "thumbprint")},
+        "vault": VAULT,
+        "kid": f"{VAULT}/keys/{key['name']}/{'1' * 32}",
+        "identity": "public_key",
+        "kek": "unknown",
+        "told": "found in place",
+        "time": "2026-11-22T12:00:00Z",
+        "clock": "host",
+    }
+    return envelope_of(found(predicate, public_key=fingerprint(made["public_key"]))).to_line()
 
 
 def main() -> None:
@@ -128,6 +169,7 @@ def main() -> None:
 
     with mock.patch.object(Library, "call", call):
         attempt("byok_target_key", declarations=keys("there"), **options)
+        attempt("byok_evidence_key", evidence_key=EVIDENCE, **options)
         for name, act in runs(injector, options):
             clean = injector.run(lambda act=act: act("clean"), None)  # type: ignore[misc]
             assert not clean["failed"], clean
@@ -143,15 +185,24 @@ def main() -> None:
                 prefix = f"key-{number}"
                 done = injector.run(lambda act=act, given=prefix: act(given), fault)  # type: ignore[misc]
                 injector.fault = None
-                after = make_again(options, prefix) if name == "make" else None
+                after = again(name, options, prefix)
                 print(json.dumps({"run": name, "fault": fault, "done": told(done), "after": after}))
+
+
+def again(name: str, options: Result, prefix: str) -> Any:
+    """Return what a further run finds of what a run made; None for one that makes nothing."""
+    if name == "make":
+        return make_again(options, prefix)
+    if name == "make the evidence key":
+        return attempt("byok_evidence_key", evidence_key=prefix, **options)["failed"]
+    return None
 
 
 def make_again(options: Result, prefix: str) -> list[int]:
     """Return how many generations each key has after a further run, which must not fail."""
-    again = attempt("byok_target_key", declarations=keys(prefix), **options)
-    assert not again["failed"], again
-    return [len(key["generations"]) for key in again["target_keys"]]
+    done = attempt("byok_target_key", declarations=keys(prefix), **options)
+    assert not done["failed"], done
+    return [len(key["generations"]) for key in done["target_keys"]]
 
 
 def told(done: Result) -> Result:

@@ -56,7 +56,8 @@ def test_an_error_of_any_call_is_a_sentence_that_names_the_function(softhsm: Opt
     rows = [json.loads(line) for line in injected.stdout.splitlines()]
     assert len(rows) >= 232
     assert {row["run"] for row in rows} == {
-        *("info", "look", "look without a PIN", "make", "lock", "wrap")
+        *("info", "look", "look without a PIN", "make", "lock", "wrap"),
+        *("make the evidence key", "sign"),
     }
     for row in rows:
         (function, nth, code), done = row["fault"], row["done"]
@@ -70,6 +71,8 @@ def test_an_error_of_any_call_is_a_sentence_that_names_the_function(softhsm: Opt
         assert f"{function} returned {named}" in text, row
         if row["run"] == "make":
             assert row["after"] == [1, 1, 1], row  # the next run finishes it, with one pair each
+        if row["run"] == "make the evidence key":
+            assert row["after"] is False, row  # nor does a half of one stand in the way
         if row["run"] == "make" and "C_GenerateKey" in function:
             assert len(done["failures"]) == 1, row  # the other keys go on
             assert not done["aborted"], row

@@ -21,7 +21,8 @@ CALLED_BY_ROLE = "KEYFERRY_CALLED_BY_ROLE"
 #: Options of modules that the role sets by a variable of the same name, as far as they are no words
 #: of English
 _SHARED = (
-    *("allow_trailing_zeros", "allow_unverified_kek", "api_version", "approved_keks"),
+    *("allow_trailing_zeros", "allow_unverified_kek", "allowed_signers", "api_version"),
+    *("approval_namespace", "approved_keks"),
     *("attestation_maker_roots", "attestation_owner_roots"),
     *("auth_source", "client_id", "cloud_environment", "delete_timeout", "escrow_fingerprint"),
     *("evidence_key", "evidence_key_proof", "evidence_token"),
@@ -29,7 +30,8 @@ _SHARED = (
     *("kek_id", "kek_public_key"),
     *("library_environment", "library_parameters", "library_timeout"),
     *("lock_directory", "lock_timeout", "max_rate"),
-    *("on_deleted", "pin_file", "pkcs11_library", "receipt_directory", "secret_file"),
+    *("on_deleted", "pin_file", "pkcs11_library", "policy_file", "receipt_directory"),
+    *("required_approvals", "secret_file"),
     *("settle_time", "state_directory", "throttle_timeout", "token_label", "token_serial"),
     *("token_slot", "token_uri", "vault_url", "x509_certificate_path"),
 )

@@ -170,6 +170,7 @@ PROBLEMS: t.Mapping[str, str] = {
     "nothing_there": "Incomplete: the folder has no evidence.",
     "other_key": "Broken: a statement is of another key than its file.",
     "other_vault": "Broken: a statement is of another vault than its directory.",
+    "stamp_wrong": "Broken: a time stamp is of something else, or of nobody who is trusted.",
     "strange_file": "Incomplete: a file or link is no part of a receipt folder.",
     "strange_statement": "Broken: a statement of this kind does not belong into its file.",
     "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",

@@ -147,7 +147,7 @@ def read_signature(text: str) -> Signed:
         raise Refused(
             "approval_unknown_signer",
             f"a signature was made with an OpenSSH certificate (SHA256:{digest}), which is not "
-            "counted: allowed_signers has to list the key itself",
+            "counted: the file of allowed signers has to list the key itself",
         )
     return Signed(_armored(blob), f"SHA256:{digest}", namespace.decode("utf-8", "replace"))
 
@@ -194,8 +194,8 @@ def signer_of(signed: Signed, subject: Subject, namespace: str, verifier: Verifi
     if len(names) > 1 or not _PERSON.fullmatch(names[0]):
         raise Refused(
             "approval_ambiguous_signer",
-            f"{by} belongs to {', '.join(names)} in allowed_signers, which names no one person: "
-            "its line has to begin with one name, and no pattern",
+            f"{by} belongs to {', '.join(names)} in the file of allowed signers, which is no one "
+            "person: its line has to begin with one name, and no pattern",
         )
     verified = verifier.verify(signed.text, subject.message, names[0])
     if not verified.succeeded:
@@ -210,7 +210,7 @@ _NOT_ALLOWED = (
     (
         "not permitted for use in signature namespace",
         "approval_wrong_namespace",
-        "does not count, because allowed_signers does not allow the key this namespace",
+        "does not count, because the file of allowed signers does not allow the key this namespace",
     ),
 )
 
@@ -225,7 +225,7 @@ def _not_allowed(by: str, told: str) -> Refused:
             return Refused(code, f"{by} {meaning} ({told})")
     return Refused(
         "approval_unknown_signer",
-        f"{by} is by nobody in allowed_signers, or by somebody who was taken out of it",
+        f"{by} is by nobody in the file of allowed signers, or by somebody who was taken out of it",
     )
 
 

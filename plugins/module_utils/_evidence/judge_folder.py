@@ -32,9 +32,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_f
     VaultFolder,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signers import (
+    Runs,
     Signatures,
-    naming,
     problems_of_run,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import (
+    TimeStamp,
+    judge_stamp,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import Trust
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
@@ -83,29 +87,32 @@ def _judge_vault(
 ) -> tuple[VaultVerdict, list[Problem]]:
     problems = [each for each in vault.problems if each.key is None]
     if is_lost and vault.host in trust.heads:
-        told = "A head of this vault's chain is known, and the folder has nothing of the vault"
-        problems.append(Problem("lost_vault", "broken", vault.host, told))
+        why = "A head of this vault's chain is known, and the folder has nothing of the vault"
+        problems.append(Problem("lost_vault", "broken", vault.host, why))
     runs = sorted(vault.runs, key=lambda each: each.predicate["number"])
     stated = [each for statements in vault.keys.values() for each in statements]
     signatures = {each.digest: Signatures.of(each, trust.keys) for each in (*runs, *stated)}
     of_runs, of_chain = _judge_runs(vault, runs, signatures, trust)
     problems += of_chain
+    told = Runs.of(runs, signatures)
     around = Surroundings(
         vault.host,
         trust.roots,
         vault.attestations,
-        naming((each, signatures[each.digest]) for each in runs),
-        runs,
+        told,
         {each.digest: each for each in stated},
         signatures,
         seen.tokens is not None,
     )
     keys = []
-    for name in sorted(_names(vault, runs, seen)):
+    unread: dict[str | None, list[Problem]] = {}
+    for problem in vault.problems:
+        unread.setdefault(problem.key, []).append(problem)
+    for name in sorted(_names(vault, told, seen)):
         verdict, of_key = judge_key(
             name,
             vault.keys.get(name, []),
-            [each for each in vault.problems if each.key == name],
+            unread.get(name, []),
             around,
             Looked((seen.tokens or {}).get(name), seen.vaults.get(vault.host, {}).get(name)),
         )
@@ -116,12 +123,11 @@ def _judge_vault(
     return VaultVerdict(vault.host, summed, of_runs, tuple(keys)), problems
 
 
-def _names(vault: VaultFolder, runs: Sequence[Stated], seen: Observed) -> set[str]:
+def _names(vault: VaultFolder, told: Runs, seen: Observed) -> set[str]:
     """Return the keys that something tells of, in lower case."""
-    in_runs = {receipt["key"].lower() for run in runs for receipt in run.predicate["receipts"]}
     unread = {each.key for each in vault.problems if each.key}
     in_vault = {name for name, key in seen.vaults.get(vault.host, {}).items() if key.key.versions}
-    return {*vault.keys, *in_runs, *unread, *in_vault}
+    return {*vault.keys, *told.receipts, *unread, *in_vault}
 
 
 def _judge_runs(
@@ -154,7 +160,28 @@ def _judge_runs(
         head, verdict, told = found.head, found.verdict, found.told
     if verdict.startswith("whole up to"):
         problems.append(Problem("end_unknown", "incomplete", where, told))
-    return ChainVerdict(verdict, told, vars(head) if head else None, shown), problems
+    stamps, of_stamps = _judge_stamps(vault, runs, trust)
+    problems += of_stamps
+    return ChainVerdict(verdict, told, vars(head) if head else None, shown, stamps), problems
+
+
+def _judge_stamps(
+    vault: VaultFolder, runs: Sequence[Stated], trust: Trust
+) -> tuple[tuple[TimeStamp, ...], list[Problem]]:
+    """Judge what time-stamping authorities state of a vault's manifests."""
+    numbers = {run.digest: run.predicate["number"] for run in runs}
+    stamps, problems = {}, []
+    for sha256, response in vault.stamps.items():
+        where = f"{vault.host}/stamps/{sha256}.tsr"
+        stamp = judge_stamp(response, sha256, trust.stampers)
+        if sha256 not in numbers:
+            why = "The folder has no manifest that this time stamp could be of"
+            problems.append(Problem("strange_file", "incomplete", where, why))
+            continue
+        if stamp.verdict == "wrong":
+            problems.append(Problem("stamp_wrong", "broken", where, stamp.told))
+        stamps[numbers[sha256]] = stamp
+    return tuple(stamps[number] for number in sorted(stamps)), problems
 
 
 def _broken(

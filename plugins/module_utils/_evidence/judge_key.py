@@ -52,7 +52,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verificat
     worst,
 )
 
-_LEFT = ("deleted", "purged")
+#: What removes all versions of a key that are there
+_REMOVED = ("deleted", "purged")
+
+#: Sorts behind each moment
+_ALWAYS = "~"
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ class Surroundings:
 
     :ivar host: of the vault
     :ivar answers: raw attestations by their SHA-256
-    :ivar runs: which statements the manifests name
-    :ivar manifests: of the vault, by their numbers
+    :ivar runs: what the manifests name
     :ivar places: the statements of all keys by their digests
     :ivar signatures: those of manifests and statements by their digests
     :ivar tokens: whether there is a listing of a token
@@ -72,7 +75,6 @@ class Surroundings:
     roots: Roots
     answers: Mapping[str, str]
     runs: Runs
-    manifests: Sequence[Stated]
     places: Mapping[str, Stated]
     signatures: Mapping[str, Signatures]
     tokens: bool = False
@@ -154,17 +156,19 @@ def judge_key(
     where = f"{around.host}/keys/{name}"
     copies = [each for each in stated if _is_escrow(each)]
     versions = _versions([each for each in stated if not _is_escrow(each)])
-    events = list(_events(name, around))
-    left = {str(each["kid"]).lower() for each in events if each["what"] in _LEFT}
+    events = around.runs.events.get(name, [])
+    signed = [each for each in events if each["signed_by"]]
+    removals = [each["time"] or _ALWAYS for each in signed if each["what"] in _REMOVED]
+    removed = max(removals, default="")
     for version in versions:
         _examine(version, versions, around)
     problems = [*unread, *_lost(name, around)]
     for copy in copies:
         problems += problems_of(copy, around.signatures[copy.digest], around.runs)
     if looked.vault:
-        problems += _compare(versions, looked.vault, left, where)
-    problems += _twice(versions, left, where)
-    problems += _not_in_token(versions, events, around, looked.token)
+        problems += _compare(versions, looked.vault, removed, where)
+    problems += _twice(versions, removed, where)
+    problems += _not_in_token(versions, signed, around, looked.token)
     versions.sort(key=lambda each: each.time)
     verdicts = tuple(_verdict(version, around, events) for version in versions)
     problems = [replace(each, key=name) for each in problems]
@@ -256,8 +260,8 @@ def _missing(version: _Version, versions: Sequence[_Version]) -> Iterator[Proble
 
 def _is_abandoned(version: _Version, versions: Sequence[_Version]) -> bool:
     """Tell whether another package of the same generation was imported instead."""
-    generation = version.key["generation"]
-    return any(other.imports and other.key["generation"] == generation for other in versions)
+    whole = [other for other in versions if other.imports and other.wrapped]
+    return version.key["generation"] in [other.key["generation"] for other in whole]
 
 
 def _link(wrapped: Stated | None, imported: Stated) -> Iterator[Problem]:
@@ -302,50 +306,28 @@ def _link(wrapped: Stated | None, imported: Stated) -> Iterator[Problem]:
 
 def _lost(name: str, around: Surroundings) -> Iterator[Problem]:
     """Yield what manifests name of a key that is not there, or is of something else."""
-    for manifest in around.manifests:
-        number = manifest.predicate["number"]
-        for receipt in manifest.predicate["receipts"]:
-            if receipt["key"].lower() != name:
-                continue
-            kind = "wrapped" if receipt["kind"] == "escrow" else receipt["kind"]
-            stated, what = (
-                around.places.get(receipt["sha256"]),
-                f"the {kind}/v1 {receipt['sha256']}",
-            )
-            if stated is None:
-                yield Problem(
-                    "lost_receipt",
-                    "broken",
-                    manifest.where,
-                    f"Manifest {number} names {what}, which is lost or was changed",
-                )
-            elif (stated.predicate["key"]["name"].lower(), stated.kind) != (name, kind):
-                yield Problem(
-                    "link_broken",
-                    "broken",
-                    manifest.where,
-                    f"Manifest {number} names {what}, and {stated.where} is of another key or kind",
-                )
+    for manifest, receipt in around.runs.receipts.get(name, []):
+        number, sha256 = manifest.predicate["number"], receipt["sha256"]
+        stated, told = around.places.get(sha256), f"Manifest {number} names the {receipt['kind']}"
+        if stated is None:
+            why = f"{told} statement {sha256}, which is lost or was changed"
+            yield Problem("lost_receipt", "broken", manifest.where, why)
+            continue
+        kind = "escrow" if _is_escrow(stated) else stated.kind
+        if (stated.predicate["key"]["name"].lower(), kind) != (name, receipt["kind"]):
+            why = f"{told} statement {sha256}, and {stated.where} is of another key or kind"
+            yield Problem("link_broken", "broken", manifest.where, why)
 
 
-def _events(name: str, around: Surroundings) -> Iterator[dict[str, t.Any]]:
-    for manifest in around.manifests:
-        signed_by = list(around.signatures[manifest.digest].by)
-        for event in manifest.predicate["events"]:
-            if event["key"].lower() == name:
-                run = manifest.predicate["number"]
-                yield {**event, "run": run, "signed_by": signed_by}
-
-
-def _twice(versions: Sequence[_Version], left: set[str], where: str) -> Iterator[Problem]:
+def _twice(versions: Sequence[_Version], removed: str, where: str) -> Iterator[Problem]:
     """Yield versions of the vault that are one key: an import that was not needed.
 
-    :param left: what was deleted or purged
+    :param removed: when the key was deleted or purged last, as signed manifests tell
     """
     by_key: dict[str, list[str]] = {}
     for each in versions:
         identity = each.key.get("thumbprint") or each.key.get("generation")
-        if identity and each.kid and each.kid.lower() not in left:
+        if identity and each.kid and each.time > removed:
             by_key.setdefault(identity, []).append(each.kid)
     for kids in by_key.values():
         if len(kids) > 1:
@@ -359,12 +341,12 @@ def _twice(versions: Sequence[_Version], left: set[str], where: str) -> Iterator
 
 
 def _compare(
-    versions: list[_Version], in_vault: InVault, left: set[str], where: str
+    versions: list[_Version], in_vault: InVault, removed: str, where: str
 ) -> Iterator[Problem]:
     """Add what an export of the vault has, and yield what is not there any more.
 
     :param versions: gets those of which no statement tells
-    :param left: what was deleted or purged
+    :param removed: when the key was deleted or purged last
     """
     told = {version.kid.lower(): version for version in versions if version.kid}
     for facts in in_vault.key.versions:
@@ -380,8 +362,8 @@ def _compare(
             )
             version.problems.append(Problem("thumbprint_differs", "broken", where, why))
     read_at = format_moment(in_vault.read_at)
-    for kid, version in told.items():
-        if kid not in left and version.time <= read_at:
+    for version in told.values():
+        if removed < version.time <= read_at:
             why = f"The vault does not have {version.kid}, and no manifest tells who removed it"
             yield Problem("version_gone", "incomplete", where, why)
 
@@ -392,7 +374,10 @@ def _not_in_token(
     around: Surroundings,
     token: InToken | None,
 ) -> Iterator[Problem]:
-    """Yield a newest version that is no generation of a listed token, and was not destroyed."""
+    """Yield a newest version that is no generation of a listed token, and was not destroyed.
+
+    :param events: of signed manifests
+    """
     in_vault = [each for each in versions if each.kid]
     if not around.tokens or not in_vault:
         return

@@ -105,5 +105,7 @@ def policy_for(
                 code="attestation_owner_unpinned",
             )
         return None
-    makers = tuple(certificate for text in maker_roots for certificate in read_bundle(text))
+    certificates = [certificate for text in maker_roots for certificate in read_bundle(text)]
+    # One that is given twice would be two makers.
+    makers = tuple({each.fingerprint: each for each in certificates}.values())
     return AttestedByHardware(Roots(owner_roots, makers), now)

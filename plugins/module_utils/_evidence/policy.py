@@ -188,7 +188,7 @@ def read_policy(document: t.Any, where: str, sha256: str) -> WrappingPolicy:
         counts = [policy.owner_root_approvals, policy.destroy_approvals]
         counts += [rule.kek_approvals for rule in policy.rules]
         if policy.allowed_signers is None and any(counts):
-            raise ValueError("demands approvals, and has no allowed_signers")
+            raise ValueError("demands approvals, and names no file of allowed signers")
     except ValueError as error:
         raise ByokError(
             f"The wrapping policy {where} {error}", _SEE, code="policy_unusable"
@@ -205,14 +205,14 @@ def _members(
     read: dict[str, t.Any] = {}
     for name, value in given.items():
         if name not in fields:
-            raise ValueError(f"has {name!r}, which is not known; known are {', '.join(fields)}")
+            raise ValueError(f"has {name!r}, which is no member of it")
         field, reader = fields[name]
         try:
             read[field] = reader(value)
         except ByokError as error:
-            raise ValueError(f"has an unexpected value: {name}: {error.what}") from None
+            raise ValueError(f"has an unexpected value: policy.{name}: {error.what}") from None
         except ValueError as error:
-            raise ValueError(f"has an unexpected value: {name} {error}") from None
+            raise ValueError(f"has an unexpected value: policy.{name} {error}") from None
     for name in needed:
         if name not in given:
             raise ValueError(f"lacks {name}")

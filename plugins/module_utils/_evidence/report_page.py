@@ -316,7 +316,12 @@ def _runs(report: Report) -> Iterator[Markup]:
         element(
             "tr",
             element("th", vault, scope="row"),
-            element("td", element("div", chain.verdict), f"{chain.told}."),
+            element(
+                "td",
+                element("div", chain.verdict),
+                f"{chain.told}.",
+                joined(element("div", f"{line}.") for line in chain.stamps_told),
+            ),
             element("td", chain.head["number"] if chain.head else _NOTHING, cls="n"),
             element("td", element("code", chain.head["sha256"]) if chain.head else _NOTHING),
         )

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -53,24 +54,35 @@ class Runs:
     """What the manifests of a vault name.
 
     :ivar trusted: by the digest of a statement: the numbers of signed manifests that name it
-    :ivar all: the same with manifests that nobody trusted signed
+    :ivar names: digests that any manifest names
+    :ivar receipts: by the key's name in lower case: a manifest, and what it names of the key
+    :ivar events: by the key's name in lower case: what happened to it, with ``run``, the manifest's
+        number, and ``signed_by``
     """
 
-    trusted: Mapping[str, list[int]] = field(default_factory=dict)
-    all: Mapping[str, list[int]] = field(default_factory=dict)
+    trusted: dict[str, list[int]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    receipts: dict[str, list[tuple[Stated, Mapping[str, t.Any]]]] = field(default_factory=dict)
+    events: dict[str, list[Mapping[str, t.Any]]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, manifests: Iterable[Stated], signatures: Mapping[str, Signatures]) -> Runs:
+        """Return what manifests name.
 
-def naming(runs: Iterable[tuple[Stated, Signatures]]) -> Runs:
-    """Return which statements the manifests name."""
-    trusted: dict[str, list[int]] = {}
-    everything: dict[str, list[int]] = {}
-    for stated, signatures in runs:
-        for receipt in stated.predicate["receipts"]:
-            number = stated.predicate["number"]
-            everything.setdefault(receipt["sha256"], []).append(number)
-            if signatures.by:
-                trusted.setdefault(receipt["sha256"], []).append(number)
-    return Runs(trusted, everything)
+        :param signatures: by the manifests' digests
+        """
+        runs = cls()
+        for manifest in manifests:
+            number, by = manifest.predicate["number"], signatures[manifest.digest].by
+            for receipt in manifest.predicate["receipts"]:
+                runs.names.add(receipt["sha256"])
+                runs.receipts.setdefault(receipt["key"].lower(), []).append((manifest, receipt))
+                if by:
+                    runs.trusted.setdefault(receipt["sha256"], []).append(number)
+            for event in manifest.predicate["events"]:
+                told = {**event, "run": number, "signed_by": list(by)}
+                runs.events.setdefault(event["key"].lower(), []).append(told)
+        return runs
 
 
 def problems_of(stated: Stated, signatures: Signatures, runs: Runs) -> Iterable[Problem]:
@@ -83,7 +95,7 @@ def problems_of(stated: Stated, signatures: Signatures, runs: Runs) -> Iterable[
         yield _unknown(stated, signatures)
     elif not signatures.by and not named:
         yield Problem("unsigned", "incomplete", where, f"The statement {what} is unsigned")
-    if stated.digest not in runs.all:
+    if stated.digest not in runs.names:
         yield Problem(
             "not_in_a_run",
             "incomplete",

@@ -26,11 +26,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certifica
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import Head
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import check_root
 
 #: What a trust folder has; anything else may be a misspelt name, so it is refused
-DIRECTORIES = re.compile(r"evidence-keys|maker-roots")
+DIRECTORIES = re.compile(r"evidence-keys|maker-roots|stamp-roots")
 FILES = re.compile(
-    r"(evidence-keys|maker-roots)/[^/\s]{1,200}\.pem|owner-roots\.json|heads\.json|allowed_signers"
+    r"(evidence-keys|maker-roots|stamp-roots)/[^/\s]{1,200}\.pem|owner-roots\.json|heads\.json|"
+    r"allowed_signers"
 )
 
 _HEAD = re.compile(r"(?P<vault>[^=\s]+)=(?P<number>[0-9]{1,9}):(?P<sha256>[0-9A-Fa-f]{64})")
@@ -45,12 +47,14 @@ class Trust:
     :ivar files: the name of each key's file by its keyid
     :ivar roots: of pools' owners, and of makers beside Marvell
     :ivar heads: by the vault's host: manifests that are known from elsewhere
+    :ivar stampers: PEM texts of the roots of time-stamping authorities
     """
 
     keys: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     roots: Roots = field(default_factory=lambda: Roots({}))
     heads: Mapping[str, tuple[Head, ...]] = field(default_factory=dict)
+    stampers: tuple[str, ...] = ()
 
     def with_heads(self, heads: Iterable[tuple[str, Head]]) -> Trust:
         """Return it with more known heads, by the vaults' hosts."""
@@ -81,7 +85,8 @@ def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust
         raise ByokError(
             f"{path} in the trust folder is unknown: {why}",
             "Remove it or correct its name: a trust folder has evidence-keys/*.pem, "
-            "maker-roots/*.pem, owner-roots.json, heads.json and allowed_signers",
+            "maker-roots/*.pem, stamp-roots/*.pem, owner-roots.json, heads.json and "
+            "allowed_signers",
         )
     texts = {
         path: decode_text(content, f"The file {path} of the trust folder")
@@ -90,6 +95,9 @@ def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust
     keys = {path: text for path, text in texts.items() if path.startswith("evidence-keys/")}
     keyids = {path: keyid_of(text) for path, text in keys.items()}
     makers = [texts[path] for path in sorted(texts) if path.startswith("maker-roots/")]
+    stampers = {path: texts[path] for path in sorted(texts) if path.startswith("stamp-roots/")}
+    for path, text in stampers.items():
+        check_root(text, f"{path} of the trust folder")
     owners = _object(texts, "owner-roots.json")
     for pool, root in owners.items():
         normalised(root if isinstance(root, str) else "", pool)
@@ -97,6 +105,7 @@ def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust
         {keyids[path]: text for path, text in keys.items()},
         {keyids[path]: path.partition("/")[2] for path in keys},
         Roots(owners, tuple(each for text in makers for each in read_bundle(text))),
+        stampers=tuple(stampers.values()),
     ).with_heads(_heads(_object(texts, "heads.json")))
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import Deviation
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import TimeStamp
 
 Verdict: t.TypeAlias = t.Literal["whole", "incomplete", "broken"]
 
@@ -129,12 +130,20 @@ class ChainVerdict(Shape):
     :ivar verdict: ``whole``, ``whole up to N`` or ``broken at N``
     :ivar head: ``number`` and ``sha256`` of the last manifest; None where there is none
     :ivar runs: their predicates, oldest first, with ``signed_by`` and ``sha256`` each
+    :ivar stamps: what time-stamping authorities state of them, in the order of the runs
     """
 
     verdict: str
     told: str
     head: Mapping[str, t.Any] | None
     runs: tuple[Mapping[str, t.Any], ...]
+    stamps: tuple[TimeStamp, ...] = ()
+
+    @property
+    def stamps_told(self) -> list[str]:
+        """What authorities state of which run, as sentences without their full stop."""
+        numbers = {run["sha256"]: run["number"] for run in self.runs}
+        return [f"Run {numbers[stamp.sha256]}: {stamp.told}" for stamp in self.stamps]
 
 
 @dataclass(frozen=True)

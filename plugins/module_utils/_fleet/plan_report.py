@@ -12,6 +12,10 @@ import json
 import typing as t
 from collections import Counter, defaultdict
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import (
+    NAMESPACE,
+    plan_digest,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import OUR_TAGS
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
@@ -24,6 +28,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.printable imp
     one_line,
     printable,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.results import PlannedKey
 from ansible_collections.keyferry.azure.plugins.module_utils._core.validity import WORDS
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.other_vaults import (
     vaults_behind,
@@ -141,6 +146,7 @@ def to_markdown(summary: Item, left: t.Sequence[str] = ()) -> str:
         parts.append(_removals(summary["removed"]))
     if unmanaged:
         parts.append(f"Not declared: {_some(unmanaged)}.")
+    parts += _to_approve(summary["hosts"])
     if due:
         rotations = [f"{name} ({host}) {moment}" for moment, host, name in sorted(due)]
         parts.append(f"Due next: {_some(rotations)}.")
@@ -165,6 +171,19 @@ def _states(hosts: t.Mapping[str, Item]) -> t.Iterator[str]:
         yield (
             f"Expired KEKs that earlier runs left: {_some(found['left'])}. Nothing can be imported "
             "under them, and the next run that makes a KEK deletes them."
+        )
+
+
+def _to_approve(hosts: t.Mapping[str, Item]) -> t.Iterator[str]:
+    """Yield what people sign who approve the plans; one that does nothing needs no approval."""
+    lines = [
+        f"plan {host['digest']} ({_cell(name)})" for name, host in hosts.items() if host["digest"]
+    ]
+    if lines:
+        listed = "\n".join(f"- {line}" for line in lines[:_MOST_ROWS])
+        yield (
+            f"To approve a plan, sign its line: echo 'plan DIGEST' | ssh-keygen -Y sign -n "
+            f"{_cell(NAMESPACE)} -f KEY\n\n{listed}{_more(lines)}"
         )
 
 
@@ -257,6 +276,7 @@ def _of_host(planned: Item, declared: t.Container[str]) -> dict[str, t.Any]:
         "unmanaged": [key for key in planned["unmanaged"] if key["name"].lower() not in declared],
         "kek": planned.get("kek"),
         "expired_keks": list(planned.get("expired_keks") or ()),
+        "digest": plan_digest(planned["vault_url"], map(PlannedKey.from_dict, planned["plan"])),
     }
 
 

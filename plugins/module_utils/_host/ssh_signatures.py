@@ -29,6 +29,7 @@ PLACES = "/usr/bin:/bin:/usr/local/bin"
 _MOST_BYTES = 1 << 20  # of allowed_signers
 _SECONDS = 30  # for one call, which takes 4 ms
 _MOST_TOLD = 500  # characters of what it says
+_COPY = "allowed-signers"  # what messages of ssh-keygen call the private copy
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ class SshKeygen:
 
     def find_principals(self, signature: str) -> Told:
         """Tell who signed, one name a line."""
-        return self._run("find-principals", signature, b"", self._now, "-f", "allowed_signers")
+        return self._run("find-principals", signature, b"", self._now, "-f", _COPY)
 
     def verify(self, signature: str, message: bytes, principal: str) -> Told:
         """Tell whether this person may sign at the time that counts, and signed this message."""
-        signers = ("-n", self._namespace, "-f", "allowed_signers", "-I", principal)
+        signers = ("-n", self._namespace, "-f", _COPY, "-I", principal)
         return self._run("verify", signature, message, self._now, *signers)
 
     def _run(self, what: str, signature: str, message: bytes, *options: str) -> Told:
@@ -121,10 +122,10 @@ def ssh_keygen(allowed_signers: str, namespace: str, now: datetime) -> t.Iterato
     text = read_protected(allowed_signers, "file of allowed signers", _MOST_BYTES)
     if text is None:
         raise ByokError(
-            f"There is no file {allowed_signers} (allowed_signers), so nobody can approve",
+            f"There is no file of allowed signers {allowed_signers}, so nobody can approve",
             "Put it there on the host that acts, as docs/approvals.md shows",
             code="not_found",
         )
     with tempfile.TemporaryDirectory(prefix="keyferry-") as directory:  # its mode is 0700
-        (Path(directory) / "allowed_signers").write_text(text, encoding="utf-8")
+        (Path(directory) / _COPY).write_text(text, encoding="utf-8")
         yield SshKeygen(program, Path(directory), namespace, now)

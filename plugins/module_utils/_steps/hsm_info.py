@@ -191,8 +191,9 @@ def describe_token(params: t.Mapping[str, t.Any], check_mode: bool, outcome: Out
         in_token = _already_there(token, declarations) if usable else set()
         if usable:
             _count_nameless(token, findings)
-            _look_at_evidence_key(token, params, check_mode, outcome, findings)
         listing = _list_keys(token, usable) if params["list_keys"] else None
+        if usable:  # last, because a token may not end a signature that fails
+            _look_at_evidence_key(token, params, check_mode, outcome, findings)
     hsm = _describe(token, pin, logged_in, findings, gate)
     outcome.result.update(hsm=hsm.to_dict(), listing=listing)
     outcome.warnings += findings.problems

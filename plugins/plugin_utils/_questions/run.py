@@ -233,7 +233,7 @@ def _told(failures: Iterable[Failure]) -> list[str]:
 
 
 def of_a_run(question: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-    """Return the question as it is asked about what the role keeps of a run."""
+    """Return a question about what the role keeps of a run, for one about the run."""
 
     @wraps(question)
     def asked(kept: t.Any, *positional: t.Any, **named: t.Any) -> t.Any:

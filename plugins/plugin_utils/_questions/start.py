@@ -46,6 +46,7 @@ from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run impo
     MAKING,
     Kept,
     keep,
+    of_a_run,
     refuse,
 )
 
@@ -191,10 +192,48 @@ def _hsm_config(
     return {"refused": "", **config}
 
 
+def _unapproved(
+    run: Transfer, approvals: t.Sequence[str], least: t.Any, signers: str | None, namespace: str
+) -> str:
+    """Return why a run may not act on its plan; empty if it may.
+
+    :param approvals: signatures
+    :param least: how many people have to approve; 0 for none
+    :param signers: path of the file of allowed signers on the controller
+    """
+    # Most runs need no approvals of their plan
+    from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import plan_digest
+    from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
+        Subject,
+        count,
+    )
+    from ansible_collections.keyferry.azure.plugins.module_utils._host.ssh_signatures import (
+        ssh_keygen,
+    )
+
+    digest = plan_digest(run.request.vault_url, run.plan)
+    people = int(least)
+    if digest is None or people < 1:
+        return ""
+    try:
+        if not signers:
+            raise ByokError(
+                "byok_plan_approvals is set, and byok_plan_allowed_signers is not",
+                "Set it to the path of a file of allowed signers on the controller",
+            )
+        with ssh_keygen(os.path.realpath(signers), namespace, host_clock()) as keygen:
+            counted = count(Subject("plan", digest), approvals, namespace, keygen)
+        counted.demand(people, f"The plan for {run.request.vault_url}", namespace)
+    except ByokError as error:
+        return str(error)
+    return ""
+
+
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "hsm_config": _hsm_config,
     "begin": _begin,
     "kek_name": _kek_name,
     "no_kek": _no_kek,
     "judge_kek": _judge_kek,
+    "unapproved": of_a_run(_unapproved),
 }

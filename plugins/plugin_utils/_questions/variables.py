@@ -55,6 +55,14 @@ def _listing_path(
     return listing_path(listing, directory, token_host, hosts)
 
 
+def _approvals(given: t.Any, directory: str | None = None) -> list[str]:
+    """Return the signatures of people who approve, also those in a directory."""
+    # Other tasks do not need what this imports
+    from ansible_collections.keyferry.azure.plugins.plugin_utils._approvals import approvals
+
+    return approvals(given, directory)
+
+
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "given": _given,
     "names": names,
@@ -62,4 +70,5 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "recover": _recover,
     "unknown_variables": _unknown_variables,
     "listing_path": _listing_path,
+    "approvals": _approvals,
 }

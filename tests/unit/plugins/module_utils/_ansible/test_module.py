@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import TOKEN_OPTIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    EVIDENCE_OPTIONS,
+    TOKEN_OPTIONS,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module import (
     OLDEST_ANSIBLE,
     run_module,
@@ -180,8 +183,11 @@ def test_a_pin_file_that_others_can_read_is_warned_of(
     tmp_path.chmod(folder)
     with arguments_of({"pin_file": str(path)}), pytest.raises(SystemExit):
         run_module(lambda *_: None, dict(TOKEN_OPTIONS))
+    other = {"evidence_token": {"token_label": "a", "pin_file": str(path)}}
+    with arguments_of(other), pytest.raises(SystemExit):
+        run_module(lambda *_: None, {**TOKEN_OPTIONS, **EVIDENCE_OPTIONS})
     warning = (
         f"Every user of this host can read {path} (pin_file). Let only its owner read it: "
         f"chmod 600 {path}"
     )
-    assert told == ([warning] if warns else [])
+    assert told == (2 * [warning] if warns else [])

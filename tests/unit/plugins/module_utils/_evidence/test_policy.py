@@ -88,12 +88,12 @@ RULE = DOCUMENT["rules"][0]
         ({"version": 2}, "has no version: 1"),
         ({"version": True}, "has no version: 1"),
         ({"version": "1"}, "has no version: 1"),
-        ({"rule": []}, "has 'rule', which is not known"),
+        ({"rule": []}, "has 'rule', which is no member of it"),
         ({"rules": {}}, "rules is no list of rules"),
         ({"rules": [1]}, "rules is no list of rules"),
         (
             {"rules": [{**RULE, "kek_approval": 2}]},
-            "rule 1.*has 'kek_approval', which is not known",
+            "rule 1.*has 'kek_approval', which is no member of it",
         ),
         ({"rules": [{"names": ["*"], "vaults": [VAULT]}]}, "rule 1.*lacks kek_trust"),
         ({"rules": [{**RULE, "names": []}]}, "rule 1.*names is no list with something in it"),
@@ -142,7 +142,7 @@ def test_a_policy_without_rules_is_refused() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_approvals_without_a_file_of_signers_are_refused(changes: dict[str, t.Any]) -> None:
-    with pytest.raises(ByokError, match="demands approvals, and has no allowed_signers"):
+    with pytest.raises(ByokError, match="names no file of allowed signers"):
         read_policy({"version": 1, "rules": [], **changes}, "policy.json", "00")
 
 
