@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -522,6 +523,13 @@ def test_no_cell_is_a_formula_and_every_row_can_be_read(text: str) -> None:
         for cell in row:
             assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert printable(text) in rows[1][COLUMNS.index("key")]
+
+
+def test_the_page_of_documentation_has_the_columns_in_their_order() -> None:
+    documented = (Path(report_page.__file__).parents[3] / "docs/evidence.md").read_text()
+    part = documented.split("## The columns of the rows\n")[1].split("\n## ")[0]
+    first_cells = re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE)
+    assert re.findall("`([a-z0-9_]+)`", " ".join(first_cells)) == list(COLUMNS)
 
 
 def test_rows_end_as_rfc_4180_says() -> None:
