@@ -91,7 +91,9 @@ def _judge_vault(
         problems.append(Problem("lost_vault", "broken", vault.host, why))
     runs = sorted(vault.runs, key=lambda each: each.predicate["number"])
     stated = [each for statements in vault.keys.values() for each in statements]
-    signatures = {each.digest: Signatures.of(each, trust.keys) for each in (*runs, *stated)}
+    signatures = {
+        each.digest: Signatures.of(each, trust.signers_of(each.kind)) for each in (*runs, *stated)
+    }
     of_runs, of_chain = _judge_runs(vault, runs, signatures, trust)
     problems += of_chain
     told = Runs.of(runs, signatures)
