@@ -176,7 +176,7 @@ PROBLEMS: t.Mapping[str, str] = {
     "thumbprint_differs": "Broken: two sources tell of different public keys of one version.",
     "torn_line": "Incomplete: a run that was killed left a torn line.",
     "two_versions": "Incomplete: several versions are the same key, so an import was not needed.",
-    "unknown_signer": "Broken: a statement is signed by a key that is not in the trust folder.",
+    "unknown_signer": "Broken: a statement is signed by a key that is not trusted for it.",
     "unsigned": "Incomplete: a statement is unsigned, and no signed manifest names it.",
     "version_gone": "Incomplete: the vault lost a version, and no manifest tells why.",
     "without_receipt": "Incomplete: a version is in the vault, and no statement tells of it.",

@@ -92,7 +92,7 @@ def _judge_vault(
     runs = sorted(vault.runs, key=lambda each: each.predicate["number"])
     stated = [each for statements in vault.keys.values() for each in statements]
     signatures = {
-        each.digest: Signatures.of(each, trust.keys_for(each.kind)) for each in (*runs, *stated)
+        each.digest: Signatures.of(each, trust.signers_of(each.kind)) for each in (*runs, *stated)
     }
     of_runs, of_chain = _judge_runs(vault, runs, signatures, trust)
     problems += of_chain

@@ -145,8 +145,8 @@ def _unknown(stated: Stated, signatures: Signatures) -> Problem:
         "unknown_signer",
         "broken",
         stated.where,
-        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no evidence key of "
-        "the trust folder",
+        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no key of the "
+        "trust folder that may sign it",
     )
 
 

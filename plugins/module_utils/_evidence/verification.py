@@ -164,9 +164,9 @@ class Verification(Shape):
     """The whole of it.
 
     :ivar generated: when this was verified, by the clock of the host
-    :ivar trust: how many ``evidence_keys``, ``owner_roots``, ``maker_roots`` and ``heads`` were
-        trusted, ``keyids`` with the name of each key's file, and whether there was a ``listing``
-        and an export of the ``vaults``
+    :ivar trust: how many ``evidence_keys``, ``azure_keys``, ``owner_roots``, ``maker_roots`` and
+        ``heads`` were trusted, ``keyids`` with the name of each key's file, and whether there was a
+        ``listing`` and an export of the ``vaults``
     :ivar problems: the worst first
     """
 

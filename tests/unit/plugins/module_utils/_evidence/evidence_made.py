@@ -406,7 +406,7 @@ def trust_files() -> dict[str, bytes]:
     root = read_certificate(pool().owner.certificate).fingerprint
     return {
         "evidence-keys/token.pem": TOKEN.pem.encode(),
-        "vault-keys/azure.pem": AZURE.pem.encode(),
+        "azure-keys/azure.pem": AZURE.pem.encode(),
         "owner-roots.json": json.dumps({"contoso": root}).encode(),
         "maker-roots/lab.pem": adapter.pem([maker().certificate]).encode(),
     }

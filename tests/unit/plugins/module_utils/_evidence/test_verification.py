@@ -85,8 +85,8 @@ def test_a_whole_folder_is_whole_in_all_its_parts() -> None:
     assert [version.kek_attestation.maker for version in web.versions] == ["not Marvell"] * 2
     payments = key_of(verification, "payments").versions[0]
     assert payments.wrapped is not None
-    assert payments.wrapped["signed_by"] == [TOKEN.keyid]
     assert payments.imported is not None
+    assert payments.wrapped["signed_by"] == [TOKEN.keyid]
     assert payments.imported["signed_by"] == sorted((TOKEN.keyid, AZURE.keyid))
     assert payments.wrapped["named_by"] == [1]
     assert len(key_of(verification, "payments").copies) == 1
@@ -99,7 +99,7 @@ def test_the_result_is_json_and_comes_back() -> None:
     told = json.loads(json.dumps(verification.to_dict()))
     assert told["exit"] == 0
     assert Verification.from_dict(told).to_dict() == told
-    assert (told["trust"]["evidence_keys"], told["trust"]["vault_keys"]) == (1, 1)
+    assert told["trust"]["evidence_keys"] == told["trust"]["azure_keys"] == 1
     assert told["trust"]["keyids"] == {TOKEN.keyid: "token.pem", AZURE.keyid: "azure.pem"}
 
 
@@ -375,6 +375,22 @@ def test_a_key_that_a_stranger_signed_is_broken() -> None:
     verification = verified(made.files(), trust())
     assert key_of(verification, "database").code == "unknown_signer"
     assert verification.exit == 2
+
+
+def test_a_key_of_azure_s_side_vouches_for_azure_s_side_alone() -> None:
+    made = Made()
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
+    imported = by(made.bring(VAULT, DATABASE, wrapped), AZURE)
+    receipts = (DATABASE, "wrapped", wrapped), (DATABASE, "imported", imported)
+    assert one_run(*receipts, made=made, host=VAULT).verdict == "whole"
+    made = Made()
+    forged = by(made.wrap(VAULT, DATABASE), AZURE)
+    made.keep(VAULT, "database", forged, by(made.bring(VAULT, DATABASE, forged), AZURE))
+    verification = verified(made.files(), trust())
+    assert key_of(verification, "database").code == "unknown_signer"
+    made.run(VAULT, [], AZURE)
+    chain = verified(made.files(), trust(made)).vaults[0].chain
+    assert chain.verdict == "broken at 1"
 
 
 def test_the_steps_of_a_transfer_that_nothing_tells_of_are_named() -> None:
@@ -758,6 +774,24 @@ def test_a_version_with_another_public_key_than_was_brought_is_broken() -> None:
     verification = looked(None, export(VAULT, (other, kid_of("database"))))
     assert key_of(verification, "database").code == "thumbprint_differs"
     assert verification.exit == 2
+
+
+def test_versions_of_a_key_that_was_deleted_are_not_missed() -> None:
+    def folder(time: str | None) -> set[str]:
+        made = small()
+        file = f"{POOL}/keys/web.intoto.jsonl"
+        predicates = [each.statement()["predicate"] for each in made.lines[file]]
+        newest = predicates[-1]["kid"]
+        event = {"key": "web", "what": "deleted", "generation": None, "kid": newest, "time": time}
+        made.run(POOL, [], events=[event])
+        host, gone = POOL, replace(WEB[0], name="Web")
+        document = json.loads(export(host, (gone, newest))[f"{host}.json"])
+        document[0]["versions"]["target_keys"][0] |= {"deleted": True, "versions": []}
+        return codes(verified(made.files(), trust(made), {}, {"export": json.dumps(document)}))
+
+    assert folder("2026-11-10T00:00:00Z") == set()
+    assert folder(None) == set()
+    assert folder("2026-11-01T18:00:00Z") == {"version_gone"}  # the rotation was later
 
 
 @pytest.mark.parametrize(
