@@ -283,6 +283,16 @@ def test_manifests_of_two_interrupted_runs_are_returned_until_they_are_stored(
     assert chain(last_run=after["run"])["unstored"] == []
 
 
+def test_what_a_manifest_names_is_returned_with_it_until_it_is_stored(
+    chain: Callable[..., dict[str, Any]],
+) -> None:
+    named = '{"payload":"x"}'
+    lost = chain(to_store=[named])["run"]
+    again = chain(last_run=None)
+    assert again["unstored"] == [named, lost]
+    assert chain(last_run=lost)["unstored"] == [again["run"]]
+
+
 def test_a_number_without_room_for_more_ends_no_chain(
     chain: Callable[..., dict[str, Any]],
 ) -> None:
@@ -339,11 +349,12 @@ def test_a_note_that_cannot_be_read_is_never_passed_over(
 ) -> None:
     chain()
     (head,) = Path(tmp_path, "state/heads").iterdir()
-    for text in ("", '{"line": 7}'):
+    note = json.loads(head.read_text())
+    for text in ("", "{}", json.dumps({**note, "runs": []})):
         head.write_text(text)
         with pytest.raises(AssertionError, match="is no note of the last run manifest"):
             chain()
-    head.write_text('{"line": "{}"}')
+    head.write_text(json.dumps({**note, "runs": [{"line": "{}", "statements": []}]}))
     with pytest.raises(AssertionError, match="is no evidence"):
         chain()
 
