@@ -44,6 +44,7 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
     WEB,
     Key,
     Made,
+    SoftwareKey,
     by,
     named,
     rsa_key,
@@ -320,13 +321,12 @@ def one_run(*receipts: tuple[Key, str, Envelope], made: Made, host: str = POOL) 
 
 def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_names_it() -> None:
     made = Made()
-    wrapped = made.wrap(VAULT, DATABASE)
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
     imported = made.bring(VAULT, DATABASE, wrapped)
     made.keep(VAULT, "database", wrapped, imported)
     receipts = [named(DATABASE, "wrapped", wrapped), named(DATABASE, "imported", imported)]
     loose = verified(made.files(), trust())
     assert codes(loose, "database") == {"unsigned", "not_in_a_run"}
-    assert key_of(loose, "database").code == "unsigned"
     made.run(VAULT, receipts)
     vouched = of(made)
     assert vouched.verdict == "whole"
@@ -337,6 +337,34 @@ def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_nam
     unsigned.lines.pop(f"{VAULT}/runs.intoto.jsonl")
     unsigned.run(VAULT, receipts, None)
     assert key_of(of(unsigned), "database").code == "unsigned"
+
+
+@pytest.mark.parametrize(
+    ("signers", "code"), [((), "unsigned"), ((AZURE,), "unknown_signer")], ids=["nobody", "vault"]
+)
+def test_azure_s_side_cannot_state_what_the_token_wrapped(
+    signers: tuple[SoftwareKey, ...], code: str
+) -> None:
+    """A host that lies makes up a statement of the token's side, and an import of a killed run that
+    names it: the next run's manifest names both, and the token signs it.
+    """
+    made = Made()
+    forged = by(made.wrap(VAULT, DATABASE, kek__fingerprint="f" * 64), *signers)
+    moment = "2026-11-01T12:00:00Z"
+    imported = by(made.bring(VAULT, DATABASE, forged, interrupted_at=moment), TOKEN)
+    receipts = (DATABASE, "wrapped", forged), (DATABASE, "imported", imported)
+    verification = one_run(*receipts, made=made, host=VAULT)
+    assert codes(verification, "database") == {code}
+    copy = by(made.wrap(None, DATABASE), *signers)
+    verification = one_run((DATABASE, "escrow", copy), made=made, host=VAULT)
+    assert code in codes(verification, "database")
+
+
+def test_a_key_of_the_vault_signs_no_manifest() -> None:
+    made = Made()
+    receipts = made.transfer(VAULT, DATABASE, TOKEN)
+    made.run(VAULT, receipts, AZURE)
+    assert {each.code for each in of(made).problems} == {"unknown_signer"}
 
 
 def test_a_key_that_a_stranger_signed_is_broken() -> None:
