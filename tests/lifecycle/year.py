@@ -14,12 +14,18 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import judge_chain
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    Envelope,
+    parse_envelope,
+)
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     DRIVERS,
     Lab,
@@ -412,14 +418,43 @@ def is_same(key: Any, generation: Result) -> bool:
     )
 
 
+def keep_evidence(folder: Path, vaults: Iterable[Vault]) -> Path:
+    """Let the runs of vaults sign their evidence, and keep it here."""
+    run("byok_evidence_key", evidence_key="year")
+    for vault in vaults:
+        vault.options.update(receipt_directory=str(folder), evidence_key="year")
+    return folder
+
+
+def chain_of(folder: Path, vault: Vault) -> list[Envelope]:
+    """The manifests of a vault, which are a whole chain and name each receipt there is."""
+    lines = (folder / vault.host / "runs.intoto.jsonl").read_text().splitlines()
+    chain = [parse_envelope(line, "a manifest") for line in lines]
+    assert judge_chain(chain, []).verdict == f"whole up to {len(chain)}"
+    named = {
+        receipt["sha256"]
+        for manifest in chain
+        for receipt in manifest.statement()["predicate"]["receipts"]
+    }
+    kept = {
+        parse_envelope(line, path.name).digest
+        for path in (folder / vault.host / "keys").iterdir()
+        for line in path.read_text().splitlines()
+    }
+    assert kept == named
+    return chain
+
+
 def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
     lab: Lab,
     new_vault: Callable[..., Vault],
     reaper: Reaper,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    seed = int(os.environ.get("KEYFERRY_YEAR_SEED") or random.randrange(10**6))
     vaults = {"second": new_vault(), "first": new_vault(), "hsm": new_vault("managedhsm.azure.net")}
+    evidence = keep_evidence(tmp_path, vaults.values())
+    seed = int(os.environ.get("KEYFERRY_YEAR_SEED") or random.randrange(10**6))
     year = Year(lab, vaults, reaper, random.Random(seed), lab.now)
     with capsys.disabled():
         print(f"\na year from {year.start:%F %R}, KEYFERRY_YEAR_SEED={seed}", flush=True)
@@ -467,8 +502,9 @@ def test_a_year_of_daily_runs_ends_with_what_the_policies_ask_for(
         if day % 60 == 59:
             year.check()
     year.check()
+    manifests = sum(len(chain_of(evidence, vault)) for vault in vaults.values())
     assert [vault.keks() for vault in vaults.values()] == [[], [], []]
     assert (withdrawal, year.count["kills"]) == (DAYS, KILLS)
     counted = ", ".join(f"{number} {what}" for what, number in year.count.items())
     with capsys.disabled():
-        print(f"{DAYS} days, {len(KEYS)} keys, {counted}")
+        print(f"{DAYS} days, {len(KEYS)} keys, {manifests} manifests, {counted}")

@@ -18,12 +18,12 @@ nobody, and the key fails.
 from __future__ import annotations
 
 import hashlib
-import json
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import plan_digest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import HOST
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
@@ -39,7 +39,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.results impor
     Failure,
     GenerationFacts,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape, plain
+from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Batch,
     Held,
@@ -176,7 +176,7 @@ class RunRecord(Shape):
             "ended": format_moment(ended),
             "clock": HOST,
             "who": {name: who.get(name) or None for name in WHO},
-            "plan": plan_digest(run),
+            "plan": _plan_digest(run),
             "receipts": [
                 {"key": each.key, "kind": each.kind, "sha256": each.sha256}
                 for each in self.receipts
@@ -324,11 +324,12 @@ class Recorded:
 _OF_AZURE = ("imported", "found")
 
 
-def plan_digest(run: Transfer) -> str:
-    """Return the SHA-256 of a run's plan, in hexadecimal digits."""
-    entries = [plain(each.to_dict()) for each in run.plan]
-    text = json.dumps(entries, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _plan_digest(run: Transfer) -> str:
+    """Return the digest by which people approve the plan of a run; of one that does nothing, that
+    of the vault alone.
+    """
+    vault = comparable_url(run.request.vault_url)
+    return plan_digest(vault, run.plan) or hashlib.sha256(vault.encode()).hexdigest()
 
 
 def evidence_lost(doing: str, why: str) -> ByokError:
