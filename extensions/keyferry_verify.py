@@ -18,6 +18,8 @@ from types import ModuleType
 
 COLLECTION = Path(__file__).resolve().parents[1]
 
+OLDEST = (3, 10)
+
 #: Nothing could be judged; argparse's own 2 would read as broken
 FAILED = 3
 
@@ -82,6 +84,9 @@ def arguments() -> Arguments:
 
 def main() -> int:
     """Verify, print a summary and return the exit code."""
+    if sys.version_info < OLDEST:
+        print(f"Python {'.'.join(map(str, OLDEST))} or later is needed", file=sys.stderr)
+        return FAILED
     options = arguments().parse_args()
     find_collection()
     from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import as_byok_error
