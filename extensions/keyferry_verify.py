@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 Keyferry contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -18,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 COLLECTION = Path(__file__).resolve().parents[1]
+
+OLDEST = (3, 10)
 
 #: Nothing could be judged; argparse's own 2 would read as broken
 FAILED = 3
@@ -83,6 +84,9 @@ def arguments() -> Arguments:
 
 def main() -> int:
     """Verify, print a summary and return the exit code."""
+    if sys.version_info < OLDEST:
+        print(f"Python {'.'.join(map(str, OLDEST))} or later is needed", file=sys.stderr)
+        return FAILED
     options = arguments().parse_args()
     find_collection()
     from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import as_byok_error

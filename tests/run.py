@@ -136,8 +136,10 @@ def short_steps(targets: str, not_run: list[str]) -> Iterator[Step]:
     )
 
 
-def long_steps() -> Iterator[Step]:
-    """A year of rotations, Microsoft's own tests, every Python, the web site, Galaxy's checks."""
+def long_steps(not_run: list[str]) -> Iterator[Step]:
+    """A year of rotations, others' own tests and verifiers, every Python, the web site, Galaxy's
+    checks.
+    """
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
     sdk = make_venv("tests of the SDK", sys.executable, [*SDK, LAB])
     yield Step("tests of the SDK by Microsoft, in the lab", "python tests/lab/sdk/run.py", sdk)
@@ -146,6 +148,10 @@ def long_steps() -> Iterator[Step]:
     )
     every_byte = "tests/unit/plugins/module_utils/_evidence/every_byte.py"
     yield Step("every byte of a receipt folder", f"pytest -n 2 {every_byte}")
+    if shutil.which("npm", path=search_path()):
+        yield Step("receipts by Sigstore's verifier", "python tests/sigstore/run.py")
+    else:
+        not_run.append("receipts by Sigstore's verifier: npm is not installed")
     yield Step("documentation site", "pytest tests/galaxy/docsite.py")
     importer = make_venv("galaxy-importer", sys.executable, ["galaxy-importer"])
     yield Step(
@@ -494,7 +500,7 @@ def chosen_steps(not_run: list[str]) -> Iterator[Step]:
     if options.long or options.versions:
         steps.append(version_steps(options.targets, not_run))
     if options.long:
-        steps.append(long_steps())
+        steps.append(long_steps(not_run))
     else:
         not_run.append("what else there is: make test-long")
     if options.only:

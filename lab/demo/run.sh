@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The main job, start to end: a token and a local Azure start, five keys are brought over and proved, the lab stops.
+# The main job, start to end: a token and a local Azure start, five keys are brought over and proved, an auditor verifies the
+# signed receipts, the lab stops.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PATH=$PWD/.venv/bin:$PATH
@@ -12,13 +13,18 @@ folder=$PWD/.demo
 step() { printf '\n== %s\n\n' "$*"; }
 
 step 'The lab starts: a SoftHSM token and a local Azure. Nothing leaves this machine.'
-rm -rf "$folder/receipts"
-mkdir -p "$folder/receipts"
+receipts=$folder/receipts state=$folder/state trust=$folder/trust report=$folder/report
+rm -rf "$receipts" "$state" "$trust" "$report"
+mkdir -p "$receipts" "$state" "$trust/evidence-keys" "$report"
 trap 'python -m lab stop --dir "$folder/lab" >/dev/null' EXIT
 python -m lab start --dir "$folder/lab" --port 0 --fresh --tolerate-trailing-zeros
 eval "$(python -m lab env --dir "$folder/lab")"
 
-ferry() { ansible-playbook -i lab/demo/inventory.yml playbooks/byok.yml -e "byok_receipt_directory=$folder/receipts"; }
+demo() { ansible-playbook -i lab/demo/inventory.yml "$@" -e "byok_receipt_directory=$receipts" -e "byok_state_directory=$state"; }
+ferry() { demo playbooks/byok.yml; }
+
+step 'The token makes the key that signs receipts, and the auditor gets its public half.'
+demo lab/demo/evidence_key.yml -e "demo_trust=$trust"
 
 step 'ansible-playbook -i lab/demo/inventory.yml playbooks/byok.yml'
 ferry
@@ -31,5 +37,13 @@ if grep -q 'changed=[1-9]' "$folder/second-run.log"; then
 fi
 
 step 'What arrived where, and what proves it:'
-python lab/demo/table.py "$folder"/receipts/*/keys/*.intoto.jsonl
-printf '\nThe receipts are in %s.\nTo go on by hand: make lab\n' "${folder#"$PWD"/}/receipts"
+python lab/demo/table.py "$receipts"/*/keys/*.intoto.jsonl
+
+step 'The auditor verifies the receipts offline, with keys, roots and last manifests that did not come with them.'
+python lab/demo/trust.py "$folder/lab" "$state" "$trust"
+python extensions/keyferry_verify.py "$receipts" --trust "$trust"
+
+step 'ansible-playbook playbooks/evidence.yml'
+demo playbooks/evidence.yml -e "byok_trust_directory=$trust" -e "byok_evidence_report_directory=$report"
+printf '\nThe receipts are in %s.\nThe evidence report: %s\nTo go on by hand: make lab\n' "${receipts#"$PWD"/}" \
+    "$report/evidence.html"

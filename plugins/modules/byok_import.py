@@ -145,6 +145,15 @@ options:
         keeps it with the evidence if it is the one by which M(keyferry.azure.byok_wrap) judged the
         KEK.
     type: jsonarg
+  evidence_key_id:
+    description:
+      - Identifier, with the version, of an EC-HSM key on P-256 in the vault that signs what this
+        module states of each import. Its operations must include C(sign), and the identity must be
+        allowed to sign with it.
+      - If the key is not fit, the module fails before the first import. If the vault does not sign
+        after an import, the statement stays unsigned and the module warns.
+      - If not given, this side signs nothing. The token's side can sign the same statement later.
+    type: str
   trusted_evidence_keys:
     description:
       - Public keys as PEM of evidence keys. If one of them signed what M(keyferry.azure.byok_wrap)
@@ -278,8 +287,8 @@ imports:
       type: str
     envelope:
       description: What this module states of the import, as one line (imported/v1 of in-toto, in an
-        envelope of DSSE without a signature); V(null) if this run neither imported the key nor
-        finished its import.
+        envelope of DSSE, signed only with O(evidence_key_id)); V(null) if this run neither imported
+        the key nor finished its import.
       type: str
     wrapped_sha256:
       description: SHA-256 of what M(keyferry.azure.byok_wrap) stated of the package, to which that
@@ -431,6 +440,7 @@ def main() -> None:
             **ATTESTATION_ROOTS,
             "receipt_directory": {"type": "path"},
             "kek_attestation": {"type": "jsonarg", "no_log": False},
+            "evidence_key_id": {"type": "str", "no_log": False},
             "trusted_evidence_keys": {"type": "list", "elements": "str", "no_log": False},
             "wrapped_in_this_run": {"type": "bool", "default": False},
             "allow_unverified_origin": {"type": "bool", "default": False},

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +19,12 @@ from urllib.parse import urlsplit
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
 from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+    TOKEN,
+    TOKENS,
     VAULT,
+    by,
+    generation,
+    named,
     small,
     trust_files,
 )
@@ -33,6 +39,9 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 
+#: What Ansible would evaluate, if a text of others were no data
+TEMPLATE = "{{ 7 * 191 }}"
+
 #: What a browser would load and run, if a page let it
 ACTIVE = (
     '"><img src="http://elsewhere.test/x"><script>console.error("ran")</script>'
@@ -43,7 +52,13 @@ ACTIVE = (
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, str]:
     """Receipts, what is trusted, and a directory for the report: the playbook's variables."""
-    for folder, files in (("receipts", small().files()), ("trust", trust_files())):
+    made, key = small(), replace(TOKENS, name="zz", generation=generation(9))
+    wrapped = made.wrap(VAULT, key, token__label=TEMPLATE)
+    statements = (wrapped, made.bring(VAULT, key, wrapped))
+    made.keep(VAULT, key.name, *(by(each, TOKEN) for each in statements))
+    kinds = zip(("wrapped", "imported"), statements, strict=True)
+    made.run(VAULT, [named(key, kind, each) for kind, each in kinds])
+    for folder, files in (("receipts", made.files()), ("trust", trust_files())):
         for path, content in files.items():
             (tmp_path / folder / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / path).write_bytes(content)
@@ -78,10 +93,11 @@ def test_the_playbook_writes_the_report_also_of_broken_evidence(folders: dict[st
     written = playbook(folders)
     assert written.returncode == 0, written.stdout
     assert f"{report}/evidence.html" in written.stdout
-    assert "Evidence of 4 keys in 2 vaults" in (report / "evidence.html").read_text()
+    assert "Evidence of 5 keys in 2 vaults" in (report / "evidence.html").read_text()
     rows = json.loads((report / "evidence.json").read_text())["rows"]
-    assert [row["key"] for row in rows] == ["Payments", "web", "web", "database", "tokens"]
-    assert (report / "evidence.csv").read_bytes().count(b"\r\n") == 6
+    assert [row["key"] for row in rows] == ["Payments", "web", "web", "database", "tokens", "zz"]
+    assert (report / "evidence.csv").read_bytes().count(b"\r\n") == 7
+    assert [TEMPLATE in path.read_text() for path in report.iterdir()] == [True] * 3
     assert {path.stat().st_mode & 0o777 for path in report.iterdir()} == {0o600}
 
     again = playbook(folders)
@@ -110,7 +126,7 @@ def test_the_plain_command_writes_the_page(folders: dict[str, str], tmp_path: Pa
         *("--trust", folders["byok_trust_directory"], "--html", str(page)),
     ]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    assert "Evidence of 4 keys in 2 vaults" in page.read_text()
+    assert "Evidence of 5 keys in 2 vaults" in page.read_text()
 
 
 class Browser:

@@ -177,7 +177,8 @@ def bring(vault: Vault, declared: Result, tag: str) -> tuple[Result, list[Result
         **{fact: kek[fact] for fact in facts},
     )
     (package,) = wrapped["packages"]
-    packages = [dict(package, name=key["name"], envelope=None) for key in keys]
+    nameless = {**package, "receipt": None, "envelope": None}  # which are about one name
+    packages = [dict(nameless, name=key["name"]) for key in keys]
     imported = vault.run(
         "byok_import", imports=keys, packages=packages, settle_time=0, wrapped_in_this_run=True
     )

@@ -330,3 +330,75 @@ def test_an_envelope_must_not_contradict_the_receipt_beside_it(
 def test_what_is_no_evidence_key_is_refused(vault: Vault, key: Declare) -> None:
     with pytest.raises(ByokError, match="PEM"):
         vault.run("byok_import", declarations=[key()], trusted_evidence_keys=["no key"])
+
+
+def make_evidence_key(vault: Vault, **properties: Any) -> str:
+    options: Result = {"curve": "P-256", "hardware_protected": True, **properties}
+    made = vault.lab.client(vault.url).create_ec_key("evidence", **options)
+    return str(made.id)
+
+
+def bring_signed(carried: Carried, kid: str, receipts: Path) -> Result:
+    return carried.vault.run(
+        "byok_import",
+        declarations=[
+            {
+                **carried.declared,
+                "path": str(carried.path),
+                "thumbprint": carried.told["thumbprint"],
+            }
+        ],
+        evidence_key_id=kid,
+        receipt_directory=str(receipts),
+        settle_time=0,
+    )
+
+
+@pytest.mark.parametrize("kind", ["vault", "hsm"])
+def test_a_key_of_the_vault_signs_what_azures_side_states(
+    request: pytest.FixtureRequest, kind: str, key: Declare, tmp_path: Path, receipts: Path
+) -> None:
+    vault: Vault = request.getfixturevalue(kind)
+    carried, kid = Carried(vault, key(), tmp_path), make_evidence_key(vault)
+    (arrived,) = bring_signed(carried, kid, receipts)["imports"]
+    public = vault.lab.client(vault.url).get_key("evidence").key
+    numbers = ec.EllipticCurvePublicNumbers(
+        int.from_bytes(public.x, "big"), int.from_bytes(public.y, "big"), ec.SECP256R1()
+    )
+    pem = numbers.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    keys = {fingerprint(pem.decode()): pem.decode()}
+    assert parse_envelope(arrived["envelope"], "it").signers(keys) == frozenset(keys)
+    assert vault.stated(receipts, carried.declared)[1][0] == "imported"
+
+
+def test_a_vault_that_does_not_sign_fails_no_import(
+    vault: Vault, key: Declare, tmp_path: Path, receipts: Path
+) -> None:
+    carried, kid = Carried(vault, key(), tmp_path), make_evidence_key(vault)
+    vault.fault(operation="sign", kind="firewall", key="evidence")
+    done = bring_signed(carried, kid, receipts)
+    assert done["failures"] == []
+    assert parse_envelope(done["imports"][0]["envelope"], "it").signatures == ()
+    assert any("of the import is not signed" in warning for warning in done["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("properties", "says"),
+    [
+        ({"curve": "P-384"}, "no key on P-256"),
+        ({"hardware_protected": False}, "is EC and no key"),
+        ({"key_operations": ["verify"]}, "use the public key alone"),
+        ({"enabled": False}, "is disabled"),
+    ],
+)
+def test_an_unfit_evidence_key_is_refused_before_an_import(
+    vault: Vault, key: Declare, tmp_path: Path, receipts: Path, properties: Result, says: str
+) -> None:
+    carried, kid = Carried(vault, key(), tmp_path), make_evidence_key(vault, **properties)
+    gone = f"{kid.rpartition('/')[0]}/{'0' * 32}"
+    other = kid.replace(vault.url, "https://keyferry-lab-other.vault.azure.net")
+    for given, why in ((kid, says), (gone, "does not exist"), (other, "does not name one version")):
+        with pytest.raises(ByokError, match=why) as caught:
+            bring_signed(carried, given, receipts)
+        assert caught.value.reason == "evidence_key"
+    assert carried.in_vault() == []

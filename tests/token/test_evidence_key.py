@@ -144,6 +144,19 @@ def test_two_keys_of_one_label_are_refused(run: Run, softhsm: Options) -> None:
     assert "2 private keys have this label" in refused["msg"]
 
 
+def test_a_run_that_is_killed_when_the_key_is_made_leaves_one_key(
+    run: Run, softhsm: Options, plain: Front
+) -> None:
+    for number, when in enumerate(("kill", "kill-after")):
+        label = f"evidence-{number}"
+        killed = plain(softhsm, faults=f"C_GenerateKeyPair:1:{when}")
+        died = run("byok_evidence_key", killed, evidence_key=label)
+        assert died["code"] == "library_crashed"
+        again = run("byok_evidence_key", softhsm, evidence_key=label)
+        assert again["created"] is (when == "kill")
+        assert run("byok_evidence_key", softhsm, evidence_key=label)["created"] is False
+
+
 def test_the_proof_of_the_device_is_carried_unread(
     run: Run, softhsm: Options, tmp_path: Path
 ) -> None:
@@ -202,7 +215,7 @@ def test_a_kept_package_without_a_good_envelope_is_signed_anew(
     assert planned["changed"]
     assert evidence["keyid"] in planned["diff"][0]["after"]
     assert file.read_text() == unsigned["envelope"] + "\n"
-    for spoilt in (unsigned["envelope"], "", "{}", None):
+    for spoilt in (unsigned["envelope"], "{}", None):
         if spoilt is None:
             file.unlink()
         else:
@@ -213,7 +226,7 @@ def test_a_kept_package_without_a_good_envelope_is_signed_anew(
         assert (package["wrapped"], package["sha256"]) == (False, unsigned["sha256"])
         assert signers(package["envelope"], evidence) == {evidence["keyid"]}
         assert file.read_text() == package["envelope"] + "\n"
-        assert not run("byok_wrap", softhsm, **options)["changed"]
+    assert not run("byok_wrap", softhsm, **options)["changed"]
     del options["evidence_key"]  # which a run without the key does not undo
     kept = run("byok_wrap", softhsm, **options)
     assert not kept["changed"]

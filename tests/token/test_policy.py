@@ -166,7 +166,7 @@ def strict(host: Host) -> Host:
 
 
 def approve_kek(host: Host, owner: str, *signers: Signer) -> list[str]:
-    return host.approvals(f"kek {fingerprint_of(owner)}", *signers)
+    return host.approvals(f"kek {fingerprint_of(owner)} {VAULT}", *signers)
 
 
 def test_a_kek_that_two_people_approved_gets_the_key(strict: Host) -> None:
@@ -245,7 +245,7 @@ def test_the_approvals_of_strangers_are_none(strict: Host) -> None:
 
 
 def test_a_namespace_of_the_controller_does_not_count(strict: Host) -> None:
-    line = f"kek {fingerprint_of('mallory')}"
+    line = f"kek {fingerprint_of('mallory')} {VAULT}"
     texts = [signer.sign(line, namespace="git") for signer in (strict.anna, strict.bob)]
     told = strict.held_back(
         PAYMENTS,
@@ -401,12 +401,58 @@ def test_a_root_of_the_controller_counts_if_people_approved_it(host: Host) -> No
 
 
 def test_a_kek_of_the_policy_needs_no_word_of_the_controller(host: Host) -> None:
-    host.keep(APPROVED, approved_keks=[fingerprint_of("vault")])
+    host.keep(APPROVED, approved_keks={VAULT: [fingerprint_of("vault")]})
     (package,) = host.wrap(PAYMENTS, **kek())["packages"]
     assert package["receipt"]["predicate"]["kek"]["trust"] == "pinned"
     (host.folder / "payments-1.byok").unlink()
     words: Result = {"approved_keks": [fingerprint_of("mallory")]}
     assert "which is not approved" in host.held_back(PAYMENTS, **kek("mallory"), **words)
+
+
+OTHER = "https://test.vault.azure.net"
+
+
+@pytest.mark.parametrize("by", ["people", "policy"])
+def test_the_approved_kek_of_another_vault_does_not_stand_for_this_ones(
+    host: Host, by: str
+) -> None:
+    """Or else a key for one vault would leave under the KEK of another, which could import it."""
+    other = {**APPROVED, "vaults": [OTHER], "names": ["test-*"]}
+    ours, theirs = fingerprint_of("vault"), fingerprint_of("mallory")
+    if by == "policy":
+        host.keep(APPROVED, other, approved_keks={VAULT: [ours], OTHER: [theirs]})
+        told = host.held_back(PAYMENTS, **kek("mallory"), kek_created=True)
+        assert "which is not approved" in told
+        return
+    host.keep({**APPROVED, "kek_approvals": 1}, other)
+    texts = host.approvals(f"kek {theirs} {OTHER}", host.anna)
+    host.held_back(
+        PAYMENTS,
+        code="approval_other_subject",
+        **kek("mallory"),
+        kek_created=True,
+        approvals=texts,
+    )
+
+
+@pytest.mark.parametrize("name", ["policy.json", "allowed_signers"])
+def test_a_package_in_the_place_of_the_policy_lets_nothing_out(host: Host, name: str) -> None:
+    """Where the acting user owns these files, a run could write over them."""
+    host.keep(CREATED, {**APPROVED, "kek_approvals": 1})
+    over = {**WEB, "path": str(host.places / name)}
+    host.run("byok_wrap", packages=[over], **kek(), kek_created=True)
+    code = {"policy.json": "policy_unusable", "allowed_signers": "approval_unknown_signer"}[name]
+    texts = approve_kek(host, "mallory", host.mallory)
+    host.held_back(PAYMENTS, code=code, **kek("mallory"), kek_created=True, approvals=texts)
+
+
+def test_an_evidence_key_is_made_if_it_is_listed(host: Host) -> None:
+    host.keep(make=["evidence-*"])
+    for check in (True, False):
+        failed = host.run_module("byok_evidence_key", host.token, check=check, evidence_key="web-2")
+        assert failed["code"] == "policy_refused"
+    made = host.run_module("byok_evidence_key", host.token, evidence_key="evidence-1")
+    assert made["created"]
 
 
 def test_before_the_kek_is_made_a_check_knows_the_names(host: Host) -> None:
@@ -447,6 +493,7 @@ def test_options_can_demand_approvals_of_a_root(host: Host) -> None:
     ("required", "why"),
     [
         ({"keks": 2}, "required_approvals has keks: 2"),
+        ({"plan": 2}, "required_approvals has plan: 2"),
         ({"kek": -1}, "required_approvals has kek: -1"),
         ({"kek": True}, "required_approvals has kek: True"),
         ({"kek": "two"}, "required_approvals has kek: two"),

@@ -22,13 +22,8 @@ NAMESPACE = "keyferry-approval@keyferry.azure"
 
 Kind: t.TypeAlias = t.Literal["kek", "owner-root", "destroy", "plan"]
 
-#: What can be approved, and what its digest is
-KINDS: t.Mapping[str, str] = {
-    "kek": "the KEK's fingerprint",
-    "owner-root": "the SHA-256 of the root certificate of a Managed HSM's owner",
-    "destroy": "the SHA-256 of the thumbprint or CKA_ID, or of the cloud key's identifier, as text",
-    "plan": "the digest of the plan",
-}
+#: What a module can be told to demand approvals of; the role alone demands those of its plan
+DEMANDED = ("kek", "owner-root", "destroy")
 
 #: Actions of a plan by which a run does nothing
 _DOES_NOTHING = ("none", "conflict")

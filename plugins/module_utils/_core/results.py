@@ -234,7 +234,7 @@ class ImportedKey(Shape):
 class Approval(Shape):
     """Who approved something, as the host that acts has checked it.
 
-    :ivar subject: one of KINDS of ``_core/approval.py``
+    :ivar subject: a Kind of ``_core/approval.py``
     :ivar digest: SHA-256 in hexadecimal digits
     :ivar principals: names in allowed_signers, each once
     """

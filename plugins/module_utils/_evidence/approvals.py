@@ -7,7 +7,8 @@
 """Approvals: what people sign by ``ssh-keygen -Y sign``, and how they are counted; pure.
 
 A signature counts once for a person, whatever keys that person has. What is signed is one line,
-``KIND DIGEST``, so that the approval of one thing never counts for another. Formats are
+``KIND DIGEST`` (of a KEK also the vault's URL), so that the approval of one thing never counts for
+another. Formats are
 PROTOCOL.sshsig and ssh-keygen(1) of OpenSSH; what ssh-keygen says was seen with OpenSSH 9.2.
 """
 
@@ -48,13 +49,16 @@ class Subject:
     """What is approved.
 
     :ivar digest: SHA-256 in 64 hexadecimal digits, lower case
+    :ivar vault: whose KEK it is, as comparable_url() returns it: otherwise the approved KEK of one
+        vault could be given as that of another
     """
 
     kind: Kind
     digest: str
+    vault: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.digest}"
+        return " ".join(filter(None, (self.kind, self.digest, self.vault)))
 
     @property
     def message(self) -> bytes:

@@ -36,6 +36,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signers i
     Signatures,
     problems_of_run,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import (
+    TimeStamp,
+    judge_stamp,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import Trust
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
     VERDICTS,
@@ -87,7 +91,9 @@ def _judge_vault(
         problems.append(Problem("lost_vault", "broken", vault.host, why))
     runs = sorted(vault.runs, key=lambda each: each.predicate["number"])
     stated = [each for statements in vault.keys.values() for each in statements]
-    signatures = {each.digest: Signatures.of(each, trust.keys) for each in (*runs, *stated)}
+    signatures = {
+        each.digest: Signatures.of(each, trust.signers_of(each.kind)) for each in (*runs, *stated)
+    }
     of_runs, of_chain = _judge_runs(vault, runs, signatures, trust)
     problems += of_chain
     told = Runs.of(runs, signatures)
@@ -156,7 +162,28 @@ def _judge_runs(
         head, verdict, told = found.head, found.verdict, found.told
     if verdict.startswith("whole up to"):
         problems.append(Problem("end_unknown", "incomplete", where, told))
-    return ChainVerdict(verdict, told, vars(head) if head else None, shown), problems
+    stamps, of_stamps = _judge_stamps(vault, runs, trust)
+    problems += of_stamps
+    return ChainVerdict(verdict, told, vars(head) if head else None, shown, stamps), problems
+
+
+def _judge_stamps(
+    vault: VaultFolder, runs: Sequence[Stated], trust: Trust
+) -> tuple[tuple[TimeStamp, ...], list[Problem]]:
+    """Judge what time-stamping authorities state of a vault's manifests."""
+    numbers = {run.digest: run.predicate["number"] for run in runs}
+    stamps, problems = {}, []
+    for sha256, response in vault.stamps.items():
+        where = f"{vault.host}/stamps/{sha256}.tsr"
+        stamp = judge_stamp(response, sha256, trust.stampers)
+        if sha256 not in numbers:
+            why = "The folder has no manifest that this time stamp could be of"
+            problems.append(Problem("strange_file", "incomplete", where, why))
+            continue
+        if stamp.verdict == "wrong":
+            problems.append(Problem("stamp_wrong", "broken", where, stamp.told))
+        stamps[numbers[sha256]] = stamp
+    return tuple(stamps[number] for number in sorted(stamps)), problems
 
 
 def _broken(

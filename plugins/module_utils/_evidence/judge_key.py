@@ -52,7 +52,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verificat
     worst,
 )
 
-_LEFT = ("deleted", "purged")
+#: What removes all versions of a key that are there
+_REMOVED = ("deleted", "purged")
+
+#: Sorts behind each moment
+_ALWAYS = "~"
 
 
 @dataclass(frozen=True)
@@ -154,15 +158,16 @@ def judge_key(
     versions = _versions([each for each in stated if not _is_escrow(each)])
     events = around.runs.events.get(name, [])
     signed = [each for each in events if each["signed_by"]]
-    left = {str(each["kid"]).lower() for each in signed if each["what"] in _LEFT}
+    removals = [each["time"] or _ALWAYS for each in signed if each["what"] in _REMOVED]
+    removed = max(removals, default="")
     for version in versions:
         _examine(version, versions, around)
     problems = [*unread, *_lost(name, around)]
     for copy in copies:
         problems += problems_of(copy, around.signatures[copy.digest], around.runs)
     if looked.vault:
-        problems += _compare(versions, looked.vault, left, where)
-    problems += _twice(versions, left, where)
+        problems += _compare(versions, looked.vault, removed, where)
+    problems += _twice(versions, removed, where)
     problems += _not_in_token(versions, signed, around, looked.token)
     versions.sort(key=lambda each: each.time)
     verdicts = tuple(_verdict(version, around, events) for version in versions)
@@ -314,15 +319,15 @@ def _lost(name: str, around: Surroundings) -> Iterator[Problem]:
             yield Problem("link_broken", "broken", manifest.where, why)
 
 
-def _twice(versions: Sequence[_Version], left: set[str], where: str) -> Iterator[Problem]:
+def _twice(versions: Sequence[_Version], removed: str, where: str) -> Iterator[Problem]:
     """Yield versions of the vault that are one key: an import that was not needed.
 
-    :param left: what was deleted or purged, as signed manifests tell
+    :param removed: when the key was deleted or purged last, as signed manifests tell
     """
     by_key: dict[str, list[str]] = {}
     for each in versions:
         identity = each.key.get("thumbprint") or each.key.get("generation")
-        if identity and each.kid and each.kid.lower() not in left:
+        if identity and each.kid and each.time > removed:
             by_key.setdefault(identity, []).append(each.kid)
     for kids in by_key.values():
         if len(kids) > 1:
@@ -336,12 +341,12 @@ def _twice(versions: Sequence[_Version], left: set[str], where: str) -> Iterator
 
 
 def _compare(
-    versions: list[_Version], in_vault: InVault, left: set[str], where: str
+    versions: list[_Version], in_vault: InVault, removed: str, where: str
 ) -> Iterator[Problem]:
     """Add what an export of the vault has, and yield what is not there any more.
 
     :param versions: gets those of which no statement tells
-    :param left: what was deleted or purged
+    :param removed: when the key was deleted or purged last
     """
     told = {version.kid.lower(): version for version in versions if version.kid}
     for facts in in_vault.key.versions:
@@ -357,8 +362,8 @@ def _compare(
             )
             version.problems.append(Problem("thumbprint_differs", "broken", where, why))
     read_at = format_moment(in_vault.read_at)
-    for kid, version in told.items():
-        if kid not in left and version.time <= read_at:
+    for version in told.values():
+        if removed < version.time <= read_at:
             why = f"The vault does not have {version.kid}, and no manifest tells who removed it"
             yield Problem("version_gone", "incomplete", where, why)
 

@@ -79,6 +79,7 @@ class WrappingPolicy:
     :ivar owner_roots: its own, by pool; None of the controller's replaces one
     :ivar owner_root_approvals: how many people make the root count that the controller gives for
         another pool; None where no number does
+    :ivar approved_keks: fingerprints by vault, so that the KEK of one cannot stand for another's
     :ivar escrow: fingerprints of escrow keys
     :ivar make: patterns of keys that may be made, locked, withdrawn and destroyed in the token
     :ivar destroy_approvals: how many people a destruction takes; None where nothing is destroyed
@@ -92,7 +93,7 @@ class WrappingPolicy:
     owner_roots: t.Mapping[str, str] | None = None
     maker_roots: tuple[str, ...] = ()
     owner_root_approvals: int | None = None
-    approved_keks: tuple[str, ...] = ()
+    approved_keks: t.Mapping[str, tuple[str, ...]] | None = None
     escrow: tuple[str, ...] = ()
     make: tuple[str, ...] = ()
     destroy_approvals: int | None = None
@@ -120,6 +121,10 @@ class WrappingPolicy:
                     self.where,
                 )
         return list(dict.fromkeys(deciding))
+
+    def approves(self, fingerprint: str, vault: str) -> bool:
+        """Tell whether the policy itself approves a KEK of a vault."""
+        return fingerprint in (self.approved_keks or {}).get(comparable_url(vault), ())
 
     def check_change(self, name: str, label: str, what: str) -> None:
         """Check that a key may be changed in the token.
@@ -286,6 +291,16 @@ def _roots(value: t.Any) -> dict[str, str]:
     return {_text(pool): _fingerprint(root) for pool, root in value.items()}
 
 
+def _keks(value: t.Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise ValueError("is no mapping of vaults to lists of fingerprints")
+    read = _each(_fingerprint)
+    keks = {_vault(vault): read(fingerprints) for vault, fingerprints in value.items()}
+    if len(keks) != len(value):
+        raise ValueError("names a vault twice")
+    return keks
+
+
 _RULE: t.Mapping[str, tuple[str, Read]] = {
     "names": ("names", _each(_text, 1)),
     "vaults": ("vaults", _each(_vault, 1)),
@@ -314,7 +329,7 @@ _FIELDS: t.Mapping[str, tuple[str, Read]] = {
     "attestation_owner_roots": ("owner_roots", _roots),
     "attestation_maker_roots": ("maker_roots", _each(_pem)),
     "owner_root_approvals": ("owner_root_approvals", _people),
-    "approved_keks": ("approved_keks", _each(_fingerprint)),
+    "approved_keks": ("approved_keks", _keks),
     "rules": ("rules", _rules),
     "escrow": ("escrow", _each(_fingerprint)),
     "make": ("make", _each(_text)),

@@ -38,10 +38,10 @@ _HOST = r"[a-z0-9][a-z0-9.-]{0,252}"
 RUNS = "runs.intoto.jsonl"
 
 #: Directories that are entered, and files that are read; all else in a folder is strange
-DIRECTORIES = re.compile(rf"{_HOST}(/(keys|attestations))?")
+DIRECTORIES = re.compile(rf"{_HOST}(/(keys|attestations|stamps))?")
 FILES = re.compile(
     rf"(?P<host>{_HOST})/(keys/(?P<name>[0-9a-z-]{{1,127}})\.intoto\.jsonl|runs\.intoto\.jsonl|"
-    r"attestations/(?P<sha256>[0-9a-f]{64})\.json)"
+    r"attestations/(?P<sha256>[0-9a-f]{64})\.json|stamps/(?P<stamped>[0-9a-f]{64})\.tsr)"
 )
 
 
@@ -76,12 +76,14 @@ class VaultFolder:
 
     :ivar keys: statements by the key's name in lower case, in the order of the file
     :ivar attestations: raw answers of Azure by their SHA-256
+    :ivar stamps: responses of time-stamping authorities by the digest of the run manifest
     """
 
     host: str
     keys: dict[str, list[Stated]] = field(default_factory=dict)
     runs: list[Stated] = field(default_factory=list)
     attestations: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -111,6 +113,8 @@ def parse_folder(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Rece
         vault = folder.vaults.setdefault(match["host"], VaultFolder(match["host"]))
         if match["sha256"]:
             _read_attestation(vault, match["sha256"], path, files[path])
+        elif match["stamped"]:
+            vault.stamps[match["stamped"]] = files[path]
         else:
             _read_statements(vault, match["name"], path, files[path])
     for path, why in sorted(strange.items()):

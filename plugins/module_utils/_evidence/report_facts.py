@@ -363,9 +363,10 @@ def _with_life(version: Version, successor: VersionVerdict | None, around: _Arou
     """Return a version with all that its statements and the runs tell of it."""
     judged = version.judged
     elsewhere = around.places.get(judged.thumbprint or "", ())
-    moments = [*_transfer(version), *_events(judged.events, around)]
-    if not any(event.get("what") == "made" for event in judged.events):
-        moments += _made(version)
+    made = list(_made(version))
+    # The CKA_ID tells it more exactly than the run, which knows when it ended.
+    events = [each for each in judged.events if not (made and each["what"] == "made")]
+    moments = [*made, *_transfer(version), *_events(events, around)]
     if successor is not None:
         moments.append(_superseded(successor))
     complete = replace(
@@ -374,8 +375,18 @@ def _with_life(version: Version, successor: VersionVerdict | None, around: _Arou
         approvals=_approvals(version, around),
         copies=tuple(kid for kid in elsewhere if kid != judged.kid),
     )
-    further = _further_deviations(complete, around.now)
-    return replace(complete, deviations=(*judged.deviations, *further))
+    own = (each for each in judged.deviations if each.code not in _outdated(judged))
+    return replace(complete, deviations=(*own, *_further_deviations(complete, around.now)))
+
+
+def _outdated(judged: VersionVerdict) -> set[str]:
+    """Return codes of deviations at the transfer that the verification's own judgement ends."""
+    ended: set[str] = set()
+    if judged.kek_attestation.verdict == "attested":
+        ended.add("kek_unattested")
+    if judged.attestation.verdict == "attested":
+        ended |= {"target_root_not_pinned", "target_unreadable", "target_not_fetched"}
+    return ended
 
 
 def _further_deviations(version: Version, now: str) -> Iterator[Deviation]:
@@ -470,12 +481,12 @@ def _superseded(successor: VersionVerdict) -> Moment:
 
 
 def _events(events: Iterable[Predicate], around: _Around) -> list[Moment]:
-    """Return what runs tell, if their chain holds."""
+    """Return what runs tell, if their chain holds; what has no time is done by the run's end."""
     return [
         Moment(
-            str(event.get("time") or ""),
+            str(event.get("time") or around.runs[event["run"]]["ended"]),
             f"{_EVENTS.get(str(event['what']), str(event['what']))} (run {event['run']})",
-            _CLOCKS["host"] if event.get("time") else _NO_CLOCK,
+            _CLOCKS["host"] if event.get("time") else f"at the end of the run, {_CLOCKS['host']}",
             not event["signed_by"],
         )
         for event in events

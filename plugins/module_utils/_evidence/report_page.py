@@ -107,6 +107,12 @@ _TRUSTS: t.Final[Mapping[str, str]] = {
     "attested": "attested",
     "unverified": "not verified",
 }
+_TRUST_SENTENCES: t.Final[Mapping[str, str]] = {
+    "created": "created by the run that used it",
+    "pinned": "approved by its fingerprint",
+    "attested": "attested by the hardware of the Managed HSM",
+    "unverified": "not verified: nothing showed whose it was",
+}
 _STANDINGS: t.Final[Mapping[str, str]] = {
     "signed": "signed",
     "named": "in a signed run",
@@ -310,7 +316,12 @@ def _runs(report: Report) -> Iterator[Markup]:
         element(
             "tr",
             element("th", vault, scope="row"),
-            element("td", element("div", chain.verdict), f"{chain.told}."),
+            element(
+                "td",
+                element("div", chain.verdict),
+                f"{chain.told}.",
+                joined(element("div", f"{line}.") for line in chain.stamps_told),
+            ),
             element("td", chain.head["number"] if chain.head else _NOTHING, cls="n"),
             element("td", element("code", chain.head["sha256"]) if chain.head else _NOTHING),
         )
@@ -507,15 +518,9 @@ def _of_wrap(version: Version) -> Iterator[tuple[str, Child]]:
     stated = f" ({one_line(attributes)})" if attributes else ""
     yield "Origin", _claim(told, f"{_ORIGINS.get(origin, origin)}{stated}")
     kek = told.predicate["kek"]
-    trust = _TRUSTS.get(kek["trust"], kek["trust"])
-    yield (
-        "KEK",
-        _claim(
-            told,
-            f"RSA-{kek['size']}, {trust}. ",
-            element("code", kek["fingerprint"]),
-        ),
-    )
+    trust = _TRUST_SENTENCES.get(kek["trust"], kek["trust"])
+    codes = (element("div", element("code", kek[name])) for name in ("kid", "fingerprint"))
+    yield "KEK", _claim(told, f"RSA-{kek['size']}, {trust}", *codes)
     if judged.kek_attestation.verdict != "none":
         yield "KEK's attestation", f"{judged.kek_attestation.told}."
     wrap = told.predicate["wrap"]

@@ -81,7 +81,8 @@ thead th { white-space: nowrap; color: var(--soft); font-weight: 600;
 tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 9rem; }
 tbody th small { font-weight: 400; }
 #keys tbody th { min-width: 15rem; }
-a { overflow-wrap: anywhere; }
+a, h3, h4, dd, li, p, td[colspan],
+#deviations td, #problems td, #runs td { overflow-wrap: anywhere; }
 .n { text-align: right; }
 .w { white-space: nowrap; }
 .key { border-top: 2px solid var(--rule); margin-top: 2.4rem; padding-top: 1.2rem; }
@@ -128,7 +129,7 @@ ol.life li::before { content: ""; position: absolute; left: -.36rem; top: .72em;
   a { text-decoration: none; }
   nav { display: none; }
   .part { break-before: page; }
-  h2, h3, h4 { break-after: avoid; }
+  h2, h3, h4, section > p { break-after: avoid; }
   thead { display: table-header-group; }
   tr, .verdict, .totals, ol.life li, dl.facts dd, .control { break-inside: avoid; }
   .scroll { overflow: visible; }

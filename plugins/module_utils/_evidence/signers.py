@@ -86,9 +86,14 @@ class Runs:
 
 
 def problems_of(stated: Stated, signatures: Signatures, runs: Runs) -> Iterable[Problem]:
-    """Yield what is wrong with who signed a statement of a key, and who names it."""
+    """Yield what is wrong with who signed a statement of a key, and who names it.
+
+    A signed manifest stands for the signature of what Azure's side states, which the token sees
+    before it signs. What the token itself did it signed when it did it, and Azure's host tells a
+    later run the digest of that, so there a manifest stands for nothing.
+    """
     what, where = f"{stated.kind}/v1", stated.where
-    named = runs.trusted.get(stated.digest)
+    named = stated.kind != "wrapped" and stated.digest in runs.trusted
     if signatures.false:
         yield _false(stated, signatures)
     elif signatures.unknown and not signatures.by and not named:
@@ -140,8 +145,8 @@ def _unknown(stated: Stated, signatures: Signatures) -> Problem:
         "unknown_signer",
         "broken",
         stated.where,
-        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no evidence key of "
-        "the trust folder",
+        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no key of the "
+        "trust folder that may sign it",
     )
 
 

@@ -59,6 +59,8 @@ def _vault(vault: VaultVerdict) -> Iterator[str]:
     chain = vault.chain
     head = f" (head {chain.head['number']}:{chain.head['sha256']})" if chain.head else ""
     yield f"{vault.vault}: {vault.verdict}; chain {chain.verdict}: {chain.told}{head}"
+    for told in chain.stamps_told:
+        yield f"  {told}"
     for key in sorted(vault.keys, key=_worst_first):
         code = "" if key.verdict == "whole" else f" ({key.code})"
         yield f"  {key.name}: {key.verdict}: {key.told}{code}"

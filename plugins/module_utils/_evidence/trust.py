@@ -26,11 +26,13 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certifica
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import Head
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import check_root
 
 #: What a trust folder has; anything else may be a misspelt name, so it is refused
-DIRECTORIES = re.compile(r"evidence-keys|maker-roots")
+DIRECTORIES = re.compile(r"evidence-keys|azure-keys|maker-roots|stamp-roots")
 FILES = re.compile(
-    r"(evidence-keys|maker-roots)/[^/\s]{1,200}\.pem|owner-roots\.json|heads\.json|allowed_signers"
+    r"(evidence-keys|azure-keys|maker-roots|stamp-roots)/[^/\s]{1,200}\.pem|owner-roots\.json|"
+    r"heads\.json|allowed_signers"
 )
 
 _HEAD = re.compile(r"(?P<vault>[^=\s]+)=(?P<number>[0-9]{1,9}):(?P<sha256>[0-9A-Fa-f]{64})")
@@ -41,16 +43,27 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Trust:
     """What counts.
 
-    :ivar keys: PEM texts of evidence keys by their keyids
+    :ivar keys: PEM texts of evidence keys of tokens by their keyids
+    :ivar azure_keys: the same of evidence keys in vaults, which vouch for Azure's side alone
     :ivar files: the name of each key's file by its keyid
     :ivar roots: of pools' owners, and of makers beside Marvell
     :ivar heads: by the vault's host: manifests that are known from elsewhere
+    :ivar stampers: PEM texts of the roots of time-stamping authorities
     """
 
     keys: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     roots: Roots = field(default_factory=lambda: Roots({}))
     heads: Mapping[str, tuple[Head, ...]] = field(default_factory=dict)
+    stampers: tuple[str, ...] = ()
+    azure_keys: Mapping[str, str] = field(default_factory=dict)
+
+    def signers_of(self, kind: str) -> Mapping[str, str]:
+        """Return the keys that may sign a kind of statement, by their keyids.
+
+        Whoever can use a key in the vault could otherwise state what the token's side did.
+        """
+        return {**self.azure_keys, **self.keys} if kind == "imported" else self.keys
 
     def with_heads(self, heads: Iterable[tuple[str, Head]]) -> Trust:
         """Return it with more known heads, by the vaults' hosts."""
@@ -63,6 +76,7 @@ class Trust:
         """Return what a verification says of it."""
         return {
             "evidence_keys": len(self.keys),
+            "azure_keys": len(self.azure_keys),
             "owner_roots": len(self.roots.owners),
             "maker_roots": len(self.roots.makers),
             "heads": sum(map(len, self.heads.values())),
@@ -81,22 +95,35 @@ def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust
         raise ByokError(
             f"{path} in the trust folder is unknown: {why}",
             "Remove it or correct its name: a trust folder has evidence-keys/*.pem, "
-            "maker-roots/*.pem, owner-roots.json, heads.json and allowed_signers",
+            "azure-keys/*.pem, maker-roots/*.pem, stamp-roots/*.pem, owner-roots.json, heads.json "
+            "and allowed_signers",
         )
     texts = {
         path: decode_text(content, f"The file {path} of the trust folder")
         for path, content in files.items()
     }
-    keys = {path: text for path, text in texts.items() if path.startswith("evidence-keys/")}
-    keyids = {path: keyid_of(text) for path, text in keys.items()}
+    keyids = {
+        path: keyid_of(text)
+        for path, text in texts.items()
+        if path.startswith(("evidence-keys/", "azure-keys/"))
+    }
+    ours, azure = (
+        {keyid: texts[path] for path, keyid in keyids.items() if path.startswith(folder)}
+        for folder in ("evidence-keys/", "azure-keys/")
+    )
     makers = [texts[path] for path in sorted(texts) if path.startswith("maker-roots/")]
+    stampers = {path: texts[path] for path in sorted(texts) if path.startswith("stamp-roots/")}
+    for path, text in stampers.items():
+        check_root(text, f"{path} of the trust folder")
     owners = _object(texts, "owner-roots.json")
     for pool, root in owners.items():
         normalised(root if isinstance(root, str) else "", pool)
     return Trust(
-        {keyids[path]: text for path, text in keys.items()},
-        {keyids[path]: path.partition("/")[2] for path in keys},
+        ours,
+        {keyid: path.partition("/")[2] for path, keyid in keyids.items()},
         Roots(owners, tuple(each for text in makers for each in read_bundle(text))),
+        stampers=tuple(stampers.values()),
+        azure_keys=azure,
     ).with_heads(_heads(_object(texts, "heads.json")))
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import Deviation
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import TimeStamp
 
 Verdict: t.TypeAlias = t.Literal["whole", "incomplete", "broken"]
 
@@ -129,12 +130,20 @@ class ChainVerdict(Shape):
     :ivar verdict: ``whole``, ``whole up to N`` or ``broken at N``
     :ivar head: ``number`` and ``sha256`` of the last manifest; None where there is none
     :ivar runs: their predicates, oldest first, with ``signed_by`` and ``sha256`` each
+    :ivar stamps: what time-stamping authorities state of them, in the order of the runs
     """
 
     verdict: str
     told: str
     head: Mapping[str, t.Any] | None
     runs: tuple[Mapping[str, t.Any], ...]
+    stamps: tuple[TimeStamp, ...] = ()
+
+    @property
+    def stamps_told(self) -> list[str]:
+        """What authorities state of which run, as sentences without their full stop."""
+        numbers = {run["sha256"]: run["number"] for run in self.runs}
+        return [f"Run {numbers[stamp.sha256]}: {stamp.told}" for stamp in self.stamps]
 
 
 @dataclass(frozen=True)
@@ -155,9 +164,9 @@ class Verification(Shape):
     """The whole of it.
 
     :ivar generated: when this was verified, by the clock of the host
-    :ivar trust: how many ``evidence_keys``, ``owner_roots``, ``maker_roots`` and ``heads`` were
-        trusted, ``keyids`` with the name of each key's file, and whether there was a ``listing``
-        and an export of the ``vaults``
+    :ivar trust: how many ``evidence_keys``, ``azure_keys``, ``owner_roots``, ``maker_roots`` and
+        ``heads`` were trusted, ``keyids`` with the name of each key's file, and whether there was a
+        ``listing`` and an export of the ``vaults``
     :ivar problems: the worst first
     """
 

@@ -210,7 +210,8 @@ class EvidenceFolder:
                     added = b"\n" + added
                 os.lseek(descriptor, 0, os.SEEK_END)
                 _write(descriptor, added)
-            os.fsync(directory)
+            if not size:
+                os.fsync(directory)  # where a new file's name is
 
     def _read(self, parts: tuple[str, ...], file: str) -> Lines:
         path = self._path(*parts, file)

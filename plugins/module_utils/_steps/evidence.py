@@ -26,6 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     to_pem,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt import (
+    envelope_beside,
     environment,
     tools,
     wrapped_of,
@@ -38,6 +39,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     Malformed,
     envelope_of,
     parse_envelope,
+    signed,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.target_attestation import (
@@ -54,6 +56,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.attestation 
     fetch_attestation,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.evidence_signer import (
+    VaultSigner,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import (
     Import,
     WrappedStatement,
@@ -76,15 +81,23 @@ class Evidence:
     :ivar roots: whose attestations count
     :ivar trusted: evidence keys whose signature counts on a package, as PEM by their keyids
     :ivar kek_attestation: what the hardware stated of the KEK, as byok_wrap judged it
+    :ivar signer: signs what this side states; None for nobody
     """
 
     folder: EvidenceFolder
     roots: Roots = field(default_factory=lambda: Roots({}))
     trusted: t.Mapping[str, str] = field(default_factory=dict)
     kek_attestation: str | None = None
+    signer: VaultSigner | None = None
 
     @classmethod
-    def of(cls, params: Params, vault_url: str, kek_attestation: str | None) -> Evidence:
+    def of(
+        cls,
+        params: Params,
+        vault_url: str,
+        kek_attestation: str | None,
+        signer: VaultSigner | None = None,
+    ) -> Evidence:
         """Read the options of a module that imports.
 
         :raises ByokError: for what is no root, and no evidence key
@@ -94,6 +107,7 @@ class Evidence:
             read_roots(params["attestation_owner_roots"], params["attestation_maker_roots"]),
             {keyid_of(pem): pem for pem in params.get("trusted_evidence_keys") or []},
             kek_attestation,
+            signer,
         )
 
     def stated(
@@ -107,7 +121,7 @@ class Evidence:
         """
         where, line = f"The envelope of {name} in packages", (wrapped or {}).get("envelope")
         if not line and path:
-            beside = envelopes_beside(path)
+            beside = envelope_beside(path)
             where = f"The file {beside}"
             line = (read_text(beside) or "").rstrip("\n").rpartition("\n")[2]
         if not line:
@@ -183,6 +197,8 @@ class Evidence:
         )
         there = list(envelopes_in(self.folder.receipts(name).whole))
         same = next((each for each in there if _tells_the_same(each, imported)), None)
+        if not same:
+            imported = self._signed(name, imported, warn)
         new = [
             *([ours] if ours and not any(_holds(each, ours) for each in there) else []),
             *([] if same else [imported]),
@@ -194,10 +210,19 @@ class Evidence:
         if self.kek_attestation and _judged(wanted) == _sha256(self.kek_attestation):
             self._keep(name, self.kek_attestation, warn)
 
-
-def envelopes_beside(path: str) -> str:
-    """Return where the envelope of a package is that somebody carries."""
-    return f"{path}.intoto.jsonl"
+    def _signed(self, name: str, imported: Envelope, warn: Warn) -> Envelope:
+        """Return a statement with this side's signature, or without it: the key is there."""
+        if self.signer is None:
+            return imported
+        try:
+            envelope = signed(imported, self.signer)
+            if envelope.signers({self.signer.keyid: self.signer.pem}):
+                return envelope
+            why = "what the vault returned is no signature of the evidence key."
+        except Exception as error:
+            why = str(as_byok_error(error))
+        warn(f"{name}: what this run states of the import is not signed: {why}")
+        return imported
 
 
 def envelopes_in(lines: t.Iterable[str]) -> t.Iterator[Envelope]:

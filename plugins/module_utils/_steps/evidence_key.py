@@ -27,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import read_bytes
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import open_gate
 from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key import (
     CURVE,
     EvidenceKey,
@@ -66,6 +67,8 @@ def ensure_evidence_key(params: Params, check_mode: bool, outcome: Outcome) -> N
         with lock:
             key = find_evidence_key(token, label)
             created = key is None
+            if created:
+                open_gate(params).check_making(label)
             if key is None and not check_mode:
                 key = make_evidence_key(token, label, host_clock())
         if created:
@@ -103,12 +106,12 @@ def open_evidence_key(
         elif check_mode:
             outcome.warnings.append(
                 f"There is no evidence key {label} in the {holder.info}. Unless "
-                "byok_evidence_key makes it first, a run outside of check mode fails."
+                "the module byok_evidence_key makes it first, a run outside of check mode fails."
             )
         else:
             raise ByokError(
                 f"There is no evidence key {label} in the {holder.info}, so nothing was made",
-                "Make it with byok_evidence_key, or correct evidence_key",
+                "Make it with the module byok_evidence_key, or correct evidence_key",
                 code="not_found",
             )
         yield key
@@ -155,7 +158,7 @@ def _try_signing(key: EvidenceKey) -> None:
             f"The evidence key {key.label} in the {key.token.info} does not sign: its public key "
             "does not verify what it signed",
             "Its two halves do not belong together, or the token hashes what it signs: set "
-            "evidence_key to another label, and make that key with byok_evidence_key",
+            "evidence_key to another label, and make that key with the module byok_evidence_key",
             code="evidence_key",
         )
 

@@ -15,9 +15,8 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import (
-    KINDS,
+    DEMANDED,
     NAMESPACE,
-    Kind,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import Declaration
@@ -112,9 +111,8 @@ class Gate:
         roots = dict(self._roots)
         given = _pinned(roots, vault)
         if given and self._required.get("owner-root"):
-            self._demand(
-                "owner-root", given, self._required["owner-root"], self._own, _root_of(vault)
-            )
+            subject, least = Subject("owner-root", given), self._required["owner-root"]
+            self._demand(subject, least, self._own, _root_of(vault))
         for policy in self.policies:
             own = _pinned(policy.owner_roots or {}, vault)
             if own:
@@ -130,16 +128,16 @@ class Gate:
 
         :raises ByokError: when fewer did than the options demand
         """
-        subject = Subject("kek", kek.fingerprint)
+        subject = _subject(kek)
+        vault = parse_kid(kek.kid).vault
         reasons = []
         least = self._required.get("kek", 0)
         if least:
-            counted = self._demand("kek", kek.fingerprint, least, self._own, f"The KEK {kek.kid}")
+            counted = self._demand(subject, least, self._own, f"The KEK {kek.kid}")
             reasons.append(f"approved by {', '.join(counted.principals)}")
         for policy in self.policies:
-            if kek.fingerprint in policy.approved_keks:
+            if policy.approves(kek.fingerprint, vault):
                 reasons.append(f"the wrapping policy {policy.where} approves it")
-            vault = parse_kid(kek.kid).vault
             numbers = [rule.kek_approvals for rule in policy.rules if vault in rule.vaults]
             fewest = min(filter(None, numbers), default=0)
             if fewest:
@@ -218,8 +216,9 @@ class Gate:
         if rule.kek_approvals:
             what = f"The KEK {kek.kid}"
             signers = _signers_of(policy)
-            self._demand("kek", kek.fingerprint, rule.kek_approvals, signers, what)
-        approved = bool(rule.kek_approvals) or kek.fingerprint in policy.approved_keks
+            self._demand(_subject(kek), rule.kek_approvals, signers, what)
+        vault = parse_kid(kek.kid).vault
+        approved = bool(rule.kek_approvals) or policy.approves(kek.fingerprint, vault)
         why: list[str] = []
         for word in rule.kek_trust:
             if word == "created" and kek.made and kek.maker_trusted:
@@ -267,7 +266,7 @@ class Gate:
         given = _pinned(self._roots, vault)
         if root is None and given and policy.owner_root_approvals is not None:
             signers, least = _signers_of(policy), policy.owner_root_approvals
-            self._demand("owner-root", given, least, signers, _root_of(vault))
+            self._demand(Subject("owner-root", given), least, signers, _root_of(vault))
             root = given
         if root is None:
             return None
@@ -285,6 +284,14 @@ class Gate:
         for policy in self.policies:
             policy.check_change(declaration.name, declaration.label, what)
 
+    def check_making(self, label: str) -> None:
+        """Check that a key may be made in the token that is no target key.
+
+        :raises PolicyRefused: when it may not
+        """
+        for policy in self.policies:
+            policy.check_change(label, label, "made")
+
     def check_destruction(self, identities: t.Iterable[str]) -> None:
         """Check that enough people approved the destruction of each of these generations.
 
@@ -293,13 +300,13 @@ class Gate:
         """
         for identity in identities:
             what = f"The destruction of the generation {identity}"
-            digest = text_digest(identity)
+            subject = Subject("destroy", text_digest(identity))
             for policy in self.policies:
                 least = policy.destroy_approvals
                 if least is None:
                     raise PolicyRefused(f"{what} may not be done", policy.where)
-                self._demand("destroy", digest, least, _signers_of(policy), what)
-            self._demand("destroy", digest, self._required.get("destroy", 0), self._own, what)
+                self._demand(subject, least, _signers_of(policy), what)
+            self._demand(subject, self._required.get("destroy", 0), self._own, what)
 
     # What is told
 
@@ -325,12 +332,11 @@ class Gate:
                 if warning not in outcome.warnings:
                     outcome.warnings.append(warning)
 
-    def _demand(self, kind: Kind, digest: str, least: int, signers: _Signers, what: str) -> Counted:
+    def _demand(self, subject: Subject, least: int, signers: _Signers, what: str) -> Counted:
         """Return who approved; checks that they are enough.
 
         :raises ByokError: when they are fewer than ``least``
         """
-        subject = Subject(kind, digest)
         if not least:
             return Counted(subject, ())
         counted = self._count(subject, signers)
@@ -360,6 +366,10 @@ def open_gate(params: Params) -> Gate:
         for found in read_policies(params.get("policy_file"))
     ]
     return Gate(policies, params)
+
+
+def _subject(kek: Kek) -> Subject:
+    return Subject("kek", kek.fingerprint, parse_kid(kek.kid).vault)
 
 
 def _signers_of(policy: WrappingPolicy) -> _Signers:
@@ -394,14 +404,14 @@ def _required(given: t.Mapping[str, t.Any], signers: _Signers) -> dict[str, int]
     for kind, number in given.items():
         text = str(number)  # before ansible-core 2.19 a template makes a text of it
         if (
-            kind not in KINDS
+            kind not in DEMANDED
             or isinstance(number, bool)
             or not text.isascii()
             or not text.isdigit()
         ):
             raise ByokError(
                 f"required_approvals has {kind}: {number}",
-                f"Give a number of people for some of {', '.join(KINDS)}",
+                f"Give a number of people for some of {', '.join(DEMANDED)}",
             )
         read[kind] = int(text)
     if any(read.values()) and not signers.allowed_signers:

@@ -184,6 +184,6 @@ def _public_pem(token: Token, label: str, identifier: bytes) -> str:
 def _unfit(token: Token, label: str, why: str) -> ByokError:
     return ByokError(
         f"The key {label} in the {token.info} is not fit to sign evidence: {why}",
-        "Set evidence_key to another label, and make that key with byok_evidence_key",
+        "Set evidence_key to another label, and make that key with the module byok_evidence_key",
         code="evidence_key",
     )

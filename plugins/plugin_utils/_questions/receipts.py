@@ -166,6 +166,7 @@ _ABOUT_A_RUN: Mapping[str, t.Callable[..., t.Any]] = {
 _ABOUT_EVIDENCE: Mapping[str, t.Callable[..., t.Any]] = {
     "evidence_planned": _evidence_planned,
     "evidence_imported": _evidence_imported,
+    "evidence_approved": lambda record, judged: _keep(record.approved(judged)),
     "evidence_made": lambda record, made: _keep(record.made(made)),
     "evidence_retired": lambda record, url, retired: _keep(record.retired(url, retired)),
     "evidence_deleted": lambda record, deleted: _keep(record.deleted(deleted)),

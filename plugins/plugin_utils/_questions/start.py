@@ -192,10 +192,10 @@ def _hsm_config(
     return {"refused": "", **config}
 
 
-def _unapproved(
+def _judge_plan(
     run: Transfer, approvals: t.Sequence[str], least: t.Any, signers: str | None, namespace: str
-) -> str:
-    """Return why a run may not act on its plan; empty if it may.
+) -> dict[str, t.Any]:
+    """Return who approved the plan of a run, and why it may not act on it; empty if it may.
 
     :param approvals: signatures
     :param least: how many people have to approve; 0 for none
@@ -214,7 +214,7 @@ def _unapproved(
     digest = plan_digest(run.request.vault_url, run.plan)
     people = int(least)
     if digest is None or people < 1:
-        return ""
+        return {"refused": "", "approvals": []}
     try:
         if not signers:
             raise ByokError(
@@ -225,8 +225,8 @@ def _unapproved(
             counted = count(Subject("plan", digest), approvals, namespace, keygen)
         counted.demand(people, f"The plan for {run.request.vault_url}", namespace)
     except ByokError as error:
-        return str(error)
-    return ""
+        return {"refused": str(error), "approvals": []}
+    return {"refused": "", "approvals": [counted.approval().to_dict()]}
 
 
 QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
@@ -235,5 +235,5 @@ QUESTIONS: Mapping[str, t.Callable[..., t.Any]] = {
     "kek_name": _kek_name,
     "no_kek": _no_kek,
     "judge_kek": _judge_kek,
-    "unapproved": of_a_run(_unapproved),
+    "judge_plan": of_a_run(_judge_plan),
 }

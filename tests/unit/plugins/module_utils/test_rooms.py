@@ -40,9 +40,11 @@ TOUCHED_BY = {
         "_core/public_key.py",
         "_evidence/certificate.py",
         "_evidence/signature.py",
+        "_evidence/time_stamp.py",
         "_token/rehearsal.py",
         "_vault/proof.py",
     },
+    "rfc3161_client": {"_evidence/time_stamp.py"},
 }
 
 #: The only file of module_utils that reads YAML, and only where it is given some

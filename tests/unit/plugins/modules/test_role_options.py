@@ -276,8 +276,6 @@ def test_every_option_reaches_a_module_or_says_where_modules_run() -> None:
         "byok_discover_overwrite",
         "byok_listing_directory",
         "byok_own_variables",
-        "byok_plan_allowed_signers",
-        "byok_plan_approvals",
         "byok_primary",
     }
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
-    PublicKey,
     fingerprint,
     from_pem,
     thumbprint,
@@ -147,7 +146,8 @@ class Key:
 
     @property
     def thumbprint(self) -> str | None:
-        return thumbprint(t.cast("PublicKey", from_pem(self.pem))) if self.pem else None
+        key = from_pem(self.pem) if self.pem else None
+        return thumbprint(key) if key else None
 
     @property
     def spki(self) -> str | None:
@@ -406,7 +406,7 @@ def trust_files() -> dict[str, bytes]:
     root = read_certificate(pool().owner.certificate).fingerprint
     return {
         "evidence-keys/token.pem": TOKEN.pem.encode(),
-        "evidence-keys/azure.pem": AZURE.pem.encode(),
+        "azure-keys/azure.pem": AZURE.pem.encode(),
         "owner-roots.json": json.dumps({"contoso": root}).encode(),
         "maker-roots/lab.pem": adapter.pem([maker().certificate]).encode(),
     }

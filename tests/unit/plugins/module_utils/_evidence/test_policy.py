@@ -29,7 +29,7 @@ DOCUMENT: dict[str, t.Any] = {
     "attestation_owner_roots": {"contoso-hsm": "3F:" + "0C" * 31},
     "attestation_maker_roots": [PEM],
     "owner_root_approvals": 2,
-    "approved_keks": ["ab" * 32],
+    "approved_keks": {f"{HSM}/": ["AB" * 32]},
     "rules": [
         {
             "names": ["payments-*"],
@@ -66,6 +66,12 @@ def test_a_whole_policy_is_read() -> None:
         "may be made and changed in the token: payments-*, web",
         "approvals of a destruction: 2",
     ]
+
+
+def test_a_kek_is_approved_for_its_vault() -> None:
+    assert policy().approves("ab" * 32, HSM)
+    assert not policy().approves("ab" * 32, VAULT)
+    assert not policy().approves("ac" * 32, HSM)
 
 
 def test_the_smallest_policy_allows_nothing() -> None:
@@ -113,7 +119,9 @@ RULE = DOCUMENT["rules"][0]
         ({"attestation_owner_roots": {"pool": "3f"}}, "no fingerprint"),
         ({"attestation_owner_roots": []}, "no mapping of pools"),
         ({"attestation_maker_roots": ["MIIB"]}, "no certificate in PEM"),
-        ({"approved_keks": ["x"]}, "no fingerprint"),
+        ({"approved_keks": {VAULT: ["x"]}}, "no fingerprint"),
+        ({"approved_keks": ["ab" * 32]}, "no mapping of vaults"),
+        ({"approved_keks": {VAULT: [], VAULT + "/": []}}, "names a vault twice"),
         ({"escrow": "cd" * 32}, "escrow is no list"),
         ({"make": ["a\nb"]}, "no line of text"),
     ],

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.moments impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import DEVIATIONS
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence import report_page
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    deviations_of,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.html_elements import (
     element,
 )
@@ -50,6 +54,7 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
 )
 from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.verifications import (  # noqa: E501
     EVIDENCE_KEY,
+    NONE,
     NOW,
     VAULTS,
     Transfer,
@@ -321,6 +326,27 @@ def test_a_life_is_told_in_order_and_each_time_with_its_clock() -> None:
     assert not [moment for moment in older.life if moment.claimed]
 
 
+def test_what_a_run_did_without_a_time_was_done_by_its_end() -> None:
+    transfer = Transfer(HSM, "web")
+    event: dict[str, Any] = {"key": "web", "generation": transfer.generation, "kid": None}
+    event |= {"time": None, "run": 1, "signed_by": [EVIDENCE_KEY]}
+    events = tuple({**event, "what": what} for what in ("made", "locked"))
+    runs = chain_of(HSM, run_of(HSM, 1, 0, ended="2026-01-05T09:00:00Z"))
+    key = key_of("web", transfer.judged(events=events))
+    ((version,),) = (
+        each.versions for each in report_of(verification_of(vault_of(HSM, key, chain=runs))).keys
+    )
+    assert life_of(version) == [
+        ("2026-01-05T08:00:00Z", "Made in the HSM", "clock of the token's host"),
+        ("2026-01-05T08:03:00Z", "Wrapped under the KEK byok-kek", "clock of the token's host"),
+        ("2026-01-05T08:03:09Z", "Imported", "Entra ID's clock"),
+        (
+            *("2026-01-05T09:00:00Z", "Locked in the HSM: it can't leave it any more (run 1)"),
+            "at the end of the run, a host's clock",
+        ),
+    ]
+
+
 def test_only_the_newest_version_can_have_expired() -> None:
     first = Transfer(HSM, "web", 0, 0, expires=NOW - timedelta(days=1))
     second = replace(first, number=1, day=30, expires=NOW + timedelta(seconds=1))
@@ -330,6 +356,17 @@ def test_only_the_newest_version_can_have_expired() -> None:
         for version in report_of(verification_of(vault_of(HSM, key))).keys[0].versions
     ]
     assert codes == [["expired"], [], []]
+
+
+def test_a_root_that_the_auditor_pinned_ends_what_deviated_at_the_transfer() -> None:
+    transfer = Transfer(HSM, "web")
+    imported = {**transfer.imported(), "attestation": {"verdict": "root_not_pinned"}}
+    deviations = deviations_of(transfer.wrapped(), imported)
+    code = "target_root_not_pinned"
+    attested = only(one(transfer, imported=imported, deviations=deviations))
+    assert code not in {each.code for each in attested.deviations}
+    none = only(one(transfer, imported=imported, deviations=deviations, attestation=NONE))
+    assert code in {each.code for each in none.deviations}
 
 
 def test_copies_in_other_vaults_and_in_escrow_are_listed() -> None:
@@ -486,6 +523,13 @@ def test_no_cell_is_a_formula_and_every_row_can_be_read(text: str) -> None:
         for cell in row:
             assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert printable(text) in rows[1][COLUMNS.index("key")]
+
+
+def test_the_page_of_documentation_has_the_columns_in_their_order() -> None:
+    documented = (Path(report_page.__file__).parents[3] / "docs/evidence.md").read_text()
+    part = documented.split("## The columns of the rows\n")[1].split("\n## ")[0]
+    first_cells = re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE)
+    assert re.findall("`([a-z0-9_]+)`", " ".join(first_cells)) == list(COLUMNS)
 
 
 def test_rows_end_as_rfc_4180_says() -> None:

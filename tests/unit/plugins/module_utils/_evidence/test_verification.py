@@ -44,6 +44,7 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
     WEB,
     Key,
     Made,
+    SoftwareKey,
     by,
     named,
     rsa_key,
@@ -84,7 +85,9 @@ def test_a_whole_folder_is_whole_in_all_its_parts() -> None:
     assert [version.kek_attestation.maker for version in web.versions] == ["not Marvell"] * 2
     payments = key_of(verification, "payments").versions[0]
     assert payments.wrapped is not None
-    assert payments.wrapped["signed_by"] == sorted((TOKEN.keyid, AZURE.keyid))
+    assert payments.imported is not None
+    assert payments.wrapped["signed_by"] == [TOKEN.keyid]
+    assert payments.imported["signed_by"] == sorted((TOKEN.keyid, AZURE.keyid))
     assert payments.wrapped["named_by"] == [1]
     assert len(key_of(verification, "payments").copies) == 1
     found = {each.code for each in key_of(verification, "tokens").versions[0].deviations}
@@ -96,7 +99,7 @@ def test_the_result_is_json_and_comes_back() -> None:
     told = json.loads(json.dumps(verification.to_dict()))
     assert told["exit"] == 0
     assert Verification.from_dict(told).to_dict() == told
-    assert told["trust"]["evidence_keys"] == 2
+    assert told["trust"]["evidence_keys"] == told["trust"]["azure_keys"] == 1
     assert told["trust"]["keyids"] == {TOKEN.keyid: "token.pem", AZURE.keyid: "azure.pem"}
 
 
@@ -318,13 +321,12 @@ def one_run(*receipts: tuple[Key, str, Envelope], made: Made, host: str = POOL) 
 
 def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_names_it() -> None:
     made = Made()
-    wrapped = made.wrap(VAULT, DATABASE)
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
     imported = made.bring(VAULT, DATABASE, wrapped)
     made.keep(VAULT, "database", wrapped, imported)
     receipts = [named(DATABASE, "wrapped", wrapped), named(DATABASE, "imported", imported)]
     loose = verified(made.files(), trust())
     assert codes(loose, "database") == {"unsigned", "not_in_a_run"}
-    assert key_of(loose, "database").code == "unsigned"
     made.run(VAULT, receipts)
     vouched = of(made)
     assert vouched.verdict == "whole"
@@ -337,6 +339,34 @@ def test_a_statement_that_nobody_signed_is_unsigned_unless_a_signed_manifest_nam
     assert key_of(of(unsigned), "database").code == "unsigned"
 
 
+@pytest.mark.parametrize(
+    ("signers", "code"), [((), "unsigned"), ((AZURE,), "unknown_signer")], ids=["nobody", "vault"]
+)
+def test_azure_s_side_cannot_state_what_the_token_wrapped(
+    signers: tuple[SoftwareKey, ...], code: str
+) -> None:
+    """A host that lies makes up a statement of the token's side, and an import of a killed run that
+    names it: the next run's manifest names both, and the token signs it.
+    """
+    made = Made()
+    forged = by(made.wrap(VAULT, DATABASE, kek__fingerprint="f" * 64), *signers)
+    moment = "2026-11-01T12:00:00Z"
+    imported = by(made.bring(VAULT, DATABASE, forged, interrupted_at=moment), TOKEN)
+    receipts = (DATABASE, "wrapped", forged), (DATABASE, "imported", imported)
+    verification = one_run(*receipts, made=made, host=VAULT)
+    assert codes(verification, "database") == {code}
+    copy = by(made.wrap(None, DATABASE), *signers)
+    verification = one_run((DATABASE, "escrow", copy), made=made, host=VAULT)
+    assert code in codes(verification, "database")
+
+
+def test_a_key_of_the_vault_signs_no_manifest() -> None:
+    made = Made()
+    receipts = made.transfer(VAULT, DATABASE, TOKEN)
+    made.run(VAULT, receipts, AZURE)
+    assert {each.code for each in of(made).problems} == {"unknown_signer"}
+
+
 def test_a_key_that_a_stranger_signed_is_broken() -> None:
     made = Made()
     wrapped = by(made.wrap(VAULT, DATABASE), STRANGER)
@@ -345,6 +375,22 @@ def test_a_key_that_a_stranger_signed_is_broken() -> None:
     verification = verified(made.files(), trust())
     assert key_of(verification, "database").code == "unknown_signer"
     assert verification.exit == 2
+
+
+def test_a_key_of_azure_s_side_vouches_for_azure_s_side_alone() -> None:
+    made = Made()
+    wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
+    imported = by(made.bring(VAULT, DATABASE, wrapped), AZURE)
+    receipts = (DATABASE, "wrapped", wrapped), (DATABASE, "imported", imported)
+    assert one_run(*receipts, made=made, host=VAULT).verdict == "whole"
+    made = Made()
+    forged = by(made.wrap(VAULT, DATABASE), AZURE)
+    made.keep(VAULT, "database", forged, by(made.bring(VAULT, DATABASE, forged), AZURE))
+    verification = verified(made.files(), trust())
+    assert key_of(verification, "database").code == "unknown_signer"
+    made.run(VAULT, [], AZURE)
+    chain = verified(made.files(), trust(made)).vaults[0].chain
+    assert chain.verdict == "broken at 1"
 
 
 def test_the_steps_of_a_transfer_that_nothing_tells_of_are_named() -> None:
@@ -728,6 +774,24 @@ def test_a_version_with_another_public_key_than_was_brought_is_broken() -> None:
     verification = looked(None, export(VAULT, (other, kid_of("database"))))
     assert key_of(verification, "database").code == "thumbprint_differs"
     assert verification.exit == 2
+
+
+def test_versions_of_a_key_that_was_deleted_are_not_missed() -> None:
+    def folder(time: str | None) -> set[str]:
+        made = small()
+        file = f"{POOL}/keys/web.intoto.jsonl"
+        predicates = [each.statement()["predicate"] for each in made.lines[file]]
+        newest = predicates[-1]["kid"]
+        event = {"key": "web", "what": "deleted", "generation": None, "kid": newest, "time": time}
+        made.run(POOL, [], events=[event])
+        host, gone = POOL, replace(WEB[0], name="Web")
+        document = json.loads(export(host, (gone, newest))[f"{host}.json"])
+        document[0]["versions"]["target_keys"][0] |= {"deleted": True, "versions": []}
+        return codes(verified(made.files(), trust(made), {}, {"export": json.dumps(document)}))
+
+    assert folder("2026-11-10T00:00:00Z") == set()
+    assert folder(None) == set()
+    assert folder("2026-11-01T18:00:00Z") == {"version_gone"}  # the rotation was later
 
 
 @pytest.mark.parametrize(

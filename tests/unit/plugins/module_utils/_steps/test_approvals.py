@@ -30,7 +30,8 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
 )
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
-KEK = Subject("kek", "ab" * 32)
+VAULT = "https://contoso.vault.azure.net"
+KEK = Subject("kek", "ab" * 32, VAULT)
 
 
 class People(t.NamedTuple):
@@ -119,7 +120,15 @@ def test_names_that_differ_in_case_are_one_person(office: Office, people: People
 
 
 @pytest.mark.parametrize(
-    "line", [f"kek {'ab' * 31}ac", f"owner-root {'ab' * 32}", f"plan {'ab' * 32}", "ab" * 32]
+    "line",
+    [
+        f"kek {'ab' * 31}ac {VAULT}",
+        f"kek {'ab' * 32}",
+        f"kek {'ab' * 32} https://fabrikam.vault.azure.net",
+        f"owner-root {'ab' * 32}",
+        f"plan {'ab' * 32}",
+        "ab" * 32,
+    ],
 )
 def test_the_approval_of_something_else(office: Office, people: People, line: str) -> None:
     counted = office.count(people.anna.sign(line))

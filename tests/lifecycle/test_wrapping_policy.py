@@ -13,6 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    parse_envelope,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.plan_report import (
     summarise,
     to_markdown,
@@ -135,7 +138,7 @@ def test_people_approve_the_kek_of_a_run(
     keep(vault, trust="approved", allowed_signers=signers, rule={"kek_approvals": 2})
     kek = vault.run("byok_kek", name="kek-of-the-vault", size=2048)
     given = {"kek_id": kek["kek_id"], "approved_keks": [kek["kek_fingerprint"]]}
-    line, declared = f"kek {kek['kek_fingerprint']}", key()
+    line, declared = f"kek {kek['kek_fingerprint']} {vault.url}", key()
     one, both = [anna.sign(line)], [anna.sign(line), bob.sign(line)]
     # The role makes the generation before the token's host is shown the KEK; the next run takes it.
     (failed,) = vault.rotate(declared, **given, approvals=one)["failures"]
@@ -159,7 +162,7 @@ def test_approvals_are_files_beside_the_inventory(
     given["approvals_directory"] = str(folder)
     assert vault.transfer(declared, **given)["failures"][0]["code"] == "approvals_missing"
     digest = kek["kek_fingerprint"]
-    (folder / f"{digest}.anna.sig").write_text(anna.sign(f"kek {digest}"))
+    (folder / f"{digest}.anna.sig").write_text(anna.sign(f"kek {digest} {vault.url}"))
     assert only(vault.transfer(declared, **given))["changed"]
 
 
@@ -224,7 +227,16 @@ def test_people_approve_what_the_plan_showed(
     assert vault.generations(declared) == []
     lab.forward(hours=3)  # the plan of another time that does the same is the same
     both = [each.sign(f"plan {shown['digest']}") for each in (anna, bob)]
-    assert only(vault.rotate(declared, **demand, approvals=both))["changed"]
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    given = {**demand, "approvals": both, "receipt_directory": str(folder)}
+    assert only(vault.rotate(declared, **given))["changed"]
+    (line,) = (folder / vault.host / "runs.intoto.jsonl").read_text().splitlines()
+    run_of_plan = parse_envelope(line, "runs").statement()["predicate"]
+    assert run_of_plan["plan"] == shown["digest"]
+    assert run_of_plan["approvals"] == [
+        {"subject": "plan", "digest": shown["digest"], "principals": ["anna", "bob"]}
+    ]
     # What does nothing needs no approval, and what does something else needs its own.
     assert plan_of(vault, declared)["digest"] is None
     assert not only(vault.rotate(declared, **demand))["changed"]
