@@ -41,10 +41,12 @@ def declare(lab: RunningLab, count: int, vaults: list[str], kind: str = "EC") ->
         for vault in vaults
     }
     path = lab.path / f"{'-'.join(vaults)}.json"
-    # SoftHSM's flaw has to be allowed.
-    path.write_text(
-        json.dumps({"all": {"vars": {"byok_allow_trailing_zeros": True}, "hosts": hosts}})
-    )
+    shared = {
+        "byok_allow_trailing_zeros": True,  # SoftHSM's flaw has to be allowed
+        "byok_receipt_directory": str(lab.receipts),
+        "byok_state_directory": str(lab.state),
+    }
+    path.write_text(json.dumps({"all": {"vars": shared, "hosts": hosts}}))
     return path
 
 

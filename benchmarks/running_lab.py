@@ -34,6 +34,10 @@ class RunningLab:
             dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, prefix="keyferry-bench-"
         )
         self.path = Path(self._folder.name) / "lab"
+        # What runs leave is written to the disk, as it is for users
+        self._left = tempfile.TemporaryDirectory(prefix="keyferry-bench-")
+        self.receipts, self.state = (Path(self._left.name) / each for each in ("receipts", "state"))
+        self.receipts.mkdir()
         self._rate_factor = rate_factor
         self.environment: dict[str, str] = {}
 
@@ -61,6 +65,7 @@ class RunningLab:
     ) -> None:
         self._lab("stop")
         self._folder.cleanup()
+        self._left.cleanup()
 
     def requests(self) -> list[dict[str, Any]]:
         """Return what the vaults answered so far, but for challenges."""
