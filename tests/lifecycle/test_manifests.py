@@ -7,7 +7,6 @@ each of them.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -404,12 +403,32 @@ def test_evidence_that_could_not_be_kept_is_told_and_taken_by_the_next_run(
     assert [each["imported"] for each in result["rotations"]] == [True, True]
     assert "It is broken." in failure(result)
     assert result["failures"][0]["code"] == "evidence_unkept"
+    assert any("It is broken." in str(told) for told in result["told"])
     assert folder.runs() == []
     assert perform(options, keys)["failures"] == []
     manifests = folder.whole()  # a manifest that was signed and not stored is stored then
     assert len(manifests) == {"byok_sign": 1, "byok_receipts": 2}[module]
     for manifest in manifests:
         assert sorted(kinds(manifest)) == ["imported"] * 2 + ["wrapped"] * 2
+
+
+def test_a_run_that_stops_keeps_the_evidence_of_what_it_did(
+    vault: Vault, key: Declare, folder: Folder
+) -> None:
+    keys, wraps = [key(), key()], []
+
+    def stops(module: str, check: bool, **options: Any) -> Result:
+        wraps.extend([module] if module == "byok_wrap" else [])
+        second = module == "byok_wrap" and len(wraps) == 2
+        return Failing("byok_wrap" if second else "")(module, check, **options)
+
+    options = {**vault._options(), "batch_size": 1}
+    with pytest.raises(ByokError, match="It is broken"):
+        perform(options, keys, run_module=stops)
+    (manifest,) = folder.whole()
+    assert kinds(manifest) == ["wrapped", "imported"]
+    assert perform(options, keys)["failures"] == []
+    assert [len(each["receipts"]) for each in folder.whole()] == [2, 2]
 
 
 # Other jobs
@@ -447,13 +466,7 @@ def test_retiring_deleting_and_recovering_go_on_with_the_chain(
     assert deleted["events"][0]["kid"] == second["kid"]
 
 
-def test_every_line_is_small_enough_to_be_read_again(
-    folder: Folder, vault: Vault, key: Declare
-) -> None:
-    declared = key()
-    vault.rotate(declared)
-    lines = [*(folder.path / "keys").glob("*"), folder.path / "runs.intoto.jsonl"]
-    for path in lines:
-        assert oct(path.stat().st_mode & 0o777) == "0o600"
-        for line in path.read_text().splitlines():
-            json.loads(line)
+def test_nobody_else_can_read_evidence(vault: Vault, key: Declare, folder: Folder) -> None:
+    vault.rotate(key())
+    paths = [*(folder.path / "keys").glob("*"), folder.path / "runs.intoto.jsonl"]
+    assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o600"] * 2
