@@ -7,7 +7,6 @@ each of them.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,7 +54,11 @@ class Folder:
 
     def receipts(self, key: Result) -> list[tuple[str, Result, bool]]:
         """Of a key, oldest first: kind, predicate, and whether the token signed it."""
-        return [self._read(each) for each in self._lines(f"keys/{key['name'].lower()}")]
+        return [self._read(each) for each in self.lines(key)]
+
+    def lines(self, key: Result) -> list[Envelope]:
+        """The envelopes of a key, oldest first."""
+        return self._lines(f"keys/{key['name'].lower()}")
 
     def runs(self) -> list[Result]:
         """The manifests, each signed by the token or by nobody."""
@@ -159,6 +162,18 @@ def test_a_transfer_leaves_signed_receipts_and_a_manifest_and_then_nothing(
     again = vault.rotate(*keys)
     assert (again["changed"], again["warnings"]) == (False, [])
     assert len(folder.whole()) == 1
+
+
+@BOTH
+def test_a_key_of_the_vault_signs_beside_the_token(
+    lab: Lab, vault: Vault, key: Declare, folder: Folder
+) -> None:
+    made = lab.client(vault.url).create_ec_key("azure", curve="P-256", hardware_protected=True)
+    declared, kid = key(), str(made.id)
+    assert vault.rotate(declared, evidence_key_id=kid)["failures"] == []
+    assert [len(each.signatures) for each in folder.lines(declared)] == [1, 2]
+    with pytest.raises(ByokError, match="cannot sign receipts"):
+        vault.rotate(key(), evidence_key_id=f"{kid}0")
 
 
 @BOTH
@@ -405,6 +420,7 @@ def test_evidence_that_could_not_be_kept_is_told_and_taken_by_the_next_run(
     assert [each["imported"] for each in result["rotations"]] == [True, True]
     assert "It is broken." in failure(result)
     assert result["failures"][0]["code"] == "evidence_unkept"
+    assert any("It is broken." in str(told) for told in result["told"])
     assert folder.runs() == []
     assert perform(options, keys)["failures"] == []
     manifests = folder.whole()  # a manifest that was signed and not stored is stored then
@@ -453,6 +469,25 @@ def test_a_result_that_no_module_returns_hides_no_package_that_was_wrapped(
     (manifest,) = folder.runs()
     assert "wrapped" in kinds(manifest)
     assert [happened for _key, happened in events(manifest)] == ["made"]
+
+
+def test_a_run_that_stops_keeps_the_evidence_of_what_it_did(
+    vault: Vault, key: Declare, folder: Folder
+) -> None:
+    keys, wraps = [key(), key()], []
+
+    def stops(module: str, check: bool, **options: Any) -> Result:
+        wraps.extend([module] if module == "byok_wrap" else [])
+        second = module == "byok_wrap" and len(wraps) == 2
+        return Failing("byok_wrap" if second else "")(module, check, **options)
+
+    options = {**vault._options(), "batch_size": 1}
+    with pytest.raises(ByokError, match="It is broken"):
+        perform(options, keys, run_module=stops)
+    (manifest,) = folder.whole()
+    assert kinds(manifest) == ["wrapped", "imported"]
+    assert perform(options, keys)["failures"] == []
+    assert [len(each["receipts"]) for each in folder.whole()] == [2, 2]
 
 
 class Gone:
@@ -516,13 +551,7 @@ def test_retiring_deleting_and_recovering_go_on_with_the_chain(
     assert deleted["events"][0]["kid"] == second["kid"]
 
 
-def test_every_line_is_small_enough_to_be_read_again(
-    folder: Folder, vault: Vault, key: Declare
-) -> None:
-    declared = key()
-    vault.rotate(declared)
-    lines = [*(folder.path / "keys").glob("*"), folder.path / "runs.intoto.jsonl"]
-    for path in lines:
-        assert oct(path.stat().st_mode & 0o777) == "0o600"
-        for line in path.read_text().splitlines():
-            json.loads(line)
+def test_nobody_else_can_read_evidence(vault: Vault, key: Declare, folder: Folder) -> None:
+    vault.rotate(key())
+    paths = [*(folder.path / "keys").glob("*"), folder.path / "runs.intoto.jsonl"]
+    assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o600"] * 2

@@ -239,9 +239,12 @@ class Year:
         if result is None:
             self._take_over(place, {name: steps[name] for name in brought})
             return False
-        assert {each["name"]: each["action"] for each in result["rotations"]} == {
-            name: each.action for name, each in steps.items()
+        # An import that a killed run had sent is in place, and this run verified and recorded it
+        done = {
+            each["name"]: "none" if each["code"] == "interrupted_import" else each["action"]
+            for each in result["rotations"]
         }
+        assert done == {name: each.action for name, each in steps.items()}
         assert {each["name"] for each in result["failures"]} == {
             name for name, each in steps.items() if each.action == "conflict"
         }

@@ -65,6 +65,7 @@ def keep(run: Transfer) -> Kept:
         "lockable": len(run.lockable()),
         "failures": len(run.failures),
         "problems": len(run.problems()),
+        "unkept": _told(run.unkept),
         "standing": run.standing(),
         "arrived": run.arrived(),
         "report": _in_role(run.report()),
