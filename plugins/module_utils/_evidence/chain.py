@@ -127,8 +127,8 @@ def continue_chain(
         return Continuation(
             mine.head,
             unstored,
-            f"Manifest {numbers} signed and never stored, because a run was interrupted. What is "
-            "missing is returned again",
+            f"Manifest {numbers} signed and never stored: a run was interrupted, or another one "
+            "is at its end. What is missing is returned again",
         )
     if theirs and shown_is_ours and theirs.head.number > mine.head.number:
         return Continuation(
