@@ -206,6 +206,7 @@ class EvidenceFolder:
                 inner = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = inner
+                _refuse_others(descriptor, part)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -288,6 +289,7 @@ def _locked(directory: int, file: str) -> t.Iterator[int]:
             descriptor = os.open(file, _THERE, dir_fd=directory)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise _irregular(file)
+            _refuse_others(descriptor, file)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             there = os.stat(file, dir_fd=directory, follow_symlinks=False)
             if not os.path.samestat(there, os.fstat(descriptor)):  # somebody replaced it just now
@@ -297,6 +299,21 @@ def _locked(directory: int, file: str) -> t.Iterator[int]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _refuse_others(descriptor: int, path: str) -> None:
+    """Refuse what another user put where this one's evidence goes, and so can change.
+
+    :raises ByokError: for it; root, who can read what any user wrote, goes on with that
+    """
+    owner, me = os.fstat(descriptor).st_uid, os.geteuid()
+    if me and owner not in (0, me):
+        raise ByokError(
+            f"{path} in the evidence folder belongs to the user with the number {owner}, who "
+            "could change what is written there",
+            "Let one user run the modules on this host, or set receipt_directory to a directory "
+            "of this user's",
+        )
 
 
 def _is_regular(directory: int, file: str) -> bool:

@@ -183,6 +183,19 @@ def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         EvidenceFolder(None, URL)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("laid", ["", "keys", "keys/a.intoto.jsonl"])
+def test_what_another_user_put_there_is_not_written(
+    folder: EvidenceFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, laid: str
+) -> None:
+    folder.add_receipts("a", "one")
+    os.chown(tmp_path / HOST / laid, 4321, 0)
+    folder.add_receipts("a", "two")  # by root
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    with pytest.raises(ByokError, match="belongs to the user with the number 4321"):
+        folder.add_receipts("a", "three")
+
+
 def test_a_name_is_no_path(folder: EvidenceFolder) -> None:
     for name in ("../a", "a/b", "", "a.b"):
         with pytest.raises(ByokError):
