@@ -86,6 +86,21 @@ class Arrival(Shape):
 
 
 @dataclass(frozen=True)
+class Removal(Shape):
+    """What is needed here of Deletion."""
+
+    name: str
+    kid: str
+    state: str
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the version is one of the key."""
+        kid = parse_key_id(self.kid)
+        return kid is not None and kid.name.lower() == self.name.lower()
+
+
+@dataclass(frozen=True)
 class Unreceipted(Shape):
     """A version in place of which no statement tells, as byok_plan reports it."""
 
@@ -239,11 +254,22 @@ class RunRecord(Shape):
         ]
         return replace(self, events=(*self.events, *events))
 
-    def deleted(self, result: Result) -> RunRecord:
-        """Take in which keys byok_import deleted, purged or recovered."""
+    def deleted(
+        self, result: Result, asked: Iterable[Mapping[str, t.Any]], states: Sequence[What]
+    ) -> RunRecord:
+        """Take in which keys byok_import deleted, purged or recovered.
+
+        Of a key that it was not asked for, the host that reaches Azure has no say: the manifest
+        would excuse a version that somebody removed.
+
+        :param asked: the declarations that it was given
+        :param states: what it was asked to do with them
+        """
+        names = {each["name"].lower() for each in asked}
         events = [
-            Event(key["name"], key["state"], kid=key["kid"])
-            for key in result.get("deletions") or ()
+            Event(told.name, t.cast(What, told.state), kid=told.kid)
+            for told in map(Removal.from_dict, result.get("deletions") or ())
+            if told.name.lower() in names and told.state in states and told.is_consistent
         ]
         return replace(self, events=(*self.events, *events))
 

@@ -169,7 +169,9 @@ _ABOUT_EVIDENCE: Mapping[str, t.Callable[..., t.Any]] = {
     "evidence_approved": lambda record, judged: _keep(record.approved(judged)),
     "evidence_made": lambda record, made: _keep(record.made(made)),
     "evidence_retired": lambda record, url, retired: _keep(record.retired(url, retired)),
-    "evidence_deleted": lambda record, deleted: _keep(record.deleted(deleted)),
+    "evidence_deleted": lambda record, deleted, asked, states: _keep(
+        record.deleted(deleted, asked, states)
+    ),
     "evidence_locked": lambda record, locked: _keep(record.locking_done(locked)),
     "to_sign": lambda record: record.to_sign(),
     "to_store": lambda record: record.to_store(),

@@ -399,10 +399,18 @@ def test_evidence_that_could_not_be_kept_is_told_at_the_end() -> None:
 def test_a_run_in_a_vault_leaves_evidence_of_what_it_did_there() -> None:
     run = ask(VAULT, "begin_in_vault", "delete", False)
     deleted = {
-        "deletions": [{"name": "a", "state": "purged", "kid": kid("a")}],
+        "deletions": [
+            {"name": "a", "state": "purged", "kid": kid("a")},
+            # what a host says that lies
+            {"name": "other", "state": "purged", "kid": kid("other")},
+            {"name": "b", "state": "purged", "kid": kid("other")},
+            {"name": "b", "state": "recovered", "kid": kid("b")},
+            {"name": "b", "state": "destroyed", "kid": "\ud800"},
+        ],
         "failures": [{"name": "b", "msg": "busy"}],
     }
-    evidence = ask(EVIDENCE, "evidence_deleted", deleted)
+    asked = [{"name": "A"}, {"name": "b"}]
+    evidence = ask(EVIDENCE, "evidence_deleted", deleted, asked, ["deleted", "purged"])
     manifest = ask(evidence, "manifest", ask(run, "rehearsed", deleted), {})
     assert manifest["job"] == "delete"
     assert [(each["what"], each["kid"]) for each in manifest["events"]] == [("purged", kid("a"))]
