@@ -244,7 +244,7 @@ class RunRecord(Shape):
             Event(key["name"], key["state"], kid=key["kid"])
             for key in result.get("deletions") or ()
         ]
-        return replace(self, events=(*self.events, *events))
+        return replace(self.approved(result), events=(*self.events, *events))
 
     def brought(self, batch: Batch, wrapped: Result, imported: Result) -> Recorded:
         """Take in what byok_wrap wrapped of a batch and byok_import imported.
