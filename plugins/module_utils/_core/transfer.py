@@ -583,8 +583,10 @@ class Batch:
         for returned in self.returned_packages:
             package = Package.from_dict(returned)
             if package.name in names:
-                # byok_import gets the content, because it may run on another host than the file's
-                packages.append(replace(package, path=None))
+                # byok_import gets the content, because it may run on another host than the file's,
+                # and the receipt once: it is in the envelope too
+                receipt = None if package.envelope else package.receipt
+                packages.append(replace(package, path=None, receipt=receipt))
         return packages
 
     def imported(self, result: Result) -> Transfer:
