@@ -59,6 +59,14 @@ options:
       name.
     type: dict
     default: {}
+  to_store:
+    description:
+      - Receipts of the token's side that the other host has yet to store, each an envelope as one
+        line of JSON. They are not signed here. They are kept with the manifest, and returned in
+        RV(unstored) by later calls until the other host shows that it stored the manifest.
+    type: list
+    elements: raw
+    default: []
   run:
     description:
       - What the run did, as JSON. It is the predicate of C(run/v1) without C(number), C(previous)
@@ -120,8 +128,8 @@ run:
     {"payload":"...","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"...",
     "sig":"..."}]}
 unstored:
-  description: A manifest that an interrupted run signed, and that never reached the host that keeps
-    them. Store it before RV(run).
+  description: Manifests that interrupted runs signed, with the receipts of O(to_store), which never
+    reached the host that keeps them, oldest first. Store them before RV(run).
   returned: always, and empty as a rule
   type: list
   elements: str
@@ -191,6 +199,7 @@ def main() -> None:
             "vault_url": {"type": "str", "required": True, "aliases": ["keyvault_uri"]},
             "statements": {"type": "list", "elements": "raw", "default": []},
             "labels": {"type": "dict", "default": {}},
+            "to_store": {"type": "list", "elements": "raw", "default": []},
             # before 2.19 Ansible makes a dict of a JSON text
             "run": {"type": "jsonarg"},
             "last_run": {"type": "jsonarg"},

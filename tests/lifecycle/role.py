@@ -51,6 +51,7 @@ _KEYWORDS = {
     *("name", "vars", "when", "loop", "loop_control", "block", "always", "module_defaults"),
     "environment",
     *("delegate_to", "check_mode", "diff", "register", "changed_when", "failed_when"),
+    "ignore_unreachable",
 }
 _INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
 
@@ -61,6 +62,10 @@ _LAZY = ("map", "select", "reject", "selectattr", "rejectattr")
 
 class TaskFailed(Exception):
     """A task failed, and with it the host."""
+
+
+class Unreachable(Exception):
+    """A host could not be reached, so Ansible does no more for it, ``always`` neither."""
 
 
 # Templates
@@ -337,6 +342,10 @@ class Play:
         result = json.loads(json.dumps({**told, "planned": None}))  # as it passes between hosts
         if "register" in node:
             self.facts[node["register"]] = result
+        if result.get("unreachable"):  # of which no condition is asked
+            if not node.get("ignore_unreachable"):
+                raise Unreachable(node["name"])
+            return
         self._judge(node, "changed", result, lookup)
         self._judge(node, "failed", result, lookup)
         self.done.append(Done(module, result, changes, result["changed"]))

@@ -431,6 +431,32 @@ def test_a_run_that_stops_keeps_the_evidence_of_what_it_did(
     assert [len(each["receipts"]) for each in folder.whole()] == [2, 2]
 
 
+class Gone:
+    """Modules of hosts of which one cannot be reached any more from its import on."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    def __call__(self, module: str, check: bool, **options: Any) -> Result:
+        self.is_gone |= module == "byok_import"
+        if self.is_gone and module in ("byok_import", "byok_kek", "byok_receipts"):
+            return {"unreachable": True, "changed": False, "msg": "It let go."}
+        return attempt(module, check, **options)
+
+
+def test_a_host_that_lets_go_of_its_connection_hides_no_package_that_it_got(
+    vault: Vault, key: Declare, folder: Folder
+) -> None:
+    declared = key()
+    options = {"vault_url": vault.url, **LAB_OPTIONS, **vault.options}
+    with pytest.raises(ByokError, match="It let go"):
+        perform(options, [declared], run_module=Gone())
+    assert folder.runs() == []
+    assert perform(options, [declared])["failures"] == []
+    first, _second = folder.whole()
+    assert kinds(first) == ["wrapped"]
+
+
 # Other jobs
 
 

@@ -206,7 +206,7 @@ def plan_of(vault: Vault, declared: Result) -> Result:
     play.perform("plan")
     summary = summarise([{**variables, **play.facts}], "2026-11-30T12:00:00Z")
     jsonschema.validate(summary, SCHEMA)
-    (of_host,) = summary["hosts"].values()
+    of_host = next(iter(summary["hosts"].values()))
     return {**of_host, "told": to_markdown(summary)}
 
 

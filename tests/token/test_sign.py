@@ -267,6 +267,44 @@ def test_a_manifest_that_was_never_stored_is_returned_again(
     assert judge_chain(envelopes, []).verdict == "whole up to 3"
 
 
+def test_manifests_of_two_interrupted_runs_are_returned_until_they_are_stored(
+    chain: Callable[..., dict[str, Any]],
+) -> None:
+    stored = chain()["run"]
+    lost = [chain(last_run=stored)["run"] for _time in range(3)]
+    done = chain(last_run=stored)
+    assert done["unstored"] == lost
+    assert "Manifest 2 to 4 were signed and never stored" in done["warnings"][0]
+    # The host died when it had stored one of them.
+    after = chain(last_run=lost[0])
+    assert after["unstored"] == [*lost[1:], done["run"]]
+    envelopes = [parse_envelope(line, "It") for line in (stored, *lost, done["run"], after["run"])]
+    assert judge_chain(envelopes, []).verdict == "whole up to 6"
+    assert chain(last_run=after["run"])["unstored"] == []
+
+
+def test_what_a_manifest_names_is_returned_with_it_until_it_is_stored(
+    chain: Callable[..., dict[str, Any]],
+) -> None:
+    named = '{"payload":"x"}'
+    lost = chain(to_store=[named])["run"]
+    again = chain(last_run=None)
+    assert again["unstored"] == [named, lost]
+    assert chain(last_run=lost)["unstored"] == [again["run"]]
+
+
+def test_a_number_without_room_for_more_ends_no_chain(
+    chain: Callable[..., dict[str, Any]],
+) -> None:
+    for number in (statements.MOST_RUNS, int("9" * 4300)):
+        place = {"number": 1, "previous": None, "evidence_key": None}
+        statement = statements.run({**predicate_of_run(), **place})
+        statement["predicate"].update(number=number, previous="b" * 64)
+        done = chain(last_run=envelope_of(statement).to_line())
+        assert "The last manifest (last_run) is no evidence" in done["warnings"][0]
+    assert number_of(done["run"]) == 2
+
+
 def test_an_older_manifest_makes_no_second_chain(
     chain: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -311,11 +349,12 @@ def test_a_note_that_cannot_be_read_is_never_passed_over(
 ) -> None:
     chain()
     (head,) = Path(tmp_path, "state/heads").iterdir()
-    for text in ("", '{"line": 7}'):
+    note = json.loads(head.read_text())
+    for text in ("", "{}", json.dumps({**note, "runs": []})):
         head.write_text(text)
         with pytest.raises(AssertionError, match="is no note of the last run manifest"):
             chain()
-    head.write_text('{"line": "{}"}')
+    head.write_text(json.dumps({**note, "runs": [{"line": "{}", "statements": []}]}))
     with pytest.raises(AssertionError, match="is no evidence"):
         chain()
 

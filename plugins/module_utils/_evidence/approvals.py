@@ -269,11 +269,13 @@ class Counted:
         if self.others:
             told.append(f"signatures of something else, or changed: {self.others}")
         codes = {each.code for each in self.refused}
-        if self.others:
+        # Where some count, the others are those of earlier subjects, which may lie there for ever.
+        if self.others and not self.principals:
             codes.add("approval_other_subject")
         raise ByokError(
             "; ".join(told),
-            f"Let {least} people check it, and each sign this line: echo '{self.subject}' | "
+            f"Let {'one person' if least == 1 else f'{least} people'} check it and sign this line: "
+            f"echo '{self.subject}' | "
             f"ssh-keygen -Y sign -n {namespace} -f KEY. Then give the signatures as approvals",
             code=codes.pop() if len(codes) == 1 else "approvals_missing",
         )

@@ -97,33 +97,38 @@ class Continuation:
 
 
 def continue_chain(
-    own: Envelope | None, shown: Envelope | None, *, shown_is_ours: bool
+    own: Sequence[Envelope], shown: Envelope | None, *, shown_is_ours: bool
 ) -> Continuation:
     """Return where the token's side goes on with a chain that another host keeps.
 
     What this host noted counts before what the other one shows, which may show an older manifest as
     the last.
 
-    :param own: the last manifest that this host signed
+    :param own: the last manifest that this host signed, and those before it that were not stored
+        when it was signed, oldest first
     :param shown: the last one that the other host has
     :param shown_is_ours: the evidence key that is in use signed ``shown``
     :raises Malformed: for an envelope that is no manifest
     """
-    mine = _read(own, "The last manifest that this host noted") if own else None
+    noted = [_read(each, "The last manifest that this host noted") for each in own]
     theirs = _read(shown, "The last manifest (last_run)") if shown else None
-    if mine is None and theirs is None:
+    if not noted and theirs is None:
         return Continuation(None)
-    if mine is None and theirs:
+    if not noted and theirs:
         return Continuation(theirs.head, warning=None if shown_is_ours else _unsigned(theirs.head))
-    mine, own = t.cast("_Link", mine), t.cast(Envelope, own)
+    mine = noted[-1]
     if theirs and theirs.head == mine.head:
         return Continuation(mine.head)
-    if (theirs.head.sha256 if theirs else None) == mine.previous:
+    previous = [each.previous for each in noted]
+    if (last := theirs.head.sha256 if theirs else None) in previous:
+        unstored = tuple(own[previous.index(last) :])
+        first = mine.head.number - len(unstored) + 1
+        numbers = f"{first} to {mine.head.number} were" if unstored[1:] else f"{first} was"
         return Continuation(
             mine.head,
-            (own,),
-            f"The manifest {mine.head.number} was signed and never stored, because a run was "
-            "interrupted. It is returned again",
+            unstored,
+            f"Manifest {numbers} signed and never stored, because a run was interrupted. What is "
+            "missing is returned again",
         )
     if theirs and shown_is_ours and theirs.head.number > mine.head.number:
         return Continuation(

@@ -70,6 +70,9 @@ EVENTS = ("made", "locked", "retired", "deleted", "purged", "recovered", "destro
 #: Members of run/v1 that only whoever numbers and signs it knows
 NUMBERED: t.Final = ("number", "previous", "evidence_key")
 
+#: A manifest each second for 30 years; a number without a limit could end a chain
+MOST_RUNS: t.Final = 10**9
+
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MOMENT_OR_NULL = Either((_MOMENT, NULL))
 _GENERATION_OR_NULL = Either((GENERATION, NULL))
@@ -337,7 +340,7 @@ def _is_wrong_for_found(subject: list[t.Any], predicate: Mapping[str, t.Any]) ->
 
 def _is_wrong_for_run(subject: list[t.Any], predicate: Mapping[str, t.Any]) -> bool:
     first = predicate["number"] == 1
-    is_numbered = predicate["number"] >= 1 and first == (predicate["previous"] is None)
+    is_numbered = 1 <= predicate["number"] <= MOST_RUNS and first == (predicate["previous"] is None)
     return not is_numbered or subject != _subject_of_run(predicate)
 
 

@@ -183,7 +183,7 @@ def _to_approve(hosts: t.Mapping[str, Item]) -> t.Iterator[str]:
         listed = "\n".join(f"- {line}" for line in lines[:_MOST_ROWS])
         yield (
             f"To approve a plan, sign its line: echo 'plan DIGEST' | ssh-keygen -Y sign -n "
-            f"{_cell(NAMESPACE)} -f KEY\n\n{listed}{_more(lines)}"
+            f"{NAMESPACE} -f KEY\n\n{listed}{_more(lines)}"
         )
 
 

@@ -15,16 +15,45 @@ from __future__ import annotations
 import json
 import os
 import re
+import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
+from ansible_collections.keyferry.azure.plugins.module_utils._core.json_shape import (
+    NUMBER,
+    SHA256,
+    TEXT,
+    difference,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,
     write_private,
 )
 
+#: How many manifests that were not stored are kept; each run that finds one warns
+_MOST_NOTED = 64
+
+_NOTE: t.Final = {
+    "number": NUMBER,
+    "sha256": SHA256,
+    "runs": [{"line": TEXT, "statements": [TEXT]}],
+}
+
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
+
+
+@dataclass(frozen=True)
+class NotedRun:
+    """A manifest that was signed here.
+
+    :ivar line: its envelope
+    :ivar statements: lines that it names and the other host had yet to store
+    """
+
+    line: str
+    statements: tuple[str, ...] = ()
 
 
 class HeadFile:
@@ -55,34 +84,40 @@ class HeadFile:
         if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
             raise self._refused("permission denied")
 
-    def read(self) -> str | None:
-        """Return the line of the last manifest; None where none was signed here.
+    def read(self) -> list[NotedRun]:
+        """Return the last manifest that was signed here, after those that were not stored when it
+        was, oldest first; empty where none was signed.
 
         :raises ByokError: for a file that cannot be read or is no such note
         """
         text = read_text(self.path, "note of the last run manifest")
         if text is None:
-            return None
+            return []
         try:
-            line = parse_json(text)["line"]
-        except (ValueError, LookupError, TypeError):
-            line = None
-        if not isinstance(line, str):
+            note = parse_json(text)
+        except ValueError:
+            note = None
+        if difference(note, _NOTE) or not note["runs"]:
             raise ByokError(
                 f"The file {self.path} is no note of the last run manifest of {self.host}",
                 "Restore it from a backup. If there is none, compare the last manifest on the "
                 "host that reaches Azure with a copy, then remove the file",
                 code="conflict",
             )
-        return line
+        return [NotedRun(each["line"], tuple(each["statements"])) for each in note["runs"]]
 
-    def write(self, line: str, number: int, sha256: str) -> None:
+    def write(self, runs: t.Sequence[NotedRun], number: int, sha256: str) -> None:
         """Note the last manifest.
 
-        :param number: and its digest, for people who look
+        :param runs: it, after those that the other host does not have yet: it may die before it has
+            stored them
+        :param number: of it, and its digest, for people who look
         :raises ByokError: when it cannot be written
         """
-        note = {"number": number, "sha256": sha256, "line": line}
+        kept = [
+            {"line": run.line, "statements": list(run.statements)} for run in runs[-_MOST_NOTED:]
+        ]
+        note = {"number": number, "sha256": sha256, "runs": kept}
         write_private(self.path, json.dumps(note, indent=2) + "\n")
 
     def _refused(self, why: str) -> ByokError:

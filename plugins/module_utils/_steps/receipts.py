@@ -235,7 +235,9 @@ def look_at_receipts(
             if kind in ("imported", "found")
         ]
         loose += [envelope.to_line() for envelope, _kid in told if envelope.digest not in named]
-        if _is_in_place(entry) and entry["kid"].lower() not in {kid.lower() for _, kid in told}:
+        if _is_in_place(entry) and entry["kid"].lower() not in {
+            kid.lower() for _envelope, kid in told
+        }:
             without.append({fact: entry[fact] for fact in ("name", "kid", "version", "thumbprint")})
     loose = list(dict.fromkeys(loose))[:MOST_LOOSE]
     return {"without": without, "loose": loose, "last_run": last.to_line() if last else None}

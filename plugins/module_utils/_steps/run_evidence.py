@@ -72,6 +72,7 @@ def _to_sign(run: Transfer, record: RunRecord) -> dict[str, t.Any]:
     return {
         "statements": record.to_sign(),
         "labels": run.labels(),
+        "to_store": record.to_store(),
         "last_run": record.last_run,
     }
 

@@ -40,7 +40,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     parse_envelope,
     signed,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._host.heads import HeadFile
+from ansible_collections.keyferry.azure.plugins.module_utils._host.heads import (
+    HeadFile,
+    NotedRun,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
@@ -119,8 +122,7 @@ def _judge(token: Token, params: Params, outcome: Outcome) -> list[Told]:
     for number, line in enumerate(params["statements"], 1):
         where = f"statement {number}"
         with outcome.failures.of(where):
-            text = line if isinstance(line, str) else json.dumps(line)
-            envelope = parse_envelope(text, where.capitalize())
+            envelope = parse_envelope(as_line(line), where.capitalize())
             kind, statement = statements.read(envelope, where.capitalize())
             key_of(statement, kind)
             given.append((envelope, kind, statement))
@@ -177,7 +179,8 @@ def _sign_run(
         head_file.prepare()
     lock = process_lock(f"head {head_file.host}", params["lock_directory"], params["lock_timeout"])
     with lock:
-        place = _place(key, head_file, params, outcome)
+        noted = head_file.read()
+        place = _place(key, head_file, noted, params, outcome)
         manifest = envelope_of(next_manifest(run, place.head, key.keyid if key else None))
         head = head_of(manifest, "The manifest of the run")
         where = f"chain of run manifests of {head_file.host}"
@@ -185,23 +188,35 @@ def _sign_run(
         outcome.changes.append(Change(where, before, {"number": head.number}))
         if place.warning:
             outcome.warnings.append(f"{place.warning}.")
-        outcome.result["unstored"] = [each.to_line() for each in place.unstored]
+        unstored = noted[len(noted) - len(place.unstored) :]
+        outcome.result["unstored"] = [
+            line for each in unstored for line in (*each.statements, each.line)
+        ]
         if check_mode or key is None:
             return
         line = signed(manifest, key).to_line()
-        head_file.write(line, head.number, head.sha256)
+        to_store = tuple(map(as_line, params["to_store"]))
+        head_file.write([*unstored, NotedRun(line, to_store)], head.number, head.sha256)
         outcome.result["run"] = line
 
 
 def _place(
-    key: EvidenceKey | None, head_file: HeadFile, params: Params, outcome: Outcome
+    key: EvidenceKey | None,
+    head_file: HeadFile,
+    noted: t.Sequence[NotedRun],
+    params: Params,
+    outcome: Outcome,
 ) -> Continuation:
     """Return where the chain goes on, by this host's note and by what the other host shows."""
-    noted = head_file.read()
-    own = parse_envelope(noted, f"The file {head_file.path}") if noted else None
+    own = [parse_envelope(each.line, f"The file {head_file.path}") for each in noted]
     shown = _shown(params, outcome)
     ours = bool(key and shown and shown.signers({key.keyid: key.pem}))
     return continue_chain(own, shown, shown_is_ours=ours)
+
+
+def as_line(told: t.Any) -> str:
+    """Return an envelope as one line: before 2.19 Ansible makes a dict of a JSON text."""
+    return told if isinstance(told, str) else json.dumps(told, separators=(",", ":"))
 
 
 def _shown(params: Params, outcome: Outcome) -> Envelope | None:
@@ -215,6 +230,8 @@ def _shown(params: Params, outcome: Outcome) -> Envelope | None:
         vault = statement["predicate"].get("vault")
         if kind != "run" or comparable_url(vault) != comparable_url(params["vault_url"]):
             raise Malformed(where, f"it is no manifest of {params['vault_url']}")
+        if statement["predicate"]["number"] > statements.MOST_RUNS // 2:
+            raise Malformed(where, "its number leaves no room for those of later runs")
     except Malformed as error:
         outcome.warnings.append(str(error))
         return None

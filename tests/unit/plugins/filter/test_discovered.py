@@ -47,7 +47,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.listing impo
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import TokenInfo
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -376,7 +376,6 @@ HOSTILE = st.text(max_size=30) | st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 def test_no_text_breaks_out(label: str, tag: str, value: str, host: str) -> None:
     tags = {tag: value, "keyferry-generation": value}
@@ -416,7 +415,6 @@ def test_what_the_next_run_locks_is_told() -> None:
     assert note in text_of(vault, {"key": [generation(OURS[0], EC_KEYS[0]), locked]})
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_plan_finds_what_is_declared_in_place(data: st.DataObject) -> None:
     """Whatever token and vault hold: a declared key is taken as it is, and nothing must be done."""

@@ -20,7 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core import (
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -131,7 +131,6 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(data=st.data(), kind=st.sampled_from(SHAPES))
 def test_whatever_another_host_made_up_is_read_or_refused(
     data: st.DataObject, kind: type[Shape]

@@ -808,7 +808,7 @@ class Witness:
             assert self.has_arrived(run, name)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     data=st.data(),
     looks_only=st.booleans(),

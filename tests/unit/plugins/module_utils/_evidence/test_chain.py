@@ -160,11 +160,11 @@ def test_what_is_no_manifest_is_refused() -> None:
 
 
 def test_a_chain_goes_on_where_both_hosts_agree() -> None:
-    assert continue_chain(None, None, shown_is_ours=False) == Continuation(None)
+    assert continue_chain([], None, shown_is_ours=False) == Continuation(None)
     for ours in (True, False):
-        agreed = continue_chain(WHOLE[2], WHOLE[2], shown_is_ours=ours)
+        agreed = continue_chain([WHOLE[2]], WHOLE[2], shown_is_ours=ours)
         assert agreed == Continuation(HEADS[2])
-    assert continue_chain(None, WHOLE[2], shown_is_ours=True) == Continuation(HEADS[2])
+    assert continue_chain([], WHOLE[2], shown_is_ours=True) == Continuation(HEADS[2])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_what_this_host_noted_counts_before_what_the_other_shows(
     own: int | None, shown: int | None, ours: bool, head: int, unstored: list[int], why: str
 ) -> None:
     told = continue_chain(
-        None if own is None else WHOLE[own],
+        [] if own is None else [WHOLE[own]],
         None if shown is None else WHOLE[shown],
         shown_is_ours=ours,
     )
@@ -194,24 +194,24 @@ def test_what_this_host_noted_counts_before_what_the_other_shows(
 
 
 def test_another_manifest_of_the_same_number_is_told() -> None:
-    told = continue_chain(WHOLE[2], other(2), shown_is_ours=True)
+    told = continue_chain([WHOLE[2]], other(2), shown_is_ours=True)
     assert told.head == HEADS[2]
     assert "lost or replaced" in (told.warning or "")
 
 
 @given(
-    own=st.none() | st.integers(min_value=0, max_value=4),
+    own=st.lists(st.integers(min_value=0, max_value=4), unique=True).map(sorted),
     shown=st.none() | st.integers(min_value=0, max_value=4),
     ours=st.booleans(),
 )
 def test_a_chain_never_goes_back_behind_what_this_host_signed(
-    own: int | None, shown: int | None, ours: bool
+    own: list[int], shown: int | None, ours: bool
 ) -> None:
     told = continue_chain(
-        None if own is None else WHOLE[own],
+        [WHOLE[each] for each in own],
         None if shown is None else WHOLE[shown],
         shown_is_ours=ours,
     )
-    assert (told.head.number if told.head else 0) >= (0 if own is None else own + 1)
+    assert (told.head.number if told.head else 0) >= (own[-1] + 1 if own else 0)
     manifest = next_manifest(RUN, told.head, None)["predicate"]
     assert manifest["number"] == (told.head.number + 1 if told.head else 1)

@@ -74,7 +74,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
         yield from places(each, (*path, name))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_whatever_an_evidence_key_signed_gets_a_verdict(data: st.DataObject) -> None:
     """Whoever has an evidence key can sign what no run ever writes."""
@@ -100,7 +100,7 @@ def test_whatever_an_evidence_key_signed_gets_a_verdict(data: st.DataObject) -> 
     assert json.loads(json.dumps(found.to_dict()))["exit"] == found.exit
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_no_change_of_a_byte_goes_unnoticed(data: st.DataObject) -> None:
     files, trusted, whole = before()

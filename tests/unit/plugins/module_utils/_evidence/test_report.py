@@ -141,7 +141,7 @@ PLAIN = read(page_of(report_of(told_by("name"))))
 @given(st.text(min_size=1))
 @example(EVIL)
 @example("--><!DOCTYPE x><?pi ?>")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_text_of_others_becomes_an_element_or_an_attribute(text: str) -> None:
     page = page_of(report_of(told_by(text)))
     seen = read(page)
@@ -514,7 +514,7 @@ FORMULAS = st.tuples(st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", " ="
 @given(st.one_of(st.text(min_size=1), FORMULAS.map("".join)))
 @example("=cmd|' /C calc'!A0")
 @example(" \t=1")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_cell_is_a_formula_and_every_row_can_be_read(text: str) -> None:
     rows = list(cells(csv_of(report_of(told_by(text)))))
     assert rows[0] == list(COLUMNS)

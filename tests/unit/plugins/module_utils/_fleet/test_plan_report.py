@@ -260,3 +260,15 @@ def test_what_a_template_would_declare_is_not_taken_for_removed() -> None:
     base = before(one=keys, two="{{ keys }}", three=None)
     base["four"] = {"byok_vault_url": "{{ url }}", "byok_keys": [{"name": "a"}]}
     assert summarise([host("one", entry("a"))], AT, base)["removed"] == []
+
+
+def test_a_plan_shows_what_those_sign_who_approve_it() -> None:
+    summary = summarise([host("one", entry("a", "transfer")), host("two", entry("b"))], AT)
+    digest = summary["hosts"]["one"]["digest"]
+    assert len(digest) == 64
+    assert summary["hosts"]["two"]["digest"] is None
+    told = to_markdown(summary)
+    assert "ssh-keygen -Y sign -n keyferry-approval@keyferry.azure -f KEY" in told
+    assert told.count("- plan ") == 1
+    assert f"- plan {digest} (one)" in told
+    assert "To approve a plan" not in to_markdown(summarise([host("two", entry("b"))], AT))

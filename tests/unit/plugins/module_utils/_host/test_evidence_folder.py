@@ -107,7 +107,7 @@ def test_a_line_is_replaced_at_once_or_not_at_all(
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_no_byte_that_was_there_is_changed(
     tmp_path_factory: pytest.TempPathFactory, there: bytes

@@ -138,6 +138,14 @@ def test_the_approval_of_something_else(office: Office, people: People, line: st
     assert error.value.reason == "approval_other_subject"
 
 
+def test_approvals_of_earlier_subjects_may_lie_beside(office: Office, people: People) -> None:
+    counted = office.count(people.anna.sign(str(KEK)), people.bob.sign(f"kek {'cd' * 32} {VAULT}"))
+    counted.demand(1, "The KEK")
+    with pytest.raises(ByokError) as error:
+        counted.demand(2, "The KEK")
+    assert error.value.reason == "approvals_missing"
+
+
 def test_a_signature_of_another_namespace(office: Office, people: People) -> None:
     told = refusal(office.count(people.anna.sign(str(KEK), namespace="git")))
     assert told.startswith("approval_wrong_namespace: the signature by the key SHA256:")
@@ -291,3 +299,13 @@ def test_no_file_of_signers(tmp_path: Path) -> None:
     with pytest.raises(ByokError, match="so nobody can approve") as error:
         Office(tmp_path / "allowed_signers").count()
     assert error.value.reason == "not_found"
+
+
+def test_a_refusal_says_what_to_sign(office: Office) -> None:
+    for least, people in ((1, "one person"), (2, "2 people")):
+        with pytest.raises(ByokError) as error:
+            office.count().demand(least, "The KEK", "approval@contoso.example")
+        assert (
+            f"Let {people} check it and sign this line: echo 'kek {'ab' * 32} {VAULT}' | "
+            "ssh-keygen -Y sign -n approval@contoso.example -f KEY"
+        ) in str(error.value)
