@@ -589,6 +589,10 @@ class Batch:
                 packages.append(replace(package, path=None, receipt=receipt))
         return packages
 
+    def ours(self, name: str) -> Held:
+        """Return what the token holds of a key of this batch, after making."""
+        return self.held.get(name) or self.transfer._held(name)
+
     def imported(self, result: Result) -> Transfer:
         """Take in what byok_import did; returns the run with that done."""
         progress = self.transfer.progress
@@ -603,7 +607,7 @@ class Batch:
                 imported[key.name] = key.kid
             if key.updated:
                 updated.append(key.name)
-            ours = self.held.get(key.name) or self.transfer._held(key.name)
+            ours = self.ours(key.name)
             is_ours = key.generation in (None, ours.generation)
             if key.current and is_ours:
                 standing[key.name] = key.generation

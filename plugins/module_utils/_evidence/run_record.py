@@ -413,7 +413,7 @@ class _Known:
         an older generation: which ones there are, the token looks up before it signs.
         """
         predicate = statement["predicate"]
-        ours = self.batch.held.get(name) or self.batch.transfer._held(name)
+        ours = self.batch.ours(name)
         of_this_run = sent_now and predicate["interrupted_at"] is None
         if of_this_run or predicate["key"]["generation"] == ours.generation:
             _agree(name, "the generation", predicate["key"]["generation"], ours.generation)
