@@ -125,6 +125,10 @@ options:
       - If not given, C(/var/lib/keyferry/receipts) if that directory exists, and otherwise
         C(~/.local/share/keyferry/receipts), which the module makes.
     type: path
+  evidence_key_id:
+    description: Identifier, with the version, of a key in the vault that signs what this side
+      states of each import, as O(keyferry.azure.byok_import#module:evidence_key_id) has it.
+    type: str
   approved_keks:
     description: Fingerprints of KEKs that somebody compared with the vault. If any are given, no
       other KEK is used.
@@ -431,6 +435,7 @@ def main() -> None:
             "approved_keks": {"type": "list", "elements": "str", "default": []},
             **ATTESTATION_OPTIONS,
             "receipt_directory": {"type": "path"},
+            "evidence_key_id": {"type": "str", "no_log": False},
             "allow_unverified_kek": {"type": "bool", "default": False},
             "kek_prefix": {"type": "str", "default": "keyferry-kek-"},
             "kek_size": {"type": "int", "default": 4096, "choices": [2048, 3072, 4096]},

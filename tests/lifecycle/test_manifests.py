@@ -53,7 +53,11 @@ class Folder:
 
     def receipts(self, key: Result) -> list[tuple[str, Result, bool]]:
         """Of a key, oldest first: kind, predicate, and whether the token signed it."""
-        return [self._read(each) for each in self._lines(f"keys/{key['name'].lower()}")]
+        return [self._read(each) for each in self.lines(key)]
+
+    def lines(self, key: Result) -> list[Envelope]:
+        """The envelopes of a key, oldest first."""
+        return self._lines(f"keys/{key['name'].lower()}")
 
     def runs(self) -> list[Result]:
         """The manifests, each signed by the token or by nobody."""
@@ -157,6 +161,18 @@ def test_a_transfer_leaves_signed_receipts_and_a_manifest_and_then_nothing(
     again = vault.rotate(*keys)
     assert (again["changed"], again["warnings"]) == (False, [])
     assert len(folder.whole()) == 1
+
+
+@BOTH
+def test_a_key_of_the_vault_signs_beside_the_token(
+    lab: Lab, vault: Vault, key: Declare, folder: Folder
+) -> None:
+    made = lab.client(vault.url).create_ec_key("azure", curve="P-256", hardware_protected=True)
+    declared, kid = key(), str(made.id)
+    assert vault.rotate(declared, evidence_key_id=kid)["failures"] == []
+    assert [len(each.signatures) for each in folder.lines(declared)] == [1, 2]
+    with pytest.raises(ByokError, match="cannot sign receipts"):
+        vault.rotate(key(), evidence_key_id=f"{kid}0")
 
 
 @BOTH

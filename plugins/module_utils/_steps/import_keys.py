@@ -83,7 +83,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._vault.errors impor
     UnreadableAnswer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.evidence_signer import (
-    open_signer,
+    evidence_signer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.proof import (
     NotOurKey,
@@ -166,14 +166,18 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     items = items_of(params, "declarations")
     check_unique(item["name"] for item in items)
     evidence_key = params["evidence_key_id"] if params["state"] == "present" else None
-    signer = open_signer(vault, evidence_key) if evidence_key else None
     importing = Importing(
         vault,
         check_mode,
         params["on_deleted"],
         params["delete_timeout"],
         Journal(params["state_directory"], vault.address.url),
-        Evidence.of(params, vault.address.url, params["kek_attestation"], signer),
+        Evidence.of(
+            params,
+            vault.address.url,
+            params["kek_attestation"],
+            evidence_signer(vault, evidence_key),
+        ),
         Believed(params["wrapped_in_this_run"], params["allow_unverified_origin"]),
     )
     if params["state"] == "present" and not check_mode:

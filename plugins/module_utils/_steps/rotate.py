@@ -101,6 +101,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._token.evidence_key
 from ansible_collections.keyferry.azure.plugins.module_utils._token.session import Token, open_token
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Vault, open_vault
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.each_key import each_key
+from ansible_collections.keyferry.azure.plugins.module_utils._vault.evidence_signer import (
+    evidence_signer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.wanted_import import Believed
 
 Params = t.Mapping[str, t.Any]
@@ -165,7 +168,8 @@ class _Driver:
         self.check_mode = check_mode
         self.outcome = outcome
         self.journal = Journal(params["state_directory"], vault.address.url)
-        self.evidence = Evidence.of(params, vault.address.url, None)
+        signer = evidence_signer(vault, params["evidence_key_id"])
+        self.evidence = Evidence.of(params, vault.address.url, None, signer)
         self.record = RunRecord(host_clock())
         self.results: dict[str, RotatedKey] = {}
         self.gate = open_gate(params)

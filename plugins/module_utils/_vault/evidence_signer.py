@@ -57,12 +57,14 @@ class VaultSigner:
         return self._vault.read(f"Signing with the key {self._name} in the {self._vault}", send)
 
 
-def open_signer(vault: Vault, kid: str) -> VaultSigner:
+def evidence_signer(vault: Vault, kid: str | None) -> VaultSigner | None:
     """Return who signs with a key of the vault, if it can.
 
-    :param kid: with its version
+    :param kid: with its version; None where nobody signs
     :raises ByokError: for a key of another vault, one that is not there, and one that is not fit
     """
+    if not kid:
+        return None
     key_id = parse_key_id(kid)
     if key_id is None or key_id.vault != vault.address.url:
         raise _unfit(kid, vault, "it does not name one version of a key there")

@@ -40,6 +40,7 @@ RECEIPTS = "what has no receipt is told to runs that keep some"
 IMPORTS = (
     "attestation_maker_roots",
     "attestation_owner_roots",
+    "evidence_key_id",
     "on_deleted",
     "receipt_directory",
 )
@@ -67,6 +68,7 @@ NOT_HANDED_OVER: dict[tuple[str, str], dict[str, str]] = {
             "attestation_maker_roots",
             "attestation_owner_roots",
             "delete_timeout",
+            "evidence_key_id",
             "expires_soon",
             "force",
             "kek_id",
