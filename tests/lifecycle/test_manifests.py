@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,48 @@ def test_evidence_that_could_not_be_kept_is_told_and_taken_by_the_next_run(
     assert len(manifests) == {"byok_sign": 1, "byok_receipts": 2}[module]
     for manifest in manifests:
         assert sorted(kinds(manifest)) == ["imported"] * 2 + ["wrapped"] * 2
+
+
+def spoilt(**facts: Any) -> Callable[[Result], None]:
+    return lambda result: result.update(facts)
+
+
+def failing(**facts: str) -> Callable[[Result], None]:
+    failed = {"name": "x", "msg": "It is broken.", "code": "failed", **facts}
+    return spoilt(failures=[failed])
+
+
+#: What no module returns: its key's evidence cannot be read, or no JSON has it
+SPOILT: dict[str, tuple[str, Callable[[Result], None]]] = {
+    "text": ("byok_import", spoilt(imports="x")),
+    "numbers": ("byok_import", spoilt(imports=[1])),
+    "nothing in it": ("byok_import", spoilt(imports=[{}])),
+    "no moment": ("byok_import", lambda result: result["imports"][0].update(interrupted_at="x")),
+    "an envelope's kind": ("byok_import", lambda result: result["imports"][0].update(envelope=7)),
+    "a failure's name": ("byok_import", failing(name="\ud800")),
+    "a failure's code": ("byok_import", failing(code="\ud800")),
+    "the last manifest": ("byok_plan", lambda result: result["receipts"].update(last_run=7)),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_result_that_no_module_returns_hides_no_package_that_was_wrapped(
+    vault: Vault, key: Declare, folder: Folder, what: str
+) -> None:
+    spoiling, alter = SPOILT[what]
+
+    def act(module: str, check: bool, **options: Any) -> Result:
+        result = attempt(module, check, **options)
+        if module == spoiling:
+            alter(result)
+        return result
+
+    options = {"vault_url": vault.url, **LAB_OPTIONS, **vault.options}
+    with suppress(ByokError):  # of which step it is, does not matter
+        perform(options, [key()], run_module=act)
+    (manifest,) = folder.runs()
+    assert "wrapped" in kinds(manifest)
+    assert [happened for _key, happened in events(manifest)] == ["made"]
 
 
 def test_a_run_that_stops_keeps_the_evidence_of_what_it_did(

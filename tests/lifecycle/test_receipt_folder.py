@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain imp
     next_manifest,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    MOST_SIGNATURES,
     Envelope,
+    Signature,
     envelope_of,
     parse_envelope,
 )
@@ -208,6 +211,32 @@ def test_statements_signatures_and_manifests_are_added_once(
     assert keep(statements=[other.to_line()])["stored"] == 1
     (both,) = envelopes(folder(receipts).receipts("a").whole)
     assert both.signatures == (*signed.signatures, *other.signatures)
+
+
+def test_signatures_of_nobody_keep_no_true_one_out(
+    keep: Callable[..., Result], receipts: Path
+) -> None:
+    junk = found()
+    for number in range(MOST_SIGNATURES):
+        junk = junk.with_signature(Signature(f"{number:064x}", b"junk"))
+    keep(statements=[junk.to_line()])
+    true = EvidenceKey().sign(found())
+    keep(statements=[true.to_line()])
+    (both,) = envelopes(folder(receipts).receipts("a").whole)
+    assert both.signatures[-1] == true.signatures[0]
+
+
+def test_a_file_that_is_none_keeps_no_manifest_out(
+    keep: Callable[..., Result], receipts: Path
+) -> None:
+    statement = found()
+    signed = EvidenceKey().sign(statement)
+    keep(statements=[statement.to_line()])
+    keys = folder(receipts)._path("keys")
+    os.mkfifo(f"{keys}/0.intoto.jsonl")
+    done = keep(statements=[signed.to_line()], run=manifest(statement))
+    assert (done["stored"], done["head"]["number"]) == (2, 1)
+    assert "is no regular file" in done["warnings"][0]
 
 
 def test_unsigned_manifests_are_numbered_one_after_the_other(

@@ -21,8 +21,8 @@ _IDENTIFIER = re.compile(
     r"(?P<vault>https://[^/\s]+)/keys/(?P<name>[^/\s]+)/(?P<version>.*?)/?", re.IGNORECASE
 )
 
-_NAME = re.compile(r"[0-9a-z-]{1,127}", re.IGNORECASE)
-_VERSION = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
+_VERSION = re.compile(r"[0-9a-fA-F]{32}")
 _HOST = re.compile(r"https://[a-z0-9.-]+")
 
 

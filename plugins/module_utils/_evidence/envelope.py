@@ -41,7 +41,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MOST_CHARACTERS = 1 << 24
 
 #: More than there are people and keys that would sign a statement
-_MOST_SIGNATURES = 16
+MOST_SIGNATURES = 16
 
 _ENVELOPE: t.Final = {
     "payload": TEXT,
@@ -175,8 +175,8 @@ def parse_envelope(line: str, where: str) -> Envelope:
         Signature(each["keyid"], _octets(each["sig"], where, "a signature"))
         for each in envelope["signatures"]
     )
-    if len(set(signatures)) != len(signatures) or len(signatures) > _MOST_SIGNATURES:
-        raise Malformed(where, f"a signature is there twice, or more than {_MOST_SIGNATURES} are")
+    if len(set(signatures)) != len(signatures) or len(signatures) > MOST_SIGNATURES:
+        raise Malformed(where, f"a signature is there twice, or more than {MOST_SIGNATURES} are")
     return Envelope(_octets(envelope["payload"], where, "its payload"), signatures)
 
 

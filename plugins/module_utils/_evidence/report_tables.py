@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import typing as t
 from collections.abc import Iterator
 
@@ -25,7 +26,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verificat
 )
 
 #: What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = "=+\\-@\t\r\n"
+
+#: Where that counts: where a cell begins, and behind a semicolon, which ends one in many countries
+_BEGINS_ONE = re.compile(rf"(^|;)( *)(?=[{_FORMULA}])")
 
 
 def rows_of(report: Report) -> list[dict[str, t.Any]]:
@@ -39,7 +43,7 @@ def rows_of(report: Report) -> list[dict[str, t.Any]]:
 def csv_of(report: Report) -> str:
     """Return the rows as RFC 4180 has them.
 
-    An apostrophe stands before a cell that a spreadsheet would take for a formula.
+    An apostrophe stands before what a spreadsheet would take for a formula.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -138,6 +142,5 @@ def _cell(value: t.Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    shown = printable(text)
-    # Of a printable text the first character is seen; spaces before it do not stop all programs.
-    return f"'{shown}" if text.lstrip(" ").startswith(_FORMULA) else shown
+    # Spaces before a formula do not stop all programs.
+    return printable(_BEGINS_ONE.sub(r"\1'\2", text))

@@ -183,7 +183,7 @@ class RunRecord(Shape):
             ],
             "left_alone": _left_alone(run),
             "failures": [
-                {"name": each.name, "code": each.code, "msg": printable(each.msg)}
+                {fact: printable(told) for fact, told in vars(each).items()}
                 for each in run.unfinished()
             ],
             "events": [each.to_dict() for each in self.events],
@@ -202,7 +202,8 @@ class RunRecord(Shape):
         :param now: by the controller's clock
         """
         told = plan.get("receipts") or {}
-        record = replace(self, last_run=told.get("last_run"))
+        last = told.get("last_run")  # what is none, the token's host would warn of
+        record = replace(self, last_run=last if isinstance(last, str) else None)
         if run.request.looks_only:
             return Recorded(record)
         held = {key.name: key for key in run.held}

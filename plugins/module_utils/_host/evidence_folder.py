@@ -44,6 +44,7 @@ MOST_OF_A_FILE = 1 << 28
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 _ENDING = ".intoto.jsonl"
+_OF_A_KEY = re.compile(rf"([0-9a-z-]{{1,127}}){re.escape(_ENDING)}")
 _RUNS = f"runs{_ENDING}"
 _KEYS, _ATTESTATIONS = "keys", "attestations"
 
@@ -67,8 +68,19 @@ class Lines:
 
 
 def default_directory() -> str:
-    """Return where evidence goes on this host, where nobody says otherwise."""
-    return _ADMINISTRATORS if os.path.isdir(_ADMINISTRATORS) else os.path.expanduser(_OWN)
+    """Return where evidence goes on this host, where nobody says otherwise.
+
+    :raises ByokError: for a user without a home, as containers have some
+    """
+    if os.path.isdir(_ADMINISTRATORS):
+        return _ADMINISTRATORS
+    own = os.path.expanduser(_OWN)
+    if not os.path.isabs(own):
+        raise ByokError(
+            "The user who runs the module has no home directory, so no receipts can be kept there",
+            f"Set receipt_directory to an existing directory, or make {_ADMINISTRATORS}",
+        )
+    return own
 
 
 class EvidenceFolder:
@@ -129,7 +141,7 @@ class EvidenceFolder:
         return self._read((), _RUNS)
 
     def names(self) -> list[str]:
-        """Return the keys that have receipts, in lower case.
+        """Return the keys that have receipts, in lower case; a file of another name is of no key.
 
         :raises ByokError: when the directory cannot be read
         """
@@ -139,7 +151,7 @@ class EvidenceFolder:
                     files = os.listdir(directory)
             except FileNotFoundError:
                 return []
-        return sorted(file.removesuffix(_ENDING) for file in files if file.endswith(_ENDING))
+        return sorted(match[1] for match in map(_OF_A_KEY.fullmatch, files) if match)
 
     def change_receipts(self, name: str, change: t.Callable[[str], str]) -> int:
         """Replace lines of a key's receipts, all at once or none; what is torn stays as it is.

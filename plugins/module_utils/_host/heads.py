@@ -77,6 +77,8 @@ class HeadFile:
 
         :raises ByokError: when it cannot be made or written
         """
+        if not os.path.isabs(self._directory):  # ~ of a user without a home
+            raise self._refused("it is no absolute path")
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
         except OSError as error:

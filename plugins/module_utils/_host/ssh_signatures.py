@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
 import typing as t
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
@@ -53,8 +52,8 @@ class SshKeygen:
         self._program = program
         self._directory = directory
         self._namespace = namespace
-        # Before OpenSSH 9.1 times have no time zone, and are those of this host.
-        self._now = f"-Overify-time={now.astimezone():%Y%m%d%H%M%S}"
+        # Before OpenSSH 9.1 this option has no time zone. Neither this host's nor a task's counts.
+        self._now = f"-Overify-time={now.astimezone(timezone.utc):%Y%m%d%H%M%S}"
 
     def check(self, signature: str, message: bytes) -> Told:
         """Tell whether a signature is of this message, by whomever."""
@@ -75,14 +74,13 @@ class SshKeygen:
         :raises ByokError: when it cannot be run, or is too old
         """
         (self._directory / "signature").write_text(signature, encoding="utf-8")
-        zone = {name: os.environ[name] for name in ("TZ",) if name in os.environ}
         try:
             done = subprocess.run(
                 [self._program, "-Y", what, "-s", "signature", *options],
                 input=message,
                 capture_output=True,
                 cwd=self._directory,
-                env={"LC_ALL": "C", **zone},
+                env={"LC_ALL": "C", "TZ": "UTC0"},
                 timeout=_SECONDS,
                 check=False,
             )

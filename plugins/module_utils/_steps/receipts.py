@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
@@ -29,6 +29,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain imp
     next_manifest,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
+    MOST_SIGNATURES,
     Envelope,
     Malformed,
     Signature,
@@ -142,9 +143,14 @@ class _Keeping:
         wanted = {digest: each for digest, each in wanted.items() if each}
         missing, count = set(signatures), 0
         for name in self.folder.names() if wanted else ():
+            try:
+                there = self.folder.receipts(name).whole
+            except ByokError as error:  # whatever that file is, the manifest has to be kept
+                self.outcome.warnings.append(f"{name}: {error}")
+                continue
             signed = {
                 envelope.to_line(): _with_all(envelope, wanted[envelope.digest])
-                for envelope in envelopes_in(self.folder.receipts(name).whole)
+                for envelope in envelopes_in(there)
                 if envelope.digest in wanted
             }
             missing -= {envelope.digest for envelope in signed.values()}
@@ -341,9 +347,10 @@ def _read_signatures(items: t.Iterable[Params]) -> dict[str, list[Signature]]:
 
 
 def _with_all(envelope: Envelope, signatures: t.Iterable[Signature]) -> Envelope:
+    """Return an envelope with these signatures, of all as many as a reader takes: the newest."""
     for signature in signatures:
         envelope = envelope.with_signature(signature)
-    return envelope
+    return replace(envelope, signatures=envelope.signatures[-MOST_SIGNATURES:])
 
 
 def _signed(line: str, wanted: t.Mapping[str, list[Signature]]) -> str:

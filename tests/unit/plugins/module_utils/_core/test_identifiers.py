@@ -92,6 +92,11 @@ def test_a_wrong_version_is_kept_so_that_it_can_be_told(version: str) -> None:
     assert in_vault([f"{VAULT}/keys/a/{version}"], VAULT) == {"a": f"{VAULT}/keys/a/{version}"}
 
 
+def test_a_letter_that_is_another_in_lower_case_is_none_of_a_name() -> None:
+    for letter in ("\u212a", "\u017f", "\u0130"):  # k, s and i to IGNORECASE
+        assert parse_key_id(f"{VAULT}/keys/{letter}/{VERSION}") is None
+
+
 @given(st.text())
 def test_any_text_is_an_identifier_or_none(text: str) -> None:
     key_id = parse_key_id(text)

@@ -169,6 +169,20 @@ def test_what_is_no_file_is_not_waited_for(folder: EvidenceFolder, tmp_path: Pat
             use()
 
 
+def test_a_file_that_is_of_no_key_is_none(folder: EvidenceFolder, tmp_path: Path) -> None:
+    folder.add_receipts("a", "one")
+    for name in ("Copy of a", ".a", "\udcff", "a" * 128):
+        (tmp_path / HOST / f"keys/{name}.intoto.jsonl").touch()
+    assert folder.names() == ["a"]
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_folder, "_ADMINISTRATORS", "/nowhere")
+    monkeypatch.setattr(evidence_folder, "_OWN", "~nobody-has-this-name/receipts")
+    with pytest.raises(ByokError, match="has no home directory"):
+        EvidenceFolder(None, URL)
+
+
 def test_a_name_is_no_path(folder: EvidenceFolder) -> None:
     for name in ("../a", "a/b", "", "a.b"):
         with pytest.raises(ByokError):

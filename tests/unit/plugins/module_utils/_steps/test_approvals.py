@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import time
 import typing as t
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -168,6 +169,27 @@ def test_a_key_counts_as_long_as_it_is_valid(office: Office, people: People) -> 
     assert "has expired (allowed-signers:1: key has expired: verify time 2027-06-01" in told
     told = refusal(office.count(signature, now=NOW - timedelta(days=365)))
     assert told.startswith("approval_not_yet_valid: ")
+
+
+@pytest.mark.parametrize("zone", ["XXX+23:59", "XXX-23:59"])
+def test_the_time_zone_of_a_task_makes_no_key_valid(
+    office: Office, people: People, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    day = f"{NOW:%Y%m%d}"
+    office.allow(
+        f'anna valid-before="{day}" {people.anna.public}',
+        f'bob valid-after="{NOW + timedelta(days=1):%Y%m%d}" {people.bob.public}',
+    )
+    signatures = people.anna.sign(str(KEK)), people.bob.sign(str(KEK))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        counted = office.count(*signatures)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    codes = [each.code for each in counted.refused]
+    assert codes == ["approval_expired", "approval_not_yet_valid"]
 
 
 def test_a_key_that_nobody_listed_or_that_was_taken_out(office: Office, people: People) -> None:
