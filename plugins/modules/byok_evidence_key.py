@@ -25,11 +25,13 @@ extends_documentation_fragment:
   - keyferry.azure._attributes
   - keyferry.azure._evidence
   - keyferry.azure._host
+  - keyferry.azure._approvals
   - keyferry.azure._token
 attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
       - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
@@ -154,6 +156,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    APPROVAL_OPTIONS,
     EVIDENCE_OPTIONS,
     HOST_OPTIONS,
     TOKEN_OPTIONS,
@@ -171,6 +174,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **APPROVAL_OPTIONS,
             **EVIDENCE_OPTIONS,
             "evidence_key_proof": {"type": "path", "no_log": False},
         },

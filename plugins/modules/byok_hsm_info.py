@@ -25,12 +25,14 @@ extends_documentation_fragment:
   - keyferry.azure._attributes
   - keyferry.azure._evidence
   - keyferry.azure._host
+  - keyferry.azure._approvals
   - keyferry.azure._token
   - keyferry.azure._declaration.needed_keys
 attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
       - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
@@ -393,6 +395,7 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
+    APPROVAL_OPTIONS,
     DECLARATION_OPTIONS,
     EVIDENCE_OPTIONS,
     HOST_OPTIONS,
@@ -410,6 +413,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **APPROVAL_OPTIONS,
             **EVIDENCE_OPTIONS,
             "declarations": key_list(DECLARATION_OPTIONS, former="target_keys"),
             "rehearse": {"type": "bool", "default": False},

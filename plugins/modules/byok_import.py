@@ -30,6 +30,7 @@ requirements:
   - azure-identity >= 1.19.0
   - cryptography
 extends_documentation_fragment:
+  - keyferry.azure._approvals
   - keyferry.azure._attributes
   - keyferry.azure._host
   - keyferry.azure._vault
@@ -38,7 +39,11 @@ extends_documentation_fragment:
   - keyferry.azure._declaration.imports
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_vault]
+    membership:
+      - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
+      - keyferry.azure.byok_host
+      - keyferry.azure.byok_vault
 options:
   state:
     description:
@@ -361,6 +366,24 @@ import:
   returned: when O(name) is given
   type: dict
   contains: *import
+approvals:
+  description: Who approved the deletion or purge of which key, as this host has checked it.
+  returned: always, and empty if no approvals are demanded
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: What was approved, V(destroy).
+      type: str
+    digest:
+      description: SHA-256 of the identifier of the key's newest version, as text.
+      type: str
+    principals:
+      description: The names of those who approved, as the file of allowed signers has them. Each
+        person is there once.
+      type: list
+      elements: str
+  sample: []
 aborted:
   description:
     - Whether the module stopped before it came to all keys, for the reason in C(msg). What was done
@@ -395,6 +418,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    APPROVAL_OPTIONS,
     ATTESTATION_ROOTS,
     HOST_OPTIONS,
     PACKAGE_RESULT,
@@ -412,6 +436,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **VAULT_OPTIONS,
+            **APPROVAL_OPTIONS,
             **key_options(
                 "imports",
                 ("name",),  # of a key that is deleted or recovered, nobody has to know more

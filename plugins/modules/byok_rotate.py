@@ -37,6 +37,7 @@ extends_documentation_fragment:
   - keyferry.azure._attributes
   - keyferry.azure._evidence
   - keyferry.azure._host
+  - keyferry.azure._approvals
   - keyferry.azure._token
   - keyferry.azure._vault
   - keyferry.azure._declaration
@@ -46,6 +47,7 @@ attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
       - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
@@ -384,6 +386,7 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
+    APPROVAL_OPTIONS,
     ATTESTATION_OPTIONS,
     EVIDENCE_OPTIONS,
     HOST_OPTIONS,
@@ -405,6 +408,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **APPROVAL_OPTIONS,
             **EVIDENCE_OPTIONS,
             **VAULT_OPTIONS,
             **key_options(

@@ -23,12 +23,17 @@ requirements:
 extends_documentation_fragment:
   - keyferry.azure._attributes
   - keyferry.azure._host
+  - keyferry.azure._approvals
   - keyferry.azure._token
   - keyferry.azure._declaration
   - keyferry.azure._declaration.target_keys
 attributes:
   action_group:
-    membership: [keyferry.azure.byok, keyferry.azure.byok_host, keyferry.azure.byok_token]
+    membership:
+      - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
+      - keyferry.azure.byok_host
+      - keyferry.azure.byok_token
 options:
   state:
     description:
@@ -400,6 +405,7 @@ failures:
 """
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
+    APPROVAL_OPTIONS,
     HOST_OPTIONS,
     KEY_CONSTRAINTS,
     ROTATION_RESULT,
@@ -421,6 +427,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **APPROVAL_OPTIONS,
             **key_options("target_keys"),
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "orders": {

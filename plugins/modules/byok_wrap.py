@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - keyferry.azure._attributes
   - keyferry.azure._evidence
   - keyferry.azure._host
+  - keyferry.azure._approvals
   - keyferry.azure._token
   - keyferry.azure._declaration
   - keyferry.azure._declaration.package
@@ -36,6 +37,7 @@ attributes:
   action_group:
     membership:
       - keyferry.azure.byok
+      - keyferry.azure.byok_approvals
       - keyferry.azure.byok_evidence
       - keyferry.azure.byok_host
       - keyferry.azure.byok_token
@@ -325,6 +327,7 @@ failures:
 
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     ALLOW_TRAILING_ZEROS,
+    APPROVAL_OPTIONS,
     ATTESTATION_OPTIONS,
     EVIDENCE_OPTIONS,
     HOST_OPTIONS,
@@ -343,6 +346,7 @@ def main() -> None:
         {
             **HOST_OPTIONS,
             **TOKEN_OPTIONS,
+            **APPROVAL_OPTIONS,
             **EVIDENCE_OPTIONS,
             **ATTESTATION_OPTIONS,
             **key_options("packages", path={"type": "path"}, escrow_path={"type": "path"}),

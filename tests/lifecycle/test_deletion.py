@@ -8,9 +8,11 @@ Names that are deleted are here as well.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import text_digest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Lab,
@@ -18,6 +20,11 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Vault,
     failure,
     only,
+)
+from ansible_collections.keyferry.azure.tests.lifecycle.role import Play, TaskFailed
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.signers import (
+    Signer,
+    allowed_signers,
 )
 
 
@@ -235,3 +242,60 @@ def test_a_deleted_key_of_somebody_else_is_no_less_foreign_when_it_is_recovered(
     result = vault.rotate(declared, on_deleted="recover")
     assert "is a key that is not in the token" in failure(result)
     assert result["changed"] is False
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> tuple[Signer, Signer, Result]:
+    """Two who can approve, and the options that demand both."""
+    anna, bob = Signer(tmp_path, "anna"), Signer(tmp_path, "bob")
+    signers = allowed_signers(tmp_path / "signers", anna=anna.public, bob=bob.public)
+    return anna, bob, {"allowed_signers": signers, "required_approvals": {"destroy": 2}}
+
+
+def test_people_approve_what_is_deleted_and_purged(
+    lab: Lab, vault: Vault, key: Declare, people: tuple[Signer, Signer, Result]
+) -> None:
+    anna, bob, demanded = people
+    declared = key()
+    lines = []
+    for _rotation in range(2):
+        version = only(vault.rotate({**declared, "rotation": {"every": "P30D"}}))["version"]
+        kid = f"{vault.url}/keys/{declared['name']}/{version}"
+        lines.append(f"destroy {text_digest(kid)}")
+        lab.forward(days=31)
+    older, newest = lines
+    for purge in (False, True):
+        for approvals in ([], [anna.sign(newest)], [anna.sign(newest), bob.sign(older)]):
+            for check in (True, False):
+                options = {**demanded, "approvals": approvals, "purge": purge}
+                refused = absent(vault, declared, version, check, **options)
+                assert f"which would be {'purged' if purge else 'deleted'}, has" in failure(refused)
+                assert not refused["changed"]
+    both = [anna.sign(newest), bob.sign(newest)]
+    done = absent(vault, declared, version, approvals=both, **demanded)
+    assert done["approvals"][0]["principals"] == ["anna", "bob"]
+    given = {**declared, "confirm": version}
+    assert "has 0 of 2 approvals" in failure(vault.rotate(given, on_deleted="purge", **demanded))
+    again = vault.rotate(given, on_deleted="purge", approvals=both, **demanded)
+    assert only(again)["changed"]
+
+
+def test_the_role_demands_approvals_of_what_it_deletes(
+    vault: Vault, brought: tuple[Result, Result], people: tuple[Signer, Signer, Result]
+) -> None:
+    declared, first = brought
+    anna, bob, demanded = people
+    kid = f"{vault.url}/keys/{declared['name']}/{first['version']}"
+    lines = [signer.sign(f"destroy {text_digest(kid)}") for signer in (anna, bob)]
+
+    def delete(approvals: list[str]) -> None:
+        options = {**vault._options(), **demanded, "delete": [kid], "approvals": approvals}
+        del options["last_vault"]  # of byok_rotate
+        variables = {f"byok_{name}": value for name, value in options.items()}
+        Play({"inventory_hostname": "v", **variables}).perform("delete")
+
+    with pytest.raises(TaskFailed, match="has 1 of 2 approvals; approved by anna"):
+        delete(lines[:1])
+    assert len(vault.versions(declared)) == 1
+    delete(lines)
+    assert vault.versions(declared) == []

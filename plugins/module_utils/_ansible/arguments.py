@@ -59,6 +59,14 @@ ATTESTATION_OPTIONS: Spec = {
     },
 }
 
+#: What a module takes that acts only if enough people approved it
+APPROVAL_OPTIONS: Spec = {
+    "approvals": {"type": "list", "elements": "str", "default": []},
+    "allowed_signers": {"type": "path"},
+    "required_approvals": {"type": "dict", "default": {}},
+    "approval_namespace": {"type": "str", "default": NAMESPACE},
+}
+
 #: What a module takes that opens the token
 TOKEN_OPTIONS: Spec = {
     "pkcs11_library": {"type": "path", "fallback": _env("BYOK_PKCS11_LIBRARY")},
@@ -81,10 +89,6 @@ TOKEN_OPTIONS: Spec = {
     "sessions": {"type": "int", "default": 1},
     # What the token's host lets out
     "policy_file": {"type": "path"},
-    "approvals": {"type": "list", "elements": "str", "default": []},
-    "allowed_signers": {"type": "path"},
-    "required_approvals": {"type": "dict", "default": {}},
-    "approval_namespace": {"type": "str", "default": NAMESPACE},
 }
 
 #: What a module takes that signs in the token. The other token has a PIN of its own, and no
@@ -170,6 +174,7 @@ VAULT_OPTIONS: Spec = {
 
 #: By their names in meta/runtime.yml
 OPTION_GROUPS: dict[str, Spec] = {
+    "byok_approvals": APPROVAL_OPTIONS,
     "byok_evidence": EVIDENCE_OPTIONS,
     "byok_host": HOST_OPTIONS,
     "byok_token": TOKEN_OPTIONS,

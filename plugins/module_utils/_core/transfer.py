@@ -583,9 +583,15 @@ class Batch:
         for returned in self.returned_packages:
             package = Package.from_dict(returned)
             if package.name in names:
-                # byok_import gets the content, because it may run on another host than the file's
-                packages.append(replace(package, path=None))
+                # byok_import gets the content, because it may run on another host than the file's,
+                # and the receipt once: it is in the envelope too
+                receipt = None if package.envelope else package.receipt
+                packages.append(replace(package, path=None, receipt=receipt))
         return packages
+
+    def ours(self, name: str) -> Held:
+        """Return what the token holds of a key of this batch, after making."""
+        return self.held.get(name) or self.transfer._held(name)
 
     def imported(self, result: Result) -> Transfer:
         """Take in what byok_import did; returns the run with that done."""
@@ -601,7 +607,7 @@ class Batch:
                 imported[key.name] = key.kid
             if key.updated:
                 updated.append(key.name)
-            ours = self.held.get(key.name) or self.transfer._held(key.name)
+            ours = self.ours(key.name)
             is_ours = key.generation in (None, ours.generation)
             if key.current and is_ours:
                 standing[key.name] = key.generation

@@ -271,7 +271,7 @@ class RunRecord(Shape):
             for told in map(Removal.from_dict, result.get("deletions") or ())
             if told.name.lower() in names and told.state in states and told.is_consistent
         ]
-        return replace(self, events=(*self.events, *events))
+        return replace(self.approved(result), events=(*self.events, *events))
 
     def brought(self, batch: Batch, wrapped: Result, imported: Result) -> Recorded:
         """Take in what byok_wrap wrapped of a batch and byok_import imported.
@@ -440,7 +440,7 @@ class _Known:
         an older generation: which ones there are, the token looks up before it signs.
         """
         predicate = statement["predicate"]
-        ours = self.batch.held.get(name) or self.batch.transfer._held(name)
+        ours = self.batch.ours(name)
         of_this_run = sent_now and predicate["interrupted_at"] is None
         if of_this_run or predicate["key"]["generation"] == ours.generation:
             _agree(name, "the generation", predicate["key"]["generation"], ours.generation)
@@ -485,15 +485,20 @@ def _refuse_other_vault(name: str, predicate: Mapping[str, t.Any], vault_url: st
 
 
 def _token_side(package: Result, kind: Kind) -> _Read | None:
-    """Return what the token's host states of a package; None where it states nothing, as of one
-    that an older release made.
+    """Return what the token's host states of a package; None where it states nothing that can be
+    read, as of a package that an older release made.
     """
     line = package.get("envelope")
     if line is None:
         return None
-    envelope = parse_envelope(line, f"The receipt of the package of {package['name']}")
+    where = f"The receipt of the package of {package['name']}"
+    try:
+        envelope = parse_envelope(line, where)
+        _kind, statement = statements.read(envelope, where)
+    except Malformed:  # the key has arrived all the same, and verifying the folder tells of it
+        return None
     receipt = Receipt(package["name"], kind, envelope.digest, line)
-    return _Read(receipt, envelope.statement()["predicate"])
+    return _Read(receipt, statement["predicate"])
 
 
 def _by_name(read: Iterable[_Read | None]) -> dict[str, _Read]:

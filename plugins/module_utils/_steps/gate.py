@@ -308,6 +308,16 @@ class Gate:
                 self._demand(subject, least, _signers_of(policy), what)
             self._demand(subject, self._required.get("destroy", 0), self._own, what)
 
+    def check_deletion(self, kid: str, done: str) -> None:
+        """Check that enough people approved that a key is deleted or purged in a vault.
+
+        :param kid: of its newest version
+        :param done: ``deleted`` or ``purged``
+        :raises ByokError: when they did not
+        """
+        least, what = self._required.get("destroy", 0), f"The key {kid}, which would be {done},"
+        self._demand(Subject("destroy", text_digest(kid)), least, self._own, what)
+
     # What is told
 
     def facts(self) -> WrappingPolicyFacts:

@@ -63,6 +63,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._host.files import 
 from ansible_collections.keyferry.azure.plugins.module_utils._host.journal import Journal
 from ansible_collections.keyferry.azure.plugins.module_utils._host.lock import process_lock
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence import Evidence
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import Gate
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.kek import refuse_unfit_kek
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import refuse_type
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import (
@@ -137,6 +138,7 @@ class Importing:
     :ivar timeout: seconds that a deletion or recovery may take
     :ivar journal: the imports of the vault that are on their way
     :ivar evidence: what imports leave
+    :ivar gate: demands approvals of what is deleted or purged
     :ivar believed: whose word counts on what is imported
     :ivar keks: the KEKs that were looked at
     :ivar versions: for each key that was imported, the new version and those that were there
@@ -149,6 +151,7 @@ class Importing:
     timeout: float
     journal: Journal
     evidence: Evidence
+    gate: Gate
     believed: Believed = field(default_factory=Believed)
     keks: dict[str, RsaPublicKey] = field(default_factory=dict)
     versions: dict[str, set[str]] = field(default_factory=dict)
@@ -178,6 +181,7 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
             params["kek_attestation"],
             evidence_signer(vault, evidence_key),
         ),
+        Gate((), params),
         Believed(params["wrapped_in_this_run"], params["allow_unverified_origin"]),
     )
     if params["state"] == "present" and not check_mode:
@@ -186,6 +190,7 @@ def import_keys(params: Params, check_mode: bool, outcome: Outcome) -> None:
     with _writing(importing, params, outcome):
         each_key(vault, items, outcome, _work(importing, params))
         warn_of_rivals(importing, outcome)
+    importing.gate.report(outcome)
     singles = {"import": "imports", "deletion": "deletions"}
     add_singles(params, "declarations", outcome, **singles)
 
@@ -363,7 +368,7 @@ def _undelete(
     vault, name = importing.vault, wanted.declaration.name
     where = f"deleted key {name} in the {vault}"
     if importing.on_deleted == "purge":
-        _refuse_unconfirmed(vault, name, deleted, confirm, "purged")
+        _refuse_unconfirmed(importing, name, deleted, confirm, "purged")
         refuse_purge(vault, name, deleted)
         _refuse_to_supersede(vault, wanted, InVault(None))
         _check_package(importing, wanted)  # before anything is lost
@@ -414,7 +419,8 @@ def _delete(importing: Importing, item: Params, purged: bool, outcome: Outcome) 
         version = deleted if purged else None
     if version is None:
         return
-    _refuse_unconfirmed(vault, name, version, item["confirm"], "purged" if purged else "deleted")
+    done = "purged" if purged else "deleted"
+    _refuse_unconfirmed(importing, name, version, item["confirm"], done)
     if purged:
         refuse_purge(vault, name, version)
     before = {"state": "present" if current else "deleted", "version": version.version}
@@ -485,14 +491,16 @@ def _recover(importing: Importing, item: Params, outcome: Outcome) -> None:
 
 
 def _refuse_unconfirmed(
-    vault: Vault, name: str, newest: Version, confirm: str | None, done: str
+    importing: Importing, name: str, newest: Version, confirm: str | None, done: str
 ) -> None:
-    """Refuse to delete or purge a key of which somebody confirmed another version, or none.
+    """Refuse to delete or purge a key of which somebody confirmed another version, or none, or
+    which fewer people approved than the options demand.
 
     :param confirm: a version or its identifier
     :param done: what the key would be: ``deleted`` or ``purged``
-    :raises ByokError: unless it is the newest version
+    :raises ByokError: unless it is the newest version, and enough people approved
     """
+    vault = importing.vault
     if version_named(confirm or "") != newest.version.lower():
         given = f"{confirm} was confirmed" if confirm else "none was confirmed"
         raise ByokError(
@@ -501,6 +509,7 @@ def _refuse_unconfirmed(
             "Ensure that nothing uses the key, then set confirm to that version",
             code="conflict",
         )
+    importing.gate.check_deletion(newest.kid, done)
 
 
 def _deletion(vault: Vault, name: str, version: Version, state: str) -> Deletion:

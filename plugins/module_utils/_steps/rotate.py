@@ -67,7 +67,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence imp
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.evidence_key import (
     open_evidence_key,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import ByPeople, open_gate
+from ansible_collections.keyferry.azure.plugins.module_utils._steps.gate import (
+    ByPeople,
+    Gate,
+    open_gate,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.hsm_info import (
     refuse_untransferable,
 )
@@ -371,6 +375,7 @@ class _Driver:
             params["delete_timeout"],
             self.journal,
             self.evidence,
+            Gate((), params),
             believed=Believed(in_this_run=True),  # this very process wrapped what it imports
         )
         packages = {package.name: package.to_dict() for package in batch.packages()}

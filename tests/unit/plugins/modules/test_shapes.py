@@ -33,7 +33,7 @@ RETURNED: dict[tuple[str, str], type[Shape]] = {
     ("byok_hsm_info", "hsm"): reports.HsmInfo,
     **{
         (f"byok_{module}", "approvals"): results.Approval
-        for module in ("rotate", "target_key", "wrap")
+        for module in ("import", "rotate", "target_key", "wrap")
     },
     ("byok_import", "imports"): results.ImportedKey,
     ("byok_import", "import"): results.ImportedKey,

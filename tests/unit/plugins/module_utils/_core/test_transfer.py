@@ -342,6 +342,13 @@ def test_what_was_made_is_wrapped_and_what_failed_is_not() -> None:
     assert [problem.name for problem in batch.transfer.problems()] == ["m", "d"]
 
 
+def test_a_receipt_is_handed_over_once() -> None:
+    batch = one_batch(observed([declare()], [in_token("a", 1)], [plan()]))
+    batch = batch.made({"target_keys": [in_token("a", 1)]})
+    (only,) = batch.wrapped({"packages": [package(envelope="line")]}).packages()
+    assert (only.envelope, only.receipt) == ("line", None)
+
+
 def test_a_kept_package_is_imported_like_a_new_one() -> None:
     batch = one_batch(observed([declare()], [in_token("a", 1)], [plan()]))
     batch = batch.made({"target_keys": [in_token("a", 1)]})

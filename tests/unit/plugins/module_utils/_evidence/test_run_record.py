@@ -225,8 +225,11 @@ def test_what_was_wrapped_and_not_imported_is_named_and_has_to_be_stored() -> No
     assert record.to_sign() == []
 
 
-def test_a_package_of_an_older_release_has_no_statement() -> None:
-    packages = [package(envelope=None)]
+@pytest.mark.parametrize("of_token", [None, "{}", "not JSON"])
+def test_a_package_without_a_statement_that_can_be_read_has_none(
+    of_token: str | None,
+) -> None:
+    packages = [package(envelope=of_token)]
     line = arrived(subject={"wrapped": None}).to_line()
     recorded = RunRecord(BEGUN).brought(
         batch(planned("a"), packages), {"packages": packages}, {"imports": [told(envelope=line)]}
