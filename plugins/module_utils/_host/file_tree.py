@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 
-#: In bytes
-MOST_OF_A_FILE = 1 << 26
+#: In bytes; what runs may write (``evidence_folder.py``) has to be read
+MOST_OF_A_FILE = 1 << 28
 MOST_OF_ALL = 1 << 31
 
 _MOST_FILES = 1 << 20

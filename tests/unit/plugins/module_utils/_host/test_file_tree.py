@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._host import file_tree
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import envelope
+from ansible_collections.keyferry.azure.plugins.module_utils._host import evidence_folder, file_tree
 from ansible_collections.keyferry.azure.plugins.module_utils._host.file_tree import (
     FileTree,
     read_tree,
@@ -33,6 +34,11 @@ def test_what_is_expected_is_read_and_all_else_is_told(tmp_path: Path) -> None:
         name: b"\xff" + name.encode() for name in ("x.txt", "a/x.txt", "a/b/x.txt")
     }
     assert set(tree.strange) == {"a/b/c", "other", "x.TXT", ".x"}
+
+
+def test_what_runs_may_write_can_be_read() -> None:
+    assert evidence_folder.MOST_OF_A_FILE <= file_tree.MOST_OF_A_FILE
+    assert evidence_folder.MOST_OF_A_LINE <= envelope.MOST_CHARACTERS
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:
