@@ -190,7 +190,7 @@ class RunRecord(Shape):
             "begun": format_moment(self.begun),
             "ended": format_moment(ended),
             "clock": HOST,
-            "who": {name: who.get(name) or None for name in WHO},
+            "who": {name: printable(who.get(name) or "") or None for name in WHO},
             "plan": _plan_digest(run),
             "receipts": [
                 {"key": each.key, "kind": each.kind, "sha256": each.sha256}

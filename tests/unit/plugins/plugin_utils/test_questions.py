@@ -411,8 +411,9 @@ def test_a_run_in_a_vault_leaves_evidence_of_what_it_did_there() -> None:
     }
     asked = [{"name": "A"}, {"name": "b"}]
     evidence = ask(EVIDENCE, "evidence_deleted", deleted, asked, ["deleted", "purged"])
-    manifest = ask(evidence, "manifest", ask(run, "rehearsed", deleted), {})
-    assert manifest["job"] == "delete"
+    who = {"ticket": "\udcff 7"}  # as Python reads a variable of the environment
+    manifest = ask(evidence, "manifest", ask(run, "rehearsed", deleted), who)
+    assert (manifest["job"], manifest["who"]["ticket"]) == ("delete", r"\udcff 7")
     assert [(each["what"], each["kid"]) for each in manifest["events"]] == [("purged", kid("a"))]
     assert [each["name"] for each in manifest["failures"]] == ["b"]
     retired = {"rotations": [{"name": "a", "retired": ["1" * 32]}, {"name": "b", "retired": []}]}
