@@ -205,6 +205,11 @@ def look_at_receipts(
     :param entries: of the plan: all declared keys
     :param warn: is told what cannot be read
     """
+    if folder.is_lacking:
+        warn(
+            f"The directory {folder.directory} for the receipts does not exist, and no key is "
+            "imported without it. Create it, or set receipt_directory to another directory."
+        )
     try:
         named = {
             receipt["sha256"]
