@@ -80,7 +80,7 @@ options:
   destroy:
     description:
       - Thumbprints (for oct keys CKA_IDs, never labels) of the generations to destroy, for
-        O(state=absent).
+        O(state=absent) alone. Otherwise the module fails before it does anything.
       - The alias V(confirm) is deprecated and will be removed in version 1.0.0.
     type: list
     elements: str

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,11 +71,14 @@ def folders(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def playbook(variables: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def playbook(
+    variables: dict[str, str], *options: str, folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("ansible-playbook")
     return subprocess.run(
-        [program, "playbooks/evidence.yml", "-e", json.dumps(variables), *options],
-        cwd=ROOT,
+        [program, ROOT / "playbooks/evidence.yml", "-e", json.dumps(variables), *options],
+        cwd=folder,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
         capture_output=True,
         text=True,
         check=False,
@@ -108,6 +112,14 @@ def test_the_playbook_writes_the_report_also_of_broken_evidence(folders: dict[st
     assert broken.returncode == 0, broken.stdout
     assert "broken: " in broken.stdout
     assert "The evidence is broken" in (report / "evidence.html").read_text()
+
+
+def test_relative_paths_are_those_of_the_user(folders: dict[str, str], tmp_path: Path) -> None:
+    variables = {name: str(Path(path).relative_to(tmp_path)) for name, path in folders.items()}
+    written = playbook(variables, folder=tmp_path)
+    assert written.returncode == 0, written.stdout
+    assert (tmp_path / "report/evidence.html").is_file()
+    assert f"{tmp_path}/report/evidence.html" in written.stdout
 
 
 def test_the_playbook_asks_for_what_is_not_there(folders: dict[str, str]) -> None:

@@ -110,3 +110,5 @@ def test_roots_are_read_before_there_is_something_to_judge() -> None:
     for owners, makers in (({"pool": "no fingerprint"}, []), ({}, ["no certificate"])):
         with pytest.raises(ByokError):
             read_roots(owners, makers)
+    with pytest.raises(ByokError, match=r"Root 2 in attestation_maker_roots .* not the path"):
+        read_roots({}, [pem([maker().certificate]), "/etc/keyferry/maker.pem"])

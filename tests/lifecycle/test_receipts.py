@@ -194,6 +194,8 @@ def test_what_cannot_be_written_is_refused_before_an_import(
     declared = key()
     with pytest.raises(ByokError, match="does not exist or cannot be written"):
         vault.rotate(declared, receipt_directory=str(tmp_path / "none"))
+    planned = vault.rotate(declared, receipt_directory=str(tmp_path / "none"), check=True)
+    assert any("no key is imported without it" in each for each in planned["warnings"])
     keys = receipts / vault.host / "keys"
     keys.mkdir(parents=True)
     (keys / f"{declared['name']}.intoto.jsonl").symlink_to(tmp_path / "elsewhere")

@@ -381,6 +381,13 @@ def test_what_was_done_is_told_when_the_token_fails_later(
     assert [key["name"] for key in done["target_keys"]] == ["ec"]
 
 
+def test_a_destruction_without_state_absent_is_not_passed_over(run: Run, softhsm: Options) -> None:
+    refused = run("byok_target_key", softhsm, target_keys=[KEY], destroy=["a" * 43])
+    assert refused["failed"]
+    assert "Set state to absent to destroy" in refused["msg"]
+    assert refused["target_keys"] == []
+
+
 def test_a_key_that_was_destroyed_is_told_in_the_same_shape(run: Run, softhsm: Options) -> None:
     made = run("byok_target_key", softhsm, target_keys=[KEY])["target_keys"][0]
     vault = "https://a.vault.azure.net"

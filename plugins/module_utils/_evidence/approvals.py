@@ -276,7 +276,8 @@ class Counted:
             "; ".join(told),
             f"Let {'one person' if least == 1 else f'{least} people'} check it and sign this line: "
             f"echo '{self.subject}' | "
-            f"ssh-keygen -Y sign -n {namespace} -f KEY. Then give the signatures as approvals",
+            f"ssh-keygen -Y sign -n {namespace} -f KEY. Then give the "
+            "signatures by the option approvals",
             code=codes.pop() if len(codes) == 1 else "approvals_missing",
         )
 

@@ -18,7 +18,7 @@ import binascii
 import hashlib
 import re
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -141,6 +141,25 @@ def read_bundle(text: str) -> tuple[Certificate, ...]:
         except binascii.Error:
             raise BadCertificate("one is no base64") from None
     return tuple(read_certificate(der) for der in dict.fromkeys(ders))
+
+
+def read_makers(texts: Iterable[str]) -> tuple[Certificate, ...]:
+    """Read roots of makers beside Marvell.
+
+    :param texts: in PEM
+    :raises ByokError: for what is no certificate, such as the path of a file
+    """
+    made: list[Certificate] = []
+    for number, text in enumerate(texts, 1):
+        try:
+            made += read_bundle(text)
+        except BadCertificate as error:
+            raise ByokError(
+                f"Root {number} in attestation_maker_roots is no certificate that can be read",
+                "Give the text of the certificate in PEM, not the path of its file",
+                code="attestation_maker",
+            ) from error
+    return tuple(made)
 
 
 def read_certificate(der: bytes) -> Certificate:

@@ -460,7 +460,17 @@ def _told_of_whole(version: _Version, around: Surroundings) -> str:
 def _told_of_all(verdicts: Sequence[VersionVerdict]) -> str:
     if len(verdicts) == 1:
         return verdicts[0].told
-    return f"{len(verdicts)} versions, each of them whole" if verdicts else "Escrow copies only"
+    if not verdicts:
+        return "Escrow copies only"
+    packages = sum(each.kid is None for each in verdicts)
+    versions = _counted(len(verdicts) - packages, "version")
+    if packages:
+        versions += f" and {_counted(packages, 'package')} that the vault did not take"
+    return f"{versions}, each of them whole"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _summed(problems: Sequence[Problem]) -> tuple[Verdict, str, str]:

@@ -26,7 +26,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestati
     parse_answer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_bundle,
+    read_makers,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import NOT_MARVELL
 
@@ -105,7 +105,6 @@ def policy_for(
                 code="attestation_owner_unpinned",
             )
         return None
-    certificates = [certificate for text in maker_roots for certificate in read_bundle(text)]
     # One that is given twice would be two makers.
-    makers = tuple({each.fingerprint: each for each in certificates}.values())
+    makers = tuple({each.fingerprint: each for each in read_makers(maker_roots)}.values())
     return AttestedByHardware(Roots(owner_roots, makers), now)

@@ -27,11 +27,13 @@ class Signatures:
     :ivar by: keyids of trusted keys that signed it, sorted
     :ivar unknown: keyids of signatures that nobody here can check
     :ivar false: keyids of trusted keys that did not make the signatures that bear their names
+    :ivar nobody: whether no key at all is trusted to sign it
     """
 
     by: tuple[str, ...]
     unknown: tuple[str, ...]
     false: tuple[str, ...]
+    nobody: bool = False
 
     @classmethod
     def of(cls, stated: Stated, keys: Mapping[str, str]) -> Signatures:
@@ -46,6 +48,7 @@ class Signatures:
             _keyids(each for each, true in checked.items() if true),
             _keyids(each for each, true in checked.items() if true is None),
             _keyids(each for each, true in checked.items() if true is False),
+            nobody=not keys,
         )
 
 
@@ -145,8 +148,12 @@ def _unknown(stated: Stated, signatures: Signatures) -> Problem:
         "unknown_signer",
         "broken",
         stated.where,
-        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, which is no key of the "
-        "trust folder that may sign it",
+        f"The {stated.kind}/v1 is signed by {signatures.unknown[0]}, "
+        + (
+            "and the trust folder has no key in evidence-keys/"
+            if signatures.nobody
+            else "which is no key of the trust folder that may sign it"
+        ),
     )
 
 

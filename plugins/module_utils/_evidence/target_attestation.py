@@ -30,7 +30,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestati
     refuse_other_key,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_bundle,
+    read_makers,
 )
 
 #: ``differs``: the hardware states something else than what was imported, or another one states it
@@ -75,8 +75,8 @@ def read_roots(owner_roots: t.Mapping[str, str], maker_roots: Sequence[str]) -> 
     :param maker_roots: PEM texts of the roots of makers beside Marvell
     :raises ByokError: for what is no fingerprint, and no certificate
     """
-    makers = tuple(certificate for text in maker_roots for certificate in read_bundle(text))
-    roots = Roots({pool: str(root) for pool, root in owner_roots.items()}, makers)
+    pinned = {pool: str(root) for pool, root in owner_roots.items()}
+    roots = Roots(pinned, read_makers(maker_roots))
     roots.pinned("")  # which reads all of them
     return roots
 

@@ -93,8 +93,9 @@ def parse_trust(files: Mapping[str, bytes], strange: Mapping[str, str]) -> Trust
     """
     for path, why in sorted(strange.items()):
         raise ByokError(
-            f"{path} in the trust folder is unknown: {why}",
-            "Remove it or correct its name: a trust folder has evidence-keys/*.pem, "
+            f"{path} in the trust folder does not count: {why}",
+            "Let the user who runs this read it, remove it, or correct its name: a trust folder "
+            "has evidence-keys/*.pem, "
             "azure-keys/*.pem, maker-roots/*.pem, stamp-roots/*.pem, owner-roots.json, heads.json "
             "and allowed_signers",
         )

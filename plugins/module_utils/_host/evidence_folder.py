@@ -98,6 +98,11 @@ class EvidenceFolder:
                 f"vault_url {vault_url!r} names no host", "Give the URL of a vault or Managed HSM"
             )
 
+    @property
+    def is_lacking(self) -> bool:
+        """Whether somebody named a directory that is not there, so that nothing can be kept."""
+        return not self._is_default and not os.path.isdir(self.directory)
+
     def prepare(self) -> None:
         """Make the directories, before there is something to write.
 

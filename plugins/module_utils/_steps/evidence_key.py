@@ -106,12 +106,14 @@ def open_evidence_key(
         elif check_mode:
             outcome.warnings.append(
                 f"There is no evidence key {label} in the {holder.info}. Unless "
-                "the module byok_evidence_key makes it first, a run outside of check mode fails."
+                "the playbook keyferry.azure.evidence_key or the module byok_evidence_key makes it "
+                "first, a run outside of check mode fails."
             )
         else:
             raise ByokError(
                 f"There is no evidence key {label} in the {holder.info}, so nothing was made",
-                "Make it with the module byok_evidence_key, or correct evidence_key",
+                "Make it with the playbook keyferry.azure.evidence_key or the module "
+                "byok_evidence_key, or correct evidence_key",
                 code="not_found",
             )
         yield key

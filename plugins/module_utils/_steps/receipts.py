@@ -211,6 +211,12 @@ def look_at_receipts(
     :param entries: of the plan: all declared keys
     :param warn: is told what cannot be read
     """
+    entries = list(entries)
+    if folder.is_lacking and any(entry["action"] == "transfer" for entry in entries):
+        warn(
+            f"The directory {folder.directory} for the receipts does not exist, and no key is "
+            "imported without it. Create it, or set receipt_directory to another directory."
+        )
     try:
         named = {
             receipt["sha256"]

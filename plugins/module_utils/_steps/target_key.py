@@ -154,6 +154,11 @@ def ensure_target_keys(params: Params, check_mode: bool, outcome: Outcome) -> No
         outcome's failures
     """
     outcome.result.update(target_keys=[], destroyed=[], withdrawn=[], approvals=[])
+    if params["destroy"] and params["state"] == "present":
+        raise ByokError(
+            "The option destroy is given, and state is present, so nothing was done",
+            "Set state to absent to destroy these generations, or leave destroy out",
+        )
     declarations = [parse_declaration(item) for item in items_of(params, "declarations")]
     check_unique(declaration.name for declaration in declarations)
     if params["listing"]:

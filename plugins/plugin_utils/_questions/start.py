@@ -34,6 +34,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     refuse_kek_of_other_vault,
     refuse_making_untrusted,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
 from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer import (
     Request,
@@ -166,7 +169,7 @@ def _judge_kek(kek: Result, rules: Mapping[str, t.Any], vault_url: str) -> dict[
         if options.kek_id:
             refuse_kek_of_other_vault(options.kek_id, vault_url)
     except ByokError as error:
-        return {"refused": str(error)}
+        return {"refused": as_set_in_role(str(error))}
     return {"refused": "", **options.to_dict()}
 
 
@@ -225,7 +228,7 @@ def _judge_plan(
             counted = count(Subject("plan", digest), approvals, namespace, keygen)
         counted.demand(people, f"The plan for {run.request.vault_url}", namespace)
     except ByokError as error:
-        return {"refused": str(error), "approvals": []}
+        return {"refused": as_set_in_role(str(error)), "approvals": []}
     return {"refused": "", "approvals": [counted.approval().to_dict()]}
 
 

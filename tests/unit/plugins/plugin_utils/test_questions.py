@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import fingerprint
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence import chain, statements
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import envelope_of
 from ansible_collections.keyferry.azure.plugins.plugin_utils import _questions
@@ -23,6 +24,8 @@ from ansible_collections.keyferry.azure.plugins.plugin_utils._questions import a
 
 Fields = dict[str, t.Any]
 
+#: What it holds is not looked at: the fingerprint is of these bytes
+KEK = "-----BEGIN PUBLIC KEY-----\nYSBrZXk=\n-----END PUBLIC KEY-----\n"
 TASKS = Path(__file__).parents[4] / "roles/byok/tasks"
 VAULT = "https://contoso.vault.azure.net"
 KEYS: list[Fields] = [
@@ -558,6 +561,17 @@ def test_a_run_without_a_kek_says_so_before_it_makes_anything(
     told = ask({**RULES, **rules}, "no_kek", VAULT, ephemeral, named)
     assert says in told
     assert bool(told) == bool(says)
+
+
+def test_a_kek_that_is_refused_is_told_with_the_names_of_the_role() -> None:
+    kek = {
+        "kek_id": f"{VAULT}/keys/kek/{'0' * 32}",
+        "kek_public_key": KEK,
+        "kek_fingerprint": fingerprint(KEK),
+        "kek_trust": "created",
+    }
+    told = ask(kek, "judge_kek", {**RULES, "demanded": ["attested"]}, VAULT)["refused"]
+    assert "(byok_attestation_owner_roots)" in told
 
 
 def test_conflicts_are_told_with_their_remedies_and_the_names_of_the_role() -> None:

@@ -377,6 +377,16 @@ def test_a_key_that_a_stranger_signed_is_broken() -> None:
     assert verification.exit == 2
 
 
+def test_a_trust_folder_without_a_key_is_told_apart_from_a_stranger_s_signature() -> None:
+    made = Made()
+    made.keep(VAULT, "database", by(made.wrap(VAULT, DATABASE), TOKEN))
+    lacking = key_of(verified(made.files(), parse_trust({}, {})), "database")
+    assert "the trust folder has no key in evidence-keys/" in lacking.told
+    stranger = parse_trust({"evidence-keys/other.pem": STRANGER.pem.encode()}, {})
+    told = key_of(verified(made.files(), stranger), "database").told
+    assert "which is no key of the trust folder that may sign it" in told
+
+
 def test_a_key_of_azure_s_side_vouches_for_azure_s_side_alone() -> None:
     made = Made()
     wrapped = by(made.wrap(VAULT, DATABASE), TOKEN)
@@ -417,8 +427,10 @@ def test_a_package_that_another_one_of_the_same_generation_replaced_is_no_gap() 
     made.run(VAULT, made.transfer(VAULT, DATABASE, TOKEN))
     verification = of(made)
     assert verification.verdict == "whole"
-    told = [version.told for version in key_of(verification, "database").versions]
+    key = key_of(verification, "database")
+    told = [version.told for version in key.versions]
     assert told[0] == "The package was not imported; another one of the same generation was"
+    assert key.told == "1 version and 1 package that the vault did not take, each of them whole"
 
 
 LIES = [
@@ -842,8 +854,10 @@ def test_a_trust_folder_that_cannot_be_read_is_refused(
 
 
 def test_a_misspelt_file_of_the_trust_folder_is_refused() -> None:
-    with pytest.raises(ByokError, match=r"owner_roots\.json in the trust folder is unknown"):
+    with pytest.raises(ByokError, match=r"owner_roots\.json in the trust folder does not count"):
         parse_trust({}, {"owner_roots.json": "its name or place is unknown"})
+    with pytest.raises(ByokError, match=r"cannot be read.* Let the user who runs this read it"):
+        parse_trust({}, {"evidence-keys/a.pem": "it cannot be read (Permission denied)"})
 
 
 def test_heads_come_from_a_file_and_a_command_line() -> None:

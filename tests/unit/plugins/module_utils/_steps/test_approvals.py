@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
     MOST_APPROVALS,
@@ -145,6 +148,7 @@ def test_approvals_of_earlier_subjects_may_lie_beside(office: Office, people: Pe
     with pytest.raises(ByokError) as error:
         counted.demand(2, "The KEK")
     assert error.value.reason == "approvals_missing"
+    assert as_set_in_role(str(error.value)).endswith("give the signatures by byok_approvals.")
 
 
 def test_a_signature_of_another_namespace(office: Office, people: People) -> None:
