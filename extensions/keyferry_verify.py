@@ -89,9 +89,9 @@ def main() -> int:
         return FAILED
     options = arguments().parse_args()
     find_collection()
+    from ansible_collections.keyferry.azure.plugins.module_utils._audit.report import files_of
+    from ansible_collections.keyferry.azure.plugins.module_utils._audit.summary import summary
     from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import as_byok_error
-    from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
-    from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import summary
     from ansible_collections.keyferry.azure.plugins.module_utils._host.files import write_private
     from ansible_collections.keyferry.azure.plugins.module_utils._steps.verify import verify
 

@@ -146,7 +146,7 @@ def long_steps(not_run: list[str]) -> Iterator[Step]:
     yield Step(
         "sanity on every Python", "ansible-test sanity --color no --test compile --test import"
     )
-    every_byte = "tests/unit/plugins/module_utils/_evidence/every_byte.py"
+    every_byte = "tests/unit/plugins/module_utils/_audit/every_byte.py"
     yield Step("every byte of a receipt folder", f"pytest -n 2 {every_byte}")
     if shutil.which("npm", path=search_path()):
         yield Step("receipts by Sigstore's verifier", "python tests/sigstore/run.py")

@@ -15,6 +15,15 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    Attested,
+    Roots,
+    judge,
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    read_certificate,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import KeyId
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
@@ -23,15 +32,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     RsaPublicKey,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    Attested,
-    Roots,
-    judge,
-    parse_answer,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_certificate,
-)
 
 from lab import adapter
 from lab.material import Material, from_base64, generate

@@ -18,8 +18,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report import files_of
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     TOKEN,
     TOKENS,
     VAULT,
@@ -29,7 +29,7 @@ from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidenc
     small,
     trust_files,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.verifications import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.verifications import (  # noqa: E501
     VAULTS,
     Transfer,
     key_of,

@@ -11,17 +11,17 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import target_attestation
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import Roots
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation import target
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import Roots
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
     read_certificate,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.target_attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.target import (
     TargetAttestation,
     judge_target,
     read_roots,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lab.test_attestation import (
     ASKED,
     KID,
@@ -98,7 +98,7 @@ def test_an_error_that_nobody_foresaw_is_a_verdict_too(monkeypatch: pytest.Monke
     def fail(*_arguments: t.Any) -> t.NoReturn:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(target_attestation, "parse_answer", fail)
+    monkeypatch.setattr(target, "parse_answer", fail)
     verdict = judged(stated())
     assert verdict.verdict == "unreadable"
     assert "secret" not in verdict.told

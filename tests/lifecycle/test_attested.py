@@ -14,10 +14,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
     parse_answer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.tests.lifecycle import role
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     BOTH,

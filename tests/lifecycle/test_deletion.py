@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import text_digest
+from ansible_collections.keyferry.azure.plugins.module_utils._approval.approvals import text_digest
 from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     Declare,
     Lab,
@@ -22,7 +22,7 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     only,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.role import Play, TaskFailed
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._approval.signers import (
     Signer,
     allowed_signers,
 )

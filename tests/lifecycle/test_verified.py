@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.verify import verify

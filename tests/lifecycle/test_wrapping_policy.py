@@ -32,7 +32,7 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     only,
     run,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._approval.signers import (
     Signer,
     allowed_signers,
 )

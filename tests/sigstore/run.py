@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / ".collections")]
 
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E402, E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E402, E501
     AZURE,
     TOKEN,
     small,

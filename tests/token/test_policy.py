@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
     read_certificate,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
 from ansible_collections.keyferry.azure.tests.token.conftest import (
     escrow_options,
     pem_and_fingerprint,
 )
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._approval.signers import (
     Signer,
     allowed_signers,
 )

@@ -15,6 +15,13 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import Roots
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.target import (
+    TargetAttestation,
+    judge_target,
+    not_fetched,
+    read_roots,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
     ByokError,
     as_byok_error,
@@ -33,7 +40,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.receipt impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statements
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import Roots
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
     Envelope,
     Malformed,
@@ -42,12 +48,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     signed,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.target_attestation import (
-    TargetAttestation,
-    judge_target,
-    not_fetched,
-    read_roots,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._host.evidence_folder import (
     EvidenceFolder,
 )

@@ -14,6 +14,22 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._approval.approvals import (
+    Counted,
+    Subject,
+    count,
+    text_digest,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._approval.policy import (
+    PolicyRefused,
+    Rule,
+    WrappingPolicy,
+    read_policy,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import Roots
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.kek_policy import (
+    policy_for,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import (
     DEMANDED,
     NAMESPACE,
@@ -31,20 +47,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.package impor
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     PolicyFileFacts,
     WrappingPolicyFacts,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
-    Counted,
-    Subject,
-    count,
-    text_digest,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import Roots
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.policy import (
-    PolicyRefused,
-    Rule,
-    WrappingPolicy,
-    read_policy,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.policy_files import (
     DEFAULT_PLACES,

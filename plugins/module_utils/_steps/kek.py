@@ -12,6 +12,9 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    parse_answer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     check_name,
     parse_tags,
@@ -39,9 +42,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import KekFacts
 from ansible_collections.keyferry.azure.plugins.module_utils._core.version import Version, differing
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    parse_answer,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.attestation import (
     fetch_attestation,
 )

@@ -25,6 +25,9 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.kek_policy import (
+    policy_for,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
@@ -57,7 +60,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Request,
     Transfer,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.run_record import (
     Recorded,
     RunRecord,

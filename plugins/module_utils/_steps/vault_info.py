@@ -14,6 +14,9 @@ import secrets
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    parse_answer,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import (
     HOST,
     VAULT,
@@ -31,9 +34,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.printable imp
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import (
     PermissionFacts,
     VaultInfo,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    parse_answer,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import (
     Address,

@@ -13,19 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import (
-    receipt_folder,
-    trust,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.judge_folder import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit import receipt_folder, trust
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.judge_folder import (
     judge_folder,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.observed import observed
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.observed import observed
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._host.file_tree import (
     MOST_OF_A_FILE,
     read_tree,

@@ -15,6 +15,10 @@ from ansible_collections.keyferry.azure.plugins.module_utils._ansible.module imp
     add_singles,
     items_of,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.kek_policy import (
+    AttestedByHardware,
+    policy_for,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.declaration import (
     Declaration,
@@ -68,10 +72,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     envelope_of,
     parse_envelope,
     signed,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import (
-    AttestedByHardware,
-    policy_for,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._host.files import (
     read_text,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report import files_of
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.summary import (
     sentences,
     summary,
 )

@@ -13,6 +13,9 @@ import os
 import typing as t
 from collections.abc import Mapping
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.kek_policy import (
+    policy_for,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.answers import names
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import host_clock
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
@@ -43,7 +46,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.transfer impo
     Result,
     Transfer,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.kek_policy import policy_for
 from ansible_collections.keyferry.azure.plugins.module_utils._fleet.keys import declared_keys
 from ansible_collections.keyferry.azure.plugins.plugin_utils._questions.run import (
     MAKING,
@@ -205,11 +207,11 @@ def _judge_plan(
     :param signers: path of the file of allowed signers on the controller
     """
     # Most runs need no approvals of their plan
-    from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import plan_digest
-    from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
+    from ansible_collections.keyferry.azure.plugins.module_utils._approval.approvals import (
         Subject,
         count,
     )
+    from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import plan_digest
     from ansible_collections.keyferry.azure.plugins.module_utils._host.ssh_signatures import (
         ssh_keygen,
     )

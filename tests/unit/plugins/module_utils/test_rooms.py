@@ -25,10 +25,16 @@ MAY_IMPORT = {
     "_host": {"_core"},
     "_token": {"_core", "_host"},
     "_vault": {"_core", "_host"},
+    "_attestation": {"_core"},
+    "_approval": {"_core"},
     "_evidence": {"_core"},
+    "_audit": {"_core", "_attestation", "_evidence"},
     "_ansible": {"_core", "_host"},
     "_fleet": {"_core", "_token", "_ansible"},
-    "_steps": {"_core", "_host", "_token", "_vault", "_evidence", "_ansible"},
+    "_steps": {
+        *("_core", "_host", "_token", "_vault", "_attestation", "_approval", "_evidence", "_audit"),
+        "_ansible",
+    },
 }
 
 #: The only files that touch a library; what else needs it asks them.
@@ -38,13 +44,13 @@ TOUCHED_BY = {
     "pkcs11": {"_token/cryptoki.py"},
     "cryptography": {
         "_core/public_key.py",
-        "_evidence/certificate.py",
+        "_attestation/certificate.py",
         "_evidence/signature.py",
-        "_evidence/time_stamp.py",
+        "_audit/time_stamp.py",
         "_token/rehearsal.py",
         "_vault/proof.py",
     },
-    "rfc3161_client": {"_evidence/time_stamp.py"},
+    "rfc3161_client": {"_audit/time_stamp.py"},
 }
 
 #: The only file of module_utils that reads YAML, and only where it is given some

@@ -13,13 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
-    as_set_in_role,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals import (
+from ansible_collections.keyferry.azure.plugins.module_utils._approval.approvals import (
     MOST_APPROVALS,
     Counted,
     Refused,
@@ -27,9 +21,15 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.approvals
     count,
     read_signature,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import NAMESPACE
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
+from ansible_collections.keyferry.azure.plugins.module_utils._core.option_names import (
+    as_set_in_role,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
 from ansible_collections.keyferry.azure.plugins.module_utils._host import ssh_signatures
 from ansible_collections.keyferry.azure.plugins.module_utils._host.ssh_signatures import ssh_keygen
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._approval.signers import (
     Signer,
 )
 

@@ -17,11 +17,11 @@ import yaml
 from ansible_collections.keyferry.azure.plugins.module_utils._ansible.arguments import (
     DECLARATION_OPTIONS,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
-from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
     parse_answer,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import Clock
+from ansible_collections.keyferry.azure.plugins.module_utils._core.outcome import Outcome
 from ansible_collections.keyferry.azure.plugins.module_utils._steps import vault_info as _vault_info
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.address import parse_address
 from ansible_collections.keyferry.azure.plugins.module_utils._vault.client import Patience, Vault
@@ -45,7 +45,7 @@ ALL = list(WORK)
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 
 #: A real answer, and the owner's root in it
-RECORDED = yaml.safe_load((Path(__file__).parents[1] / "_evidence/recorded.yml").read_text())
+RECORDED = yaml.safe_load((Path(__file__).parents[1] / "_attestation/recorded.yml").read_text())
 ATTESTATION = json.dumps(
     {
         member: "".join(RECORDED["azure"][0][member].split())

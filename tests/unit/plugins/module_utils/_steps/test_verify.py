@@ -16,12 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._steps.verify import verify
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     POOL,
     TOKEN,
     VAULT,

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     VERDICTS,
     KeyVerdict,
     Problem,
     VaultVerdict,
     Verification,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 
 #: How many problems of one kind are told; the JSON has them all
 _MOST = 20

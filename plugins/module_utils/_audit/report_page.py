@@ -20,20 +20,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import one_line
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.html_elements import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.html_elements import (
     Child,
     Markup,
     element,
     joined,
     trusted,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_controls import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_controls import (
     Finding,
     Judged,
     controls_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_facts import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_facts import (
     Approval,
     Key,
     Moment,
@@ -41,11 +40,12 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_fa
     Told,
     Version,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_style import STYLE
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_style import STYLE
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     VERDICTS,
     Verdict,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import one_line
 
 _VERDICTS: t.Final[Mapping[Verdict, tuple[str, str]]] = {
     "whole": ("The evidence is whole", "Nothing is missing, and nothing contradicts anything."),

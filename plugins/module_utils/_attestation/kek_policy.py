@@ -12,6 +12,16 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    NotAttested,
+    Roots,
+    judge,
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    read_makers,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.makers import NOT_MARVELL
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     Kek,
@@ -19,16 +29,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.kek import (
     Verdict,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.package import parse_kid
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    NotAttested,
-    Roots,
-    judge,
-    parse_answer,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_makers,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import NOT_MARVELL
 
 #: In the host of each Managed HSM, whatever its cloud
 _MANAGED_HSM = ".managedhsm."

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import make_id
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
-    deviations_of,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     AttestationVerdict,
     ChainVerdict,
     KeyVerdict,
@@ -27,6 +22,11 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verificat
     Verification,
     VersionVerdict,
     worst,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import make_id
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    deviations_of,
 )
 
 NOW = datetime(2026, 11, 30, 18, 0, tzinfo=timezone.utc)

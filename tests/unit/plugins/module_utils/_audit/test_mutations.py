@@ -12,20 +12,18 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.summary import summary
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import Trust
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
+    Verification,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
     Malformed,
     envelope_of,
     parse_envelope,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import summary
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import Trust
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
-    Verification,
-)
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence import (
-    mutations,
-)
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit import mutations
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     TOKEN,
     by,
     small,

@@ -12,6 +12,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.summary import (
+    sentences,
+    summary,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import (
+    Trust,
+    parse_head,
+    parse_trust,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
+    KeyVerdict,
+    Verification,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import (
     FAILURES,
@@ -19,20 +32,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons impor
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import Head
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import Envelope
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import (
-    sentences,
-    summary,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import (
-    Trust,
-    parse_head,
-    parse_trust,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
-    KeyVerdict,
-    Verification,
-)
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     AZURE,
     DATABASE,
     PAYMENTS,

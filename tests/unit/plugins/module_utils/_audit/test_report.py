@@ -20,39 +20,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
-from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
-from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import DEVIATIONS
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import report_page
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
-    deviations_of,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.html_elements import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit import report_page
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.html_elements import (
     element,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report import files_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_controls import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report import files_of
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_controls import (
     controls_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_facts import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_facts import (
     Report,
     Version,
     report_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_page import page_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_style import STYLE
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_tables import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_page import page_of
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_style import STYLE
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_tables import (
     COLUMNS,
     csv_of,
     rows_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence import (
-    evidence_made,
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import DEVIATIONS
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    deviations_of,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.verifications import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit import evidence_made
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.verifications import (  # noqa: E501
     EVIDENCE_KEY,
     NONE,
     NOW,

@@ -12,12 +12,12 @@ import json
 import typing as t
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import Trust
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import Trust
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     VERDICTS,
     Verification,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     verified,
 )
 

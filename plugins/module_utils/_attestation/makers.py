@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 from functools import cache
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
     Certificate,
     read_certificate,
 )

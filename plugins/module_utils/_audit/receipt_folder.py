@@ -18,6 +18,9 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
+    Problem,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
     comparable_url,
@@ -27,9 +30,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence import st
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
     Envelope,
     parse_envelope,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
-    Problem,
 )
 
 _HOST = r"[a-z0-9][a-z0-9.-]{0,252}"

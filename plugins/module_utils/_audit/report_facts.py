@@ -20,16 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import zip_longest
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import (
-    is_ours,
-    made_at,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
-    Deviation,
-    Predicate,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     VERDICTS,
     ChainVerdict,
     KeyVerdict,
@@ -38,6 +29,15 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verificat
     Verdict,
     Verification,
     VersionVerdict,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.generation_id import (
+    is_ours,
+    made_at,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import format_moment
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    Deviation,
+    Predicate,
 )
 
 #: What a statement is worth, the least first. ``not read`` is one of a broken version; ``named``

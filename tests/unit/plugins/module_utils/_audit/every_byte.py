@@ -13,15 +13,13 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit import (
     judge_attestation,
     signers,
-    statements,
 )
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence import (
-    mutations,
-)
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statements
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit import mutations
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     small,
     trust,
     verified,

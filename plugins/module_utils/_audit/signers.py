@@ -12,12 +12,12 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.receipt_folder import Stated
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import Problem
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope import (
     Envelope,
     Signature,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_folder import Stated
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import Problem
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,28 @@ from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    read_certificate,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit import receipt_folder
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.judge_folder import (
+    judge_folder,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.observed import observed
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import (
+    Trust,
+    parse_trust,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
+    Verification,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core import receipt
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     fingerprint,
     from_pem,
     thumbprint,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import (
-    receipt_folder,
-    statements,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_certificate,
-)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statements
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import (
     Head,
     head_of,
@@ -41,18 +50,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     envelope_of,
     signed,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.judge_folder import (
-    judge_folder,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.observed import observed
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import (
-    Trust,
-    parse_trust,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
-    Verification,
-)
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 

@@ -24,6 +24,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation import statement as hsm
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    Certificate,
+    read_bundle,
+    verifies,
+    verifies_bare_digest,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.makers import (
+    MARVELL,
+    marvell_roots,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.statement import (
+    HsmObject,
+    Malformed,
+    Statement,
+    parse_statement,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import (
@@ -37,23 +54,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     PublicKey,
     RsaPublicKey,
     ec_public_key,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statement as hsm
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    Certificate,
-    read_bundle,
-    verifies,
-    verifies_bare_digest,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import (
-    MARVELL,
-    marvell_roots,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.statement import (
-    HsmObject,
-    Malformed,
-    Statement,
-    parse_statement,
 )
 
 #: The format that Azure names (recordings)

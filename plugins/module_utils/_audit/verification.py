@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.time_stamp import TimeStamp
 from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 from ansible_collections.keyferry.azure.plugins.module_utils._core.shape import Shape
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import Deviation
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import TimeStamp
 
 Verdict: t.TypeAlias = t.Literal["whole", "incomplete", "broken"]
 

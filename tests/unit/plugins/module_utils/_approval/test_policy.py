@@ -10,12 +10,12 @@ import contextlib
 import typing as t
 
 import pytest
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.policy import (
+from ansible_collections.keyferry.azure.plugins.module_utils._approval.policy import (
     PolicyRefused,
     WrappingPolicy,
     read_policy,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_facts import report_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_page import page_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_tables import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_facts import report_of
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_page import page_of
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_tables import (
     csv_of,
     json_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
 

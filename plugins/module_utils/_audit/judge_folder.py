@@ -11,43 +11,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import chain
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import (
-    Head,
-    judge_chain,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.judge_attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.judge_attestation import (
     answer_named,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.judge_key import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.judge_key import (
     Looked,
     Surroundings,
     judge_key,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.observed import Observed
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_folder import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.observed import Observed
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.receipt_folder import (
     RUNS,
     ReceiptFolder,
     Stated,
     VaultFolder,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.signers import (
     Runs,
     Signatures,
     problems_of_run,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.time_stamp import (
     TimeStamp,
     judge_stamp,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import Trust
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import Trust
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     VERDICTS,
     ChainVerdict,
     Problem,
     VaultVerdict,
     Verification,
     worst,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence import chain
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import (
+    Head,
+    judge_chain,
 )
 
 

@@ -16,40 +16,40 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
-    format_moment,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import VersionFacts
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import Roots
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
-    deviations_of,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.judge_attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import Roots
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.judge_attestation import (
     NOTHING,
     judge_kek,
     judge_target,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.observed import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.observed import (
     InToken,
     InVault,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_folder import Stated
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signers import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.receipt_folder import Stated
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.signers import (
     Runs,
     Signatures,
     problems_of,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.statements import (
-    digest_named,
-    public_key_digest,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     AttestationVerdict,
     KeyVerdict,
     Problem,
     Verdict,
     VersionVerdict,
     worst,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.moments import (
+    format_moment,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.reports import VersionFacts
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.deviations import (
+    deviations_of,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._evidence.statements import (
+    digest_named,
+    public_key_digest,
 )
 
 #: What removes all versions of a key that are there

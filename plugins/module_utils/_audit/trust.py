@@ -13,20 +13,20 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    Roots,
+    normalised,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    read_bundle,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.time_stamp import check_root
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import comparable_url
 from ansible_collections.keyferry.azure.plugins.module_utils._core.json_text import parse_json
 from ansible_collections.keyferry.azure.plugins.module_utils._core.plain_text import decode_text
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    Roots,
-    normalised,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_bundle,
-)
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.chain import Head
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import check_root
 
 #: What a trust folder has; anything else may be a misspelt name, so it is refused
 DIRECTORIES = re.compile(r"evidence-keys|azure-keys|maker-roots|stamp-roots")

@@ -16,7 +16,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_facts import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_facts import (
     Key,
     Report,
     Version,

@@ -15,25 +15,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    Answer,
+    Roots,
+    judge,
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
+    read_bundle,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.makers import (
+    marvell_roots,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.statement import (
+    parse_statement,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import KeyId
 from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import (
     EcPublicKey,
     PublicKey,
     RsaPublicKey,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    Answer,
-    Roots,
-    judge,
-    parse_answer,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
-    read_bundle,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import marvell_roots
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.statement import (
-    parse_statement,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,7 +117,7 @@ def test_the_second_layout_is_read() -> None:
 
 
 def _verifies(key: bytes, signature: bytes, signed: bytes) -> bool:
-    from ansible_collections.keyferry.azure.plugins.module_utils._evidence import certificate
+    from ansible_collections.keyferry.azure.plugins.module_utils._attestation import certificate
 
     return certificate.verifies(key, signature, signed)
 

@@ -15,15 +15,15 @@ import re
 import typing as t
 from collections.abc import Iterator
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.report_facts import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.report_facts import (
     Key,
     Report,
     Version,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.printable import printable
 
 #: What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)
 _FORMULA = "=+\\-@\t\r\n"

@@ -16,22 +16,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
-    ByokError,
-    as_byok_error,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import KeyId
-from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import PublicKey
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
     Attested,
     Roots,
     judge,
     parse_answer,
     refuse_other_key,
 )
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.certificate import (
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certificate import (
     read_makers,
 )
+from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import (
+    ByokError,
+    as_byok_error,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import KeyId
+from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key import PublicKey
 
 #: ``differs``: the hardware states something else than what was imported, or another one states it
 Verdict = t.Literal["attested", "root_not_pinned", "differs", "unreadable", "not_fetched"]

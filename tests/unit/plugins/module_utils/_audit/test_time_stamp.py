@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.summary import summary
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.time_stamp import judge_stamp
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.trust import parse_trust
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.summary import summary
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.time_stamp import judge_stamp
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.trust import parse_trust
-from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._evidence.evidence_made import (  # noqa: E501
+from ansible_collections.keyferry.azure.tests.unit.plugins.module_utils._audit.evidence_made import (  # noqa: E501
     VAULT,
     small,
     trust_files,

@@ -16,6 +16,21 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation import statement as hsm
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.attestation import (
+    Answer,
+    Attested,
+    NotAttested,
+    Roots,
+    judge,
+    parse_answer,
+)
+from ansible_collections.keyferry.azure.plugins.module_utils._attestation.makers import MARVELL
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.receipt_folder import Stated
+from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
+    AttestationVerdict,
+    Problem,
+)
 from ansible_collections.keyferry.azure.plugins.module_utils._core.curves import CURVES
 from ansible_collections.keyferry.azure.plugins.module_utils._core.errors import ByokError
 from ansible_collections.keyferry.azure.plugins.module_utils._core.identifiers import KeyId
@@ -28,21 +43,6 @@ from ansible_collections.keyferry.azure.plugins.module_utils._core.public_key im
     fingerprint,
     thumbprint,
     to_pem,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence import statement as hsm
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.attestation import (
-    Answer,
-    Attested,
-    NotAttested,
-    Roots,
-    judge,
-    parse_answer,
-)
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.makers import MARVELL
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.receipt_folder import Stated
-from ansible_collections.keyferry.azure.plugins.module_utils._evidence.verification import (
-    AttestationVerdict,
-    Problem,
 )
 
 NOTHING = AttestationVerdict("none", "No statement names an attestation")
