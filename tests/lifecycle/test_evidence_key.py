@@ -29,7 +29,7 @@ def test_what_cannot_be_signed_is_not_begun(vault: Vault, key: Declare) -> None:
     assert any("There is no evidence key none-such" in each for each in planned["warnings"])
 
 
-def test_each_package_of_a_rotation_is_signed(
+def test_each_statement_of_a_rotation_is_signed(
     vault: Vault, key: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("byok_evidence_key", evidence_key=LABEL)
@@ -44,7 +44,8 @@ def test_each_package_of_a_rotation_is_signed(
     declared = [key(), key("RSA")]
     rotated = vault.rotate(*declared, evidence_key=LABEL)
     assert [each["action"] for each in rotated["rotations"]] == ["transfer", "transfer"]
-    assert len(set(signatures)) == 3  # the trial, and one for each package
+    # The trial, both packages, both imports, and the manifest
+    assert len(set(signatures)) == 6
     again = vault.rotate(declared[0], evidence_key=LABEL)
     assert only(again)["action"] == "none"
     assert len(signatures) == 4
