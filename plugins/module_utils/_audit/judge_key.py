@@ -294,7 +294,8 @@ def _link(wrapped: Stated | None, imported: Stated) -> Iterator[Problem]:
         )
     package = digest_named(imported.statement, f"{theirs['name']}.byok")
     differ = {
-        "generation": ours["generation"] != theirs["generation"],
+        # A key of another tool may have no CKA_ID
+        "generation": (ours["generation"] or None) != (theirs["generation"] or None),
         "package": package not in (None, wrapped.statement["subject"][0]["digest"]["sha256"]),
         "public key": public_key_digest(wrapped.statement) != public_key_digest(imported.statement),
     }

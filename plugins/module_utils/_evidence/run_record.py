@@ -442,8 +442,10 @@ class _Known:
         predicate = statement["predicate"]
         ours = self.batch.ours(name)
         of_this_run = sent_now and predicate["interrupted_at"] is None
-        if of_this_run or predicate["key"]["generation"] == ours.generation:
-            _agree(name, "the generation", predicate["key"]["generation"], ours.generation)
+        # A key of another tool may have no CKA_ID
+        told, known = predicate["key"]["generation"] or None, ours.generation or None
+        if of_this_run or told == known:
+            _agree(name, "the generation", told, known)
             _agree(name, "the thumbprint", predicate["key"]["thumbprint"], ours.thumbprint)
         if of_this_run:
             package, wrapped = (
