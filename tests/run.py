@@ -141,6 +141,8 @@ def long_steps(not_run: list[str]) -> Iterator[Step]:
     checks.
     """
     yield Step("a year of daily runs", "pytest tests/lifecycle/year.py")
+    yield Step("further cases of rotation and deletion", "pytest -m long tests/lifecycle")
+    yield Step("further cases of the token side", "pytest -m long tests/token")
     sdk = make_venv("tests of the SDK", sys.executable, [*SDK, LAB])
     yield Step("tests of the SDK by Microsoft, in the lab", "python tests/lab/sdk/run.py", sdk)
     yield Step(

@@ -24,6 +24,7 @@ from ansible_collections.keyferry.azure.tests.lifecycle.conftest import (
     run,
 )
 from ansible_collections.keyferry.azure.tests.lifecycle.test_journal import interrupt, noted
+from ansible_collections.keyferry.azure.tests.long import mostly_long
 from azure.keyvault.keys import KeyClient
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -234,7 +235,7 @@ def test_an_answer_to_an_import_that_cannot_be_read_is_read_back(
     assert enabled(vault, keys) == {"one": [True], "evil": [True], "three": [True]}
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("kind", mostly_long(UNREADABLE))
 def test_what_cannot_be_read_back_either_is_disabled(
     vault: Vault, key: Declare, answering: Answering, no_sleep: list[float], kind: str
 ) -> None:
@@ -309,7 +310,7 @@ def test_what_nothing_depends_on_may_be_odd(
     assert enabled(vault, keys) == {"one": [True], "evil": [True], "three": [True]}
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("kind", mostly_long(UNREADABLE))
 def test_a_key_that_cannot_be_read_fails_alone(
     vault: Vault, key: Declare, answering: Answering, no_sleep: list[float], kind: str
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from ansible_collections.keyferry.azure.plugins.module_utils._audit.verification import (
     Verification,
 )
@@ -30,6 +31,9 @@ from ansible_collections.keyferry.azure.tests.lifecycle.test_manifests import (
     signed_in,
     unsigned_in,
 )
+
+# Other tests of runs verify what they leave as well
+pytestmark = pytest.mark.long
 
 
 def audit(folder: Folder, **trusted: str) -> Verification:

@@ -21,6 +21,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     parse_envelope,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._evidence.signature import keyid_of
+from ansible_collections.keyferry.azure.tests.long import mostly_long
 from ansible_collections.keyferry.azure.tests.token.conftest import (
     escrow_options,
     pem_and_fingerprint,
@@ -58,7 +59,7 @@ def signers(line: str, *keys: dict[str, Any]) -> frozenset[str]:
     return parse_envelope(line, "It").signers({key["keyid"]: key["public_key"] for key in keys})
 
 
-@pytest.fixture(params=["softhsm", "nss", "luna", "futurex"])
+@pytest.fixture(params=mostly_long(("softhsm", "nss", "luna", "futurex"), 2))
 def token(request: pytest.FixtureRequest) -> Options:
     if request.param in ("softhsm", "nss"):
         return Options(request.getfixturevalue(request.param))

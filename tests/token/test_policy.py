@@ -20,6 +20,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._attestation.certif
     read_certificate,
 )
 from ansible_collections.keyferry.azure.plugins.module_utils._core.reasons import FAILURES
+from ansible_collections.keyferry.azure.tests.long import mostly_long
 from ansible_collections.keyferry.azure.tests.token.conftest import (
     escrow_options,
     pem_and_fingerprint,
@@ -200,7 +201,7 @@ WORDS: dict[str, Result] = {
 }
 
 
-@pytest.mark.parametrize("said", WORDS)
+@pytest.mark.parametrize("said", mostly_long(WORDS))
 def test_no_word_of_the_controller_lets_a_key_out(strict: Host, said: str) -> None:
     options = {**kek("mallory"), **WORDS[said]}
     if said == "nothing":
@@ -372,7 +373,7 @@ def test_what_the_hardware_attests_is_judged_by_the_policys_roots(attested: Host
     assert package["receipt"]["predicate"]["kek"]["trust"] == "attested"
 
 
-@pytest.mark.parametrize("said", [each for each in WORDS if each != "nothing"])
+@pytest.mark.parametrize("said", mostly_long((each for each in WORDS if each != "nothing"), 2))
 def test_no_root_of_the_controller_replaces_the_policys(attested: Host, said: str) -> None:
     for statement in (attesting("mallory"), kek("mallory")):
         for theirs in ({}, roots("mallory")):
