@@ -224,7 +224,7 @@ def test_another_key_than_ours_is_disabled(
     assert enabled(vault, keys) == {"one": [True], "evil": [False], "three": [True]}
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("kind", mostly_long(UNREADABLE, 8))
 def test_an_answer_to_an_import_that_cannot_be_read_is_read_back(
     vault: Vault, key: Declare, answering: Answering, no_sleep: list[float], kind: str
 ) -> None:
@@ -370,7 +370,7 @@ BAD_KEKS: dict[str, tuple[Alter, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_KEKS)
+@pytest.mark.parametrize("kind", mostly_long(BAD_KEKS))
 def test_a_kek_that_no_vault_makes_is_not_returned(
     vault: Vault, answering: Answering, no_sleep: list[float], kind: str
 ) -> None:

@@ -27,6 +27,7 @@ from ansible_collections.keyferry.azure.plugins.module_utils._evidence.envelope 
     envelope_of,
     parse_envelope,
 )
+from ansible_collections.keyferry.azure.tests.long import mostly_long
 from ansible_collections.keyferry.azure.tests.token.tokens import Options
 
 Run = Callable[..., dict[str, Any]]
@@ -37,7 +38,7 @@ MOMENT = "2026-11-22T12:00:00Z"
 LABEL = "evidence"
 
 
-@pytest.fixture(params=["softhsm", "nss"])
+@pytest.fixture(params=mostly_long(("softhsm", "nss"), 1))
 def token(request: pytest.FixtureRequest, tmp_path: Path, run: Run) -> Options:
     """A token with an evidence key, as the options of byok_sign."""
     base: Options = request.getfixturevalue(request.param)
