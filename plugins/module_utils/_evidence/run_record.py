@@ -294,30 +294,15 @@ class RunRecord(Shape):
                     arrivals[read.receipt.key] = read
             except _Lie as lie:
                 lies.append(lie)
-        record = self.approved(wrapped)._with(each.receipt for each in escrows.values())
+        receipts = [each.receipt for each in escrows.values()]
+        deviations = list(self.deviations)
         for name in dict.fromkeys([*seals, *arrivals]):
-            record = record._with_key(name, seals.get(name), arrivals.get(name))
+            seal, arrival = seals.get(name), arrivals.get(name)
+            receipts += _receipts_of(name, seal, arrival)
+            deviations += _deviations_of(name, seal, arrival)
+        # Once for all keys: each time it copies what is there already
+        record = replace(self.approved(wrapped), deviations=tuple(deviations))._with(receipts)
         return Recorded(record, tuple(lies))
-
-    def _with_key(self, name: str, seal: _Read | None, arrival: _Read | None) -> RunRecord:
-        """Return it with what both sides state of a key.
-
-        :param arrival: of this run's package, or of one that an interrupted run sent
-        """
-        follows = arrival is not None and seal is not None and arrival.wrapped == seal.sha256
-        receipts = []
-        if arrival and arrival.wrapped and not follows:
-            receipts.append(Receipt(name, "wrapped", arrival.wrapped))
-        if seal:  # Azure's host stored it with the import that names it
-            receipts.append(replace(seal.receipt, line=None) if follows else seal.receipt)
-        if arrival:
-            receipts.append(arrival.receipt)
-        ours = seal if follows or arrival is None else None
-        noted = deviations_of(
-            ours.predicate if ours else None, arrival.predicate if arrival else None
-        )
-        deviations = [Noted(name, each.code, each.msg) for each in noted]
-        return replace(self, deviations=(*self.deviations, *deviations))._with(receipts)
 
     def _with(self, receipts: Iterable[Receipt]) -> RunRecord:
         """Return it with further receipts; one that is there already is no second one."""
@@ -501,6 +486,32 @@ def _token_side(package: Result, kind: Kind) -> _Read | None:
         return None
     receipt = Receipt(package["name"], kind, envelope.digest, line)
     return _Read(receipt, statement["predicate"])
+
+
+def _follows(seal: _Read | None, arrival: _Read | None) -> bool:
+    return arrival is not None and seal is not None and arrival.wrapped == seal.sha256
+
+
+def _receipts_of(name: str, seal: _Read | None, arrival: _Read | None) -> t.Iterator[Receipt]:
+    """Yield the receipts of what both sides state of a key.
+
+    :param seal: of this run's package
+    :param arrival: of the same, or of one that an interrupted run sent
+    """
+    follows = _follows(seal, arrival)
+    if arrival and arrival.wrapped and not follows:
+        yield Receipt(name, "wrapped", arrival.wrapped)
+    if seal:  # Azure's host stored it with the import that names it
+        yield replace(seal.receipt, line=None) if follows else seal.receipt
+    if arrival:
+        yield arrival.receipt
+
+
+def _deviations_of(name: str, seal: _Read | None, arrival: _Read | None) -> list[Noted]:
+    """Return the deviations of what both sides state of a key, as _receipts_of() takes it."""
+    ours = seal if arrival is None or _follows(seal, arrival) else None
+    noted = deviations_of(ours.predicate if ours else None, arrival.predicate if arrival else None)
+    return [Noted(name, each.code, each.msg) for each in noted]
 
 
 def _by_name(read: Iterable[_Read | None]) -> dict[str, _Read]:
