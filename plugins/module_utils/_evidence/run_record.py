@@ -22,6 +22,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from ansible_collections.keyferry.azure.plugins.module_utils._core.approval import plan_digest
 from ansible_collections.keyferry.azure.plugins.module_utils._core.clock import HOST
@@ -441,14 +442,23 @@ class _Known:
             _agree(name, "the wrapping", wrapped, seal and seal.sha256)
 
 
+@lru_cache(maxsize=1 << 12)  # two questions of one task read the same lines
+def _read_line(line: str, where: str) -> tuple[Envelope, str, Mapping[str, t.Any]]:
+    """Return an envelope with the kind of its statement and the statement, which nobody changes.
+
+    :raises Malformed: for what is none
+    """
+    envelope = parse_envelope(line, where)
+    return envelope, *statements.read(envelope, where)
+
+
 def _open(name: str, line: str, kind: str) -> tuple[Envelope, Mapping[str, t.Any]]:
     """Return an envelope of Azure's host with the statement in it.
 
     :raises _Lie: for what is no such statement
     """
     try:
-        envelope = parse_envelope(line, "What it returned")
-        told, statement = statements.read(envelope, "What it returned")
+        envelope, told, statement = _read_line(line, "What it returned")
     except Malformed as error:
         raise _Lie(name, f"returned no statement about this key ({error.what})") from None
     _agree(name, "the kind", told, kind)
@@ -480,8 +490,7 @@ def _token_side(package: Result, kind: Kind) -> _Read | None:
         return None
     where = f"The receipt of the package of {package['name']}"
     try:
-        envelope = parse_envelope(line, where)
-        _kind, statement = statements.read(envelope, where)
+        envelope, _kind, statement = _read_line(line, where)
     except Malformed:  # the key has arrived all the same, and verifying the folder tells of it
         return None
     receipt = Receipt(package["name"], kind, envelope.digest, line)
@@ -585,8 +594,7 @@ def _loose(run: Transfer, held: Mapping[str, Held], line: str) -> list[Receipt]:
     :raises _Lie: for one that contradicts the token or this run
     """
     try:
-        envelope = parse_envelope(line, "A receipt of an interrupted run")
-        told, statement = statements.read(envelope, "A receipt of an interrupted run")
+        envelope, told, statement = _read_line(line, "A receipt of an interrupted run")
     except Malformed:  # nobody knows which key it is about; who verifies the folder is told
         return []
     predicate = statement["predicate"]
